@@ -1,0 +1,203 @@
+"""Settings of agentsec: one file, fed by the environment.
+
+The commands of `manage.py` put what they know into the environment before Django loads (`--home`, the
+addresses of the embedded services, generated passwords); an operator sets DATABASE_URL and REDIS_URL.
+A secret that is missing or unreadable ends the start with one line instead of a weak default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+HOME = Path(os.environ.get("AGENTSEC_HOME") or BASE_DIR / "var").resolve()
+KEYS = Path(os.environ.get("AGENTSEC_KEYS") or HOME / "keys")
+DEBUG = False
+TESTING = os.environ.get("AGENTSEC_TESTING") == "1"
+
+
+def secret_file(name: str) -> str:
+    """The content of a key file; a start without it is refused, except for commands that make it."""
+    path = KEYS / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        if os.environ.get("AGENTSEC_DATABASE_URL"):
+            raise ImproperlyConfigured(f"{path} is missing: start with `manage.py up`, which makes it") from None
+        return ""
+    except OSError as error:
+        raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
+
+
+def database(url: str) -> dict[str, object]:
+    """Django's form of a postgres:// URL; a socket folder is passed as `?host=/folder`."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.pop("host", "") or parts.hostname or "",
+        "PORT": str(parts.port or query.pop("port", "") or ""),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"application_name": os.environ.get("AGENTSEC_PROCESS", "agentsec"), **query},
+    }
+
+
+# The app role's address as `provision` resolved it; commands that start the services set it themselves.
+AGENTSEC_DATABASE_URL = os.environ.get("AGENTSEC_DATABASE_URL", "postgres:///agentsec")
+REDIS_URL = os.environ.get("AGENTSEC_REDIS_URL") or os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+AGENTSEC_DB_ROLES = {"owner": "agentsec_owner", "app": "agentsec_app", "sequencer": "agentsec_sequencer"}
+DATABASES = {"default": database(AGENTSEC_DATABASE_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+SECRET_KEY = secret_file("django.key") or "only-for-commands-that-serve-nothing"
+AGENTSEC_KEK = KEYS / "kek.key"
+AGENTSEC_LOG_KEY = KEYS / "log.key"
+AGENTSEC_LOG_PUBLIC_KEY = KEYS / "log.pub"
+AGENTSEC_LOG_ORIGIN = os.environ.get("AGENTSEC_LOG_ORIGIN", "agentsec.local/log")
+AGENTSEC_URL = os.environ.get("AGENTSEC_URL", "http://127.0.0.1:8000")
+AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
+AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
+AGENTSEC_UNDO_SECONDS = 5
+AGENTSEC_HEARTBEAT_SECONDS = 1.0
+AGENTSEC_STALE_SECONDS = 6.0
+
+ALLOWED_HOSTS = [
+    h.strip() for h in os.environ.get("AGENTSEC_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",") if h.strip()
+]
+CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("AGENTSEC_TRUSTED_ORIGINS", "").split(",") if o]
+
+INSTALLED_APPS = [
+    "agentsec_site.apps.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_htmx",
+    "django_rq",
+    "axes",
+    "csp",
+    "traces",
+    "policies",
+    "approvals",
+    "agentsec_site",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "agentsec_site.urls"
+ASGI_APPLICATION = "agentsec_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "agentsec_site.context.site",
+            ],
+        },
+    }
+]
+
+# People
+AUTH_USER_MODEL = "policies.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "policies.access.TableBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/sign-in"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/sign-in"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_NAME = "agentsec_session"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AGENTSEC_URL.startswith("https://")
+CSRF_COOKIE_HTTPONLY = True
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
+DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "agentsec@localhost")
+
+# The browser may load nothing but ours: no inline script or style anywhere, the stock admin included.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = HOME / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+# Ids only travel through Redis, as JSON, never pickle; the worker is given the same serializer.
+RQ_QUEUES = {"actions": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600, "SERIALIZER": "rq.serializers.JSONSerializer"}}
+RQ = {"JOB_CLASS": "approvals.jobs.RegisteredJob"}
+CHANNEL_LAYERS: dict[str, object] = {}  # fan-out is traces.live.Hub: one subscription a process, see the design
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 1024 * 1024
+SILENCED_SYSTEM_CHECKS: list[str] = []
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("AGENTSEC_LOG_LEVEL", "INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}, "rq.worker": {"level": "WARNING"}},
+}
