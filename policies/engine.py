@@ -1,0 +1,322 @@
+"""decide(facts, compiled) → Verdict. The only module that knows CEL.
+
+Combination: any block wins; else every matching ask together; else allow; else block, because nobody said
+yes. Errors fail closed: an allow whose condition errs does not match, an ask or a block whose condition errs
+does, and says so. The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type
+ERROR, an exhausted iteration budget raises RuntimeError, and a condition on untyped arguments may yield
+"false". So only a value of type BOOL that is True is a match, False is none, and all else is an error.
+
+Language: https://github.com/google/cel-spec
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import re2
+from cel_expr_python import cel
+
+from policies import facts as vocabulary
+from policies.facts import Facts
+from policies.rules import RuleSpec, problems_of, release_content, release_digest, sentence
+from policies.verdict import Approval, Considered, Match, Verdict
+
+__all__ = [
+    "Approval",
+    "Compiled",
+    "Considered",
+    "Match",
+    "Problem",
+    "RuleSpec",
+    "RulesRefused",
+    "Verdict",
+    "check_condition",
+    "compile_release",
+    "decide",
+    "release_content",
+    "release_digest",
+    "sentence",
+]
+
+MAX_CONDITION = 10_000
+_CACHED_CALLS = 4096
+_ERROR_LINE = re.compile(r"ERROR: [^\n]*?:(-?\d+):(-?\d+): ([^\n]*)")
+_TYPED_HAS = re.compile(r"\bhas\s*\(\s*(?:tool|agent|session|usage)\s*\.\s*\w+\s*\)")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a condition, and where: line and column from 1, 0 where there is no place."""
+
+    message: str
+    line: int = 0
+    column: int = 0
+    rule: str = ""
+
+    def __str__(self) -> str:
+        place = f" (line {self.line}, column {self.column})" if self.line > 0 else ""
+        return (f"rule {self.rule}: " if self.rule else "") + self.message + place
+
+
+class RulesRefused(Exception):
+    """The rules cannot be compiled; `problems` says of each what and where."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    spec: RuleSpec
+    condition: Any
+    tools: Any
+    agents: Any
+
+    def concerns(self, facts: Facts) -> bool:
+        if not (_globbed(self.agents, facts.agent.name) and _globbed(self.tools, facts.tool.name)):
+            return False
+        # Nobody knows what an undeclared tool does, so a pattern that happens to fit is no permission.
+        return self.spec.effect != "allow" or facts.tool.declared or facts.tool.name in self.spec.tools
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The rules of one release, ready to decide. Safe to share between threads."""
+
+    release: str
+    rules: tuple[RuleSpec, ...]
+    _by_tool: dict[str, tuple[_Rule, ...]] = field(repr=False, compare=False)
+    _by_pattern: tuple[_Rule, ...] = field(repr=False, compare=False)
+    _calls: dict[tuple[str, str, bool], tuple[_Rule, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def concerning(self, facts: Facts) -> tuple[_Rule, ...]:
+        """The rules whose globs fit this call, by name; remembered for as many calls as are in use."""
+        key = (facts.tool.name, facts.agent.name, facts.tool.declared)
+        known = self._calls.get(key)
+        if known is None:
+            candidates = (*self._by_tool.get(facts.tool.name, ()), *self._by_pattern)
+            known = tuple(rule for rule in candidates if rule.concerns(facts))
+            if len(self._calls) >= _CACHED_CALLS:
+                self._calls.clear()
+            self._calls[key] = known
+        return known
+
+
+def compile_release(rules: Sequence[RuleSpec], *, digest: str = "") -> Compiled:
+    """Type-check and compile the enabled rules, once a release.
+
+    `digest` is that of the release (by default release_digest(rules)). Raises RulesRefused with every
+    problem of every rule, disabled ones included, so that none comes as a surprise when it is enabled.
+    """
+    problems = [problem for rule in rules for problem in _problems(rule)]
+    problems += [Problem("stands twice", rule=name) for name in _twice(rule.name for rule in rules)]
+    if problems:
+        raise RulesRefused(problems)
+    ready = [_compile_rule(rule) for rule in sorted(rules, key=lambda rule: rule.name) if rule.enabled]
+    by_tool: dict[str, list[_Rule]] = {}
+    by_pattern = []
+    for rule in ready:
+        if rule.spec.tools and not any(_is_pattern(glob) for glob in rule.spec.tools):
+            for name in set(rule.spec.tools):
+                by_tool.setdefault(name, []).append(rule)
+        else:
+            by_pattern.append(rule)
+    exact = {name: tuple(found) for name, found in by_tool.items()}
+    return Compiled(digest or release_digest(rules), tuple(rules), exact, tuple(by_pattern))
+
+
+def check_condition(text: str) -> list[Problem]:
+    """What is wrong with a condition, empty if nothing. An empty condition means always."""
+    if not text.strip():
+        return []
+    if len(text) > MAX_CONDITION:
+        return [Problem(f"is longer than {MAX_CONDITION} characters")]
+    if _TYPED_HAS.search(text):
+        return [Problem("has() is for args and origin; the other facts are always there")]
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        return [Problem("holds a lone surrogate")]
+    try:
+        kind = _environment().compile(text).return_type()
+    except (RuntimeError, ValueError) as error:
+        return _located(str(error))
+    if kind not in (cel.Type.BOOL, cel.Type.DYN):
+        return [Problem(f"yields {kind.name().lower()}, not true or false")]
+    return []
+
+
+def decide(facts: Facts, compiled: Compiled) -> Verdict:
+    """Judge one call by one release. Never raises for what facts or rules hold: it blocks instead."""
+    began = time.perf_counter_ns()
+    outcome = _Outcome()
+    try:
+        activation = _environment().Activation(vocabulary.activation(facts))
+        concerning = compiled.concerning(facts)
+    except (RuntimeError, ValueError, TypeError) as error:
+        unread = f"the facts of this call cannot be read: {_clip(error)}"
+        return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
+    for rule in concerning:
+        outcome.add(rule.spec, *_judge(rule, activation, facts.now))
+    return outcome.verdict(facts, release=compiled.release, began=began)
+
+
+@dataclass
+class _Outcome:
+    matched: list[tuple[RuleSpec, Match]] = field(default_factory=list)
+    shadow: list[Match] = field(default_factory=list)
+    considered: list[Considered] = field(default_factory=list)
+
+    def add(self, rule: RuleSpec, outcome: str, error: str) -> None:
+        self.considered.append(Considered(rule.id, rule.name, rule.effect, outcome, error))
+        if outcome == "matched" or (outcome == "error" and rule.effect != "allow"):
+            match = Match(rule.id, rule.name, rule.effect, _why(rule, error), error)
+            if rule.mode == "live":
+                self.matched.append((rule, match))
+            else:
+                self.shadow.append(match)
+
+    def verdict(self, facts: Facts, *, release: str, began: int) -> Verdict:
+        effects = {rule.effect for rule, _ in self.matched}
+        effect = next((name for name in ("block", "ask", "allow") if name in effects), "block")
+        reasons = [match.why for rule, match in self.matched if rule.effect == effect]
+        asking = [rule for rule, _ in self.matched if rule.effect == "ask"] if effect == "ask" else []
+        return Verdict(
+            effect=effect,
+            reasons=tuple(reasons) or (_default_reason(facts),),
+            matched=tuple(match for _, match in self.matched),
+            approvals=_approvals(asking),
+            shadow=tuple(self.shadow),
+            considered=tuple(self.considered),
+            release=release,
+            micros=_micros(began),
+        )
+
+
+def _judge(rule: _Rule, activation: Any, now: datetime) -> tuple[str, str]:
+    """The outcome (matched, no match, error, ended) and the error, "" if none."""
+    if rule.spec.until is not None and now >= rule.spec.until:
+        return "ended", ""
+    if rule.condition is None:
+        return "matched", ""
+    try:
+        value = rule.condition.eval(activation)
+        kind, result = value.type(), value.value()
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        return "error", _clip(error)
+    if kind == cel.Type.BOOL and result is True:
+        return "matched", ""
+    if kind == cel.Type.BOOL and result is False:
+        return "no match", ""
+    if kind == cel.Type.ERROR:
+        return "error", _clip(result)
+    return "error", f"yields {kind.name().lower()}, not true or false"
+
+
+def _approvals(rules: Iterable[RuleSpec]) -> tuple[Approval, ...]:
+    """Each group's strictest wish: its largest quorum, its shortest time, step-up if any rule wants it."""
+    by_group: dict[str, list[RuleSpec]] = {}
+    for rule in rules:
+        by_group.setdefault(rule.approvers.strip(), []).append(rule)
+    return tuple(
+        Approval(
+            group=group,
+            quorum=max(rule.quorum for rule in wishes),
+            rule=", ".join(rule.name for rule in wishes),
+            expires_after=min(rule.expires_after for rule in wishes),
+            step_up=any(rule.step_up for rule in wishes),
+        )
+        for group, wishes in sorted(by_group.items())
+    )
+
+
+def _why(rule: RuleSpec, error: str) -> str:
+    said = f"{rule.name}: {rule.description or sentence(rule)}"
+    return f"{said} (its condition failed, which counts as a match: {error})" if error else said
+
+
+def _default_reason(facts: Facts) -> str:
+    tool = facts.tool.name if facts.tool.declared else f"{facts.tool.name}, a tool that nobody declared"
+    return f"no rule allows {facts.agent.name} to call {tool}"
+
+
+def _problems(rule: RuleSpec) -> list[Problem]:
+    found = [Problem(message, rule=rule.name) for message in problems_of(rule)]
+    wrong = check_condition(rule.when)
+    return found + [Problem(item.message, item.line, item.column, rule.name) for item in wrong]
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
+
+
+def _compile_rule(rule: RuleSpec) -> _Rule:
+    condition = _environment().compile(rule.when) if rule.when.strip() else None
+    return _Rule(rule, condition, _globs(rule.tools), _globs(rule.agents))
+
+
+def _is_pattern(glob: str) -> bool:
+    return "*" in glob or "?" in glob
+
+
+def _globs(globs: tuple[str, ...]) -> Any:
+    """One linear-time pattern for all, None for any."""
+    if not globs or "*" in globs:
+        return None
+    written = ("".join({"*": ".*", "?": "."}.get(sign) or re2.escape(sign) for sign in glob) for glob in globs)
+    return re2.compile("(?s)" + "|".join(f"(?:{pattern})" for pattern in written))
+
+
+def _globbed(pattern: Any, name: str) -> bool:
+    return pattern is None or pattern.fullmatch(name) is not None
+
+
+def _located(message: str) -> list[Problem]:
+    found = [
+        Problem(_clip(text), max(0, int(line)), max(0, int(column)))
+        for line, column, text in _ERROR_LINE.findall(message)
+    ]
+    return found or [Problem(_clip(message))]
+
+
+def _clip(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+def _micros(began: int) -> int:
+    return (time.perf_counter_ns() - began) // 1000
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    return cel.NewEnv(
+        variables={fact.name: _type(fact.type) for fact in vocabulary.FACTS},
+        functions=[_declaration(function) for function in vocabulary.FUNCTIONS],
+    )
+
+
+def _declaration(function: vocabulary.Function) -> Any:
+    overload = cel.Overload(
+        function.name,
+        return_type=_type(function.returns),
+        parameters=[_type(name) for name in function.parameters],
+        impl=function.run,
+    )
+    return cel.FunctionDecl(function.name, [overload])
+
+
+def _type(written: str) -> Any:
+    if written.startswith("list("):
+        return cel.Type.List(_type(written[5:-1]))
+    if written.startswith("map(string, "):
+        return cel.Type.Map(cel.Type.STRING, _type(written[12:-1]))
+    return getattr(cel.Type, written.upper())

@@ -1,0 +1,80 @@
+"""What a decision says: the effect, every reason, and whose approval it needs. Plain data, stored as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Match:
+    """A rule that applies. `error` is what its condition failed with, "" if it did not."""
+
+    rule_id: str
+    name: str
+    effect: str
+    why: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Considered:
+    """A rule for this tool and agent, and what came of it: matched, no match, error or ended."""
+
+    rule_id: str
+    name: str
+    effect: str
+    outcome: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """`quorum` people of `group` (or "@user") must approve within `expires_after` seconds.
+
+    `rule` names the rules that ask for it.
+    """
+
+    group: str
+    quorum: int
+    rule: str
+    expires_after: int
+    step_up: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """allow, ask or block, with every reason.
+
+    `matched` are the live rules that applied, `shadow` those that would have; `considered` is every rule
+    for this tool and agent; `release` the digest that decided; `micros` the time it took.
+    """
+
+    effect: str
+    reasons: tuple[str, ...]
+    matched: tuple[Match, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    shadow: tuple[Match, ...] = ()
+    considered: tuple[Considered, ...] = ()
+    release: str = ""
+    micros: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` gives an equal verdict back."""
+        plain = asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Verdict:
+        """Raises KeyError or TypeError for anything that `to_json` did not write."""
+        return cls(
+            effect=stored["effect"],
+            reasons=tuple(stored["reasons"]),
+            matched=tuple(Match(**item) for item in stored["matched"]),
+            approvals=tuple(Approval(**item) for item in stored["approvals"]),
+            shadow=tuple(Match(**item) for item in stored["shadow"]),
+            considered=tuple(Considered(**item) for item in stored["considered"]),
+            release=stored["release"],
+            micros=stored["micros"],
+        )
