@@ -1,0 +1,22 @@
+"""The site's one door: HTTP to Django, WebSockets to Channels behind the session and the Origin check."""
+
+from __future__ import annotations
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentsec_site.settings")
+http = get_asgi_application()
+
+from agentsec_site.sockets import urlpatterns  # noqa: E402 - consumers need the apps that the line above loads
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(urlpatterns))),
+    }
+)

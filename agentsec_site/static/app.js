@@ -1,0 +1,106 @@
+/* What every page needs: CSRF for htmx, toasts, clocks, the theme, and a dialog opener. No inline handlers. */
+"use strict";
+
+(() => {
+  const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+  const skew = Date.parse(meta("server-now")) - Date.now();
+  const now = () => Date.now() + (Number.isFinite(skew) ? skew : 0);
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers["X-CSRFToken"] = meta("csrf-token");
+  });
+
+  function toast(text, { danger = false, seconds = 6, action = null } = {}) {
+    const box = document.createElement("div");
+    box.className = danger ? "toast is-danger" : "toast";
+    const words = document.createElement("span");
+    words.textContent = text;
+    box.append(words);
+    if (action) {
+      const button = document.createElement("button");
+      button.className = "btn small";
+      button.type = "button";
+      button.textContent = action.label;
+      button.addEventListener("click", () => { box.remove(); action.run(); });
+      box.append(button);
+    }
+    document.getElementById("toasts").append(box);
+    setTimeout(() => box.remove(), seconds * 1000);
+    return box;
+  }
+
+  document.addEventListener("htmx:responseError", (event) => {
+    const status = event.detail.xhr.status;
+    toast(status === 403 ? "You may not do that. Reload to see what changed." :
+      status === 404 ? "It is no longer there for you." : `The server answered ${status}. Nothing was changed.`,
+    { danger: true });
+  });
+  document.addEventListener("htmx:sendError", () => toast("The server cannot be reached. Nothing was sent.", { danger: true }));
+
+  /* Clocks: [data-countdown] shows the time left until datetime, [data-ago] the time since. */
+  const unit = (n, word) => `${n} ${word}`;
+  function span(ms) {
+    const seconds = Math.max(0, Math.round(ms / 1000));
+    if (seconds < 100) return unit(seconds, "s");
+    const minutes = Math.round(seconds / 60);
+    if (minutes < 100) return unit(minutes, "min");
+    const hours = Math.round(minutes / 60);
+    return hours < 48 ? unit(hours, "h") : unit(Math.round(hours / 24), "days");
+  }
+  function tick() {
+    for (const node of document.querySelectorAll("time[data-countdown]")) {
+      const left = Date.parse(node.dateTime) - now();
+      node.textContent = left > 0 ? `${span(left)} left` : "time is up";
+      node.classList.toggle("is-urgent", left < 60_000);
+    }
+    for (const node of document.querySelectorAll("time[data-ago]")) {
+      node.textContent = `${span(now() - Date.parse(node.dateTime))} ago`;
+    }
+  }
+  tick();
+  setInterval(tick, 1000);
+  document.addEventListener("htmx:afterSwap", tick);
+
+  /* Theme: auto → light → dark, remembered in a cookie so that the server sends the right page at once. */
+  const themes = ["auto", "light", "dark"];
+  function setTheme(name) {
+    document.documentElement.dataset.theme = name;
+    document.cookie = `agentsec_theme=${name}; path=/; max-age=31536000; samesite=lax`;
+    for (const node of document.querySelectorAll("[data-theme-name]")) node.textContent = name;
+    for (const node of document.querySelectorAll("input[name=theme]")) node.checked = node.value === name;
+  }
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-theme-next]")) {
+      const at = themes.indexOf(document.documentElement.dataset.theme);
+      setTheme(themes[(at + 1) % themes.length]);
+    }
+    const opener = event.target.closest("[data-opens]");
+    if (opener) document.getElementById(opener.dataset.opens)?.showModal();
+    const copier = event.target.closest("[data-copies]");
+    if (copier) copy(document.getElementById(copier.dataset.copies));
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("input[name=theme]")) setTheme(event.target.value);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+  async function copy(node) {
+    try {
+      await navigator.clipboard.writeText(node.textContent.trim());
+      toast("Copied.", { seconds: 2 });
+    } catch {
+      getSelection().selectAllChildren(node);
+      toast("Selected: copy it with your keyboard.", { seconds: 4 });
+    }
+  }
+
+  window.agentsec = { toast, tick, now, csrf: () => meta("csrf-token") };
+})();
