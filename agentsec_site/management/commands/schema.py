@@ -1,0 +1,25 @@
+"""`manage.py schema`: keys, migrations and grants, as the owner role that provisioning hands over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection, transaction
+
+from traces import keys
+from traces.roles import grant_statements
+
+
+class Command(BaseCommand):
+    help = "Make the log's keys, apply migrations and grants (started by the other commands; needs the owner role's address)."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keys.ensure()
+        call_command("migrate", interactive=False, verbosity=0)
+        with transaction.atomic(), connection.cursor() as cursor:
+            for statement in grant_statements(settings.AGENTSEC_DB_ROLES):
+                cursor.execute(statement)

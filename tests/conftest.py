@@ -1,0 +1,64 @@
+"""What every test stands on: real PostgreSQL and Valkey of their own, and the roles of production.
+
+The services start when the first test needs them, so that tests of the pure parts cost nothing; where
+they will be is known before, since settings read it when they load (see `tests/house.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.test import TransactionTestCase
+from pytest_django.plugin import DjangoDbBlocker
+
+from agentsec_site import embedded, provision
+from agentsec_site.embedded import Services
+from agentsec_site.home import secret
+from tests import house, wipe
+from traces import keys
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    keys.ensure(house.HOME)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """PostgreSQL and Valkey of this test run, started."""
+    with embedded.running(house.HOME) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def superuser_dsn(services: Services) -> str:
+    """The test database as a superuser, who can do what no role of the site may."""
+    name = provision.addresses(services).app.rpartition("/")[2].partition("?")[0]
+    return services.postgres_url(user="postgres", password=secret(services.home, "postgres.password"), database=name)
+
+
+@pytest.fixture(scope="session")
+def sequencer_dsn(services: Services, django_db_setup: None) -> str:
+    """The test database as the sequencer's role."""
+    return provision.addresses(services).sequencer
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(services: Services, superuser_dsn: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Roles, database and schema made by the same code as in production; Django signs in as the app role."""
+    provision.provision(services)
+    wiper = wipe.Wiper(superuser_dsn)
+    patch = pytest.MonkeyPatch()
+    # Django would TRUNCATE as the app role, which the database refuses, as it should.
+    patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: wiper.wipe())
+    yield
+    patch.undo()
+    wiper.close()
+
+
+@pytest.fixture
+def superuser(superuser_dsn: str, django_db_setup: None) -> Iterator[psycopg.Connection]:
+    """An open connection of a superuser to the test database, committing each statement."""
+    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+        yield connection
