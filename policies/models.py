@@ -31,6 +31,12 @@ class User(AbstractUser):
 
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
 
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            # Django lets a superuser past every backend, hence past the one table of role and verb.
+            models.CheckConstraint(name="user_never_superuser", condition=Q(is_superuser=False)),
+        ]
+
     def has_role(self, role: str) -> bool:
         return self.is_active and role in self.roles
 
@@ -71,6 +77,11 @@ class KeyQuerySet(models.QuerySet["AgentKey"]):
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
+class TokenQuerySet(models.QuerySet["PersonalToken"]):
+    def usable(self, now: datetime) -> TokenQuerySet:
+        return self.filter(revoked_at=None, expires_at__gt=now, user__is_active=True)
+
+
 class PersonalToken(models.Model):
     """Lets a person's own script call the reviewer API; it expires and never satisfies step-up."""
 
@@ -82,6 +93,8 @@ class PersonalToken(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     uses = models.PositiveBigIntegerField(default=0)
+
+    objects = TokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"
@@ -161,6 +174,17 @@ class Usage(models.Model):
         ]
 
 
+class Gathered(models.Model):
+    """When an agent last gathered a label by what it read; sessions that nobody attests inherit from here."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="gathered")
+    label = models.CharField(max_length=64)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="gathered_label_once", fields=["agent", "label"])]
+
+
 class Tool(models.Model):
     class Runs(models.TextChoices):
         AGENT = "agent"
@@ -231,6 +255,9 @@ class Rule(models.Model):
     quorum = models.PositiveSmallIntegerField(default=1)
     expires_after = models.PositiveIntegerField(default=900, help_text="Seconds an approval is waited for.")
     step_up = models.BooleanField(default=False)
+    fallback = models.BooleanField(
+        default=False, help_text="Considered only where no other live rule matches: the last word of a set."
+    )
     mode = models.CharField(max_length=6, choices=Mode, default=Mode.LIVE)
     enabled = models.BooleanField(default=True)
     until = models.DateTimeField(null=True, blank=True)
