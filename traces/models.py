@@ -62,6 +62,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def of_teams(self, teams: Iterable[str]) -> SessionQuerySet:
         return self.filter(team__in=list(teams))
 
+    def visible_to(self, teams: Iterable[str] | None, sessions: Any = None) -> SessionQuerySet:
+        """Sessions of these teams (None: every team), and these sessions (ids, or a query of ids)."""
+        if teams is None:
+            return self
+        of_teams = Q(team__in=list(teams))
+        return self.filter(of_teams if sessions is None else of_teams | Q(pk__in=sessions))
+
     def of_agent(self, agent_id: str) -> SessionQuerySet:
         return self.filter(agent_id=agent_id)
 
@@ -233,9 +240,12 @@ class Checkpoint(models.Model):
 
 
 class SpanQuerySet(models.QuerySet["Span"]):
-    def visible_to(self, teams: Iterable[str] | None) -> SpanQuerySet:
-        """Spans of these teams; None means every team."""
-        return self if teams is None else self.filter(team__in=list(teams))
+    def visible_to(self, teams: Iterable[str] | None, sessions: Any = None) -> SpanQuerySet:
+        """Spans of these teams (None: every team), and of these sessions (ids, or a query of ids)."""
+        if teams is None:
+            return self
+        of_teams = Q(team__in=list(teams))
+        return self.filter(of_teams if sessions is None else of_teams | Q(session_id__in=sessions))
 
     def matching(self, words: str) -> SpanQuerySet:
         """Full-text search in the web style: words, "phrases", -not, or."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from traces import clean, problems
-from traces.models import Entry, Session, Span
+from traces.models import Entry, Session, Span, SpanQuerySet
 
 MAX_TITLE = 500
 MAX_TEXT = 100_000  # PostgreSQL refuses a tsvector beyond 1 MiB, and the row with it
@@ -42,32 +43,52 @@ def project(entry: Entry, *, session: Session | None, payload: Mapping[str, Any]
     return span
 
 
-def query(
+def matching(
     *,
     q: str = "",
     kind: str = "",
     agent: str = "",
+    team: str = "",
     teams: Iterable[str] | None,
+    sessions: Any = None,
     session: str = "",
     action: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> SpanQuerySet:
+    """The spans that a search finds, in no order.
+
+    In: words in the web style, exact filters, a time from `since` up to `until`, the teams that the reader
+    may see (None: all), and `sessions`: ids, or a query of ids, readable beside those teams.
+    """
+    exact = {"kind": kind, "agent_id": agent, "team": team, "session_id": session, "action_id": action}
+    spans = Span.objects.visible_to(teams, sessions)
+    spans = spans.filter(**{name: value for name, value in exact.items() if value})
+    if since is not None:
+        spans = spans.filter(at__gte=since)
+    if until is not None:
+        spans = spans.filter(at__lt=until)
+    return spans.matching(clean.storable(q)[:MAX_WORDS]) if q.strip() else spans
+
+
+def query(
+    *,
+    teams: Iterable[str] | None,
     before: int | None = None,
     after: int | None = None,
     limit: int = 50,
+    **filters: Any,
 ) -> Page:
-    """Search spans.
+    """One page of what `matching` finds with the same filters.
 
-    In: words in the web style, exact filters, the teams that the reader may see (None: all), and a keyset:
-    entries older than `before` or newer than `after`. Out: at most `limit` (up to 200) spans, newest first.
-    Raises Invalid for an impossible page.
+    `before` and `after` are keysets: entries older or newer than it. Out: at most `limit` (up to 200) spans,
+    newest first. Raises Invalid for an impossible page.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise problems.Invalid(f"A page has 1 to {MAX_PAGE} rows.")
     if before is not None and after is not None:
         raise problems.Invalid("A page lies before or after a place, not both.")
-    exact = {"kind": kind, "agent_id": agent, "session_id": session, "action_id": action}
-    spans = Span.objects.visible_to(teams).filter(**{name: value for name, value in exact.items() if value})
-    if q.strip():
-        spans = spans.matching(clean.storable(q)[:MAX_WORDS])
+    spans = matching(teams=teams, **filters)
     if after is not None:
         return _newer(list(spans.newer_than(after).order_by("entry_id")[: limit + 1]), limit)
     if before is not None:
