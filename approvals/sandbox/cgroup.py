@@ -1,0 +1,201 @@
+"""The tier with a cgroup of its own for each job, where the operator delegated one to us (v1 or v2).
+
+File names and formats: the kernel's admin-guide/cgroup-v1 and admin-guide/cgroup-v2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from approvals.sandbox.job import Limits, SandboxUnavailable
+from approvals.sandbox.meter import Folders, Reading
+
+TIER = "bwrap+cgroup"
+_INTERVAL = 0.05
+_PREFIX = "agentsec-"
+_V1_CONTROLLERS = ("memory", "pids", "cpuacct")
+_serial = itertools.count()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cgroup may be made: the folder of each controller (in v2 all share one), and the version."""
+
+    version: int
+    folders: tuple[tuple[str, Path], ...]
+
+    def distinct(self) -> list[Path]:
+        return list(dict.fromkeys(folder for _, folder in self.folders))
+
+
+def find(*, mountinfo: str | None = None, membership: str | None = None) -> Place:
+    """The place delegated to this process; SandboxUnavailable says why there is none.
+
+    ``mountinfo`` and ``membership`` default to /proc/self/mountinfo and /proc/self/cgroup.
+    """
+    mounts = _mounts(mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text())
+    text = membership if membership is not None else Path("/proc/self/cgroup").read_text()
+    rows = [line.split(":", 2) for line in text.splitlines()]
+    mine = {name: path for _, names, path in rows for name in names.split(",")}
+    if all(name in mounts and name in mine for name in _V1_CONTROLLERS):
+        folders = tuple((name, _inside(mounts[name], mine[name])) for name in _V1_CONTROLLERS)
+        return _writable(Place(1, folders))
+    if "" in mounts and "" in mine:
+        return _find_v2(_inside(mounts[""], mine[""]), top=Path(mounts[""][1]))
+    raise SandboxUnavailable("no cgroup with the memory, pids and cpu controllers is mounted")
+
+
+def sweep(place: Place) -> None:
+    """Remove empty cgroups left by workers that are gone."""
+    for folder in place.distinct():
+        for left in folder.glob(_PREFIX + "*"):
+            owner = left.name.split("-")[1]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                # A cgroup that is still in use refuses its removal; the next sweep comes.
+                with contextlib.suppress(OSError):
+                    left.rmdir()
+
+
+class Cgroup:
+    """A Meter that is a cgroup: the kernel enforces memory and process counts and measures exactly."""
+
+    tier = TIER
+    interval = _INTERVAL
+
+    def __init__(self, place: Place, limits: Limits) -> None:
+        name = f"{_PREFIX}{os.getpid()}-{next(_serial)}"
+        self._place = place
+        self._limits = limits
+        self._made: list[Path] = []
+        self._paths = {controller: folder / name for controller, folder in place.folders}
+        self._peak = 0
+        try:
+            for folder in place.distinct():
+                (folder / name).mkdir()
+                self._made.append(folder / name)
+            self._limit()
+        except OSError as error:
+            self.close()
+            raise SandboxUnavailable(f"cannot make a cgroup: {error}") from error
+
+    def admit(self, pid: int) -> None:
+        for folder in self._made:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def rlimits(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+    def sample(self, folders: Folders) -> Reading:
+        over, peak = self._memory()
+        self._peak = max(self._peak, peak)
+        return Reading(
+            cpu_seconds=self._cpu(),
+            peak_bytes=self._peak,
+            over_memory=over,
+            over_pids=False,
+            pids_refused=self._flat("pids", "pids.events").get("max", 0) > 0,
+        )
+
+    def close(self) -> None:
+        """Remove the cgroup. The kernel takes a moment to let go of processes that have just died."""
+        deadline = time.monotonic() + 2
+        for folder in self._made:
+            while folder.exists():
+                try:
+                    folder.rmdir()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(0.002)
+        self._made = []
+
+    def _limit(self) -> None:
+        memory, pids = str(int(self._limits.memory_bytes)), str(int(self._limits.pids))
+        self._write("pids", "pids.max", pids)
+        if self._place.version == 2:
+            self._write("memory", "memory.max", memory)
+            self._write("memory", "memory.oom.group", "1")
+            self._write_if("memory.swap.max", "0")
+        else:
+            self._write("memory", "memory.limit_in_bytes", memory)
+            self._write_if("memory.memsw.limit_in_bytes", memory)
+
+    def _write(self, controller: str, name: str, value: str) -> None:
+        (self._paths[controller] / name).write_text(value)
+
+    def _write_if(self, name: str, value: str) -> None:
+        """Bound swap where the kernel accounts for it."""
+        if (self._paths["memory"] / name).exists():
+            self._write("memory", name, value)
+
+    def _memory(self) -> tuple[bool, int]:
+        """Whether the kernel killed for memory, and the peak in bytes."""
+        if self._place.version == 2:
+            kills = self._flat("memory", "memory.events").get("oom_kill", 0)
+            peak = self._paths["memory"] / "memory.peak"
+            return kills > 0, _number(peak if peak.exists() else self._paths["memory"] / "memory.current")
+        kills = self._flat("memory", "memory.oom_control").get("oom_kill", 0)
+        return kills > 0, _number(self._paths["memory"] / "memory.max_usage_in_bytes")
+
+    def _cpu(self) -> float:
+        if self._place.version == 2:
+            return self._flat("cpu", "cpu.stat")["usage_usec"] / 1e6
+        return _number(self._paths["cpuacct"] / "cpuacct.usage") / 1e9
+
+    def _flat(self, controller: str, name: str) -> dict[str, int]:
+        """A flat-keyed file: one key and one number a line."""
+        lines = (self._paths[controller] / name).read_text().splitlines()
+        return {key: int(value) for key, value in (line.split() for line in lines) if value.isdigit()}
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())
+
+
+def _mounts(text: str) -> dict[str, tuple[str, str]]:
+    """Controller → (root, mount point); "" stands for the v2 hierarchy. Format: proc_pid_mountinfo(5)."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        root, point = before.split()[3:5]
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2":
+            found.setdefault("", (root, point))
+        elif kind == "cgroup":
+            for name in options.split(","):
+                found.setdefault(name, (root, point))
+    return found
+
+
+def _inside(mount: tuple[str, str], path: str) -> Path:
+    root, point = mount
+    return Path(point, os.path.relpath(path, root)) if root != "/" else Path(point, path.lstrip("/"))
+
+
+def _writable(place: Place) -> Place:
+    for folder in place.distinct():
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise SandboxUnavailable(f"the cgroup {folder} is not delegated to this account")
+    return place
+
+
+def _find_v2(own: Path, *, top: Path) -> Place:
+    """Our own cgroup, or its parent: a v2 cgroup that holds processes cannot have children with controllers."""
+    candidates = [own, own.parent] if own != top else [own]
+    for folder in candidates:
+        if os.access(folder / "cgroup.subtree_control", os.W_OK) and _enabled(folder):
+            return Place(2, tuple((name, folder) for name in ("memory", "pids", "cpu")))
+    raise SandboxUnavailable(f"the cgroup {own} is not delegated with the memory and pids controllers")
+
+
+def _enabled(folder: Path) -> bool:
+    control = folder / "cgroup.subtree_control"
+    if not {"memory", "pids"} <= set(control.read_text().split()):
+        with contextlib.suppress(OSError):
+            control.write_text("+memory +pids")
+    return {"memory", "pids"} <= set(control.read_text().split()) and os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,146 @@
+"""The tier without a cgroup: resource limits a process, and a poller over the whole tree.
+
+It reads the sandbox's own /proc, whose descriptor the init hands out, so it sees every process of the job
+however often that forked and re-parented, and no other. Field meanings: proc(5).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+
+from approvals.sandbox.job import Limits
+from approvals.sandbox.meter import Folders, Reading
+
+TIER = "bwrap+poller"
+_INTERVAL = 0.05
+_SHORTEST = 0.001
+# How fast one core can take pages it never had; the poll comes sooner the less room is left.
+_FILL_BYTES_PER_SECOND = 2 * 1024**3
+_TICKS = os.sysconf("SC_CLK_TCK")
+_MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
+_SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
+_THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
+
+
+class Poller:
+    """A Meter that polls. Its limits hold within one poll's distance: 50 ms, and less near the memory limit."""
+
+    tier = TIER
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._seen: dict[tuple[int, bytes], float] = {}
+        self._cpu = 0.0
+        self._peak = 0
+        self._headroom = int(limits.memory_bytes)
+        self._confirmed = False
+        self._most_pids = 0
+
+    @property
+    def interval(self) -> float:
+        # A tree that only looks large (shared pages counted twice) must not be measured without pause.
+        if self._confirmed:
+            return _INTERVAL / 2
+        fill = _FILL_BYTES_PER_SECOND * (os.cpu_count() or 1)
+        return min(_INTERVAL, max(_SHORTEST, self._headroom / fill))
+
+    def admit(self, pid: int) -> None:
+        """Nothing to do: the init's namespace says which processes are the job's."""
+
+    def rlimits(self) -> dict[str, tuple[int, int]]:
+        # Far above the limit: address space is not memory, and a bound on one process bounds no tree. Only what
+        # no machine could hold is refused at once; what is taken is for the poller to see.
+        space = max(256 * int(self._limits.memory_bytes), 64 * 1024**3)
+        bounds = {"RLIMIT_AS": space, "RLIMIT_DATA": space, "RLIMIT_NPROC": int(self._limits.pids) + 1}
+        if _kernel() < (5, 14):
+            # Older kernels count every process of the account, in and out of the sandbox.
+            bounds["RLIMIT_NPROC"] = 4096
+        return {name: (value, value) for name, value in bounds.items()}
+
+    def sample(self, folders: Folders) -> Reading:
+        stored = folders.used()[0]
+        pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]
+        memory, threads = self._occupied(folders.proc, pids)
+        self._cpu = max(self._cpu, self._spent(folders.proc, pids))
+        over = memory + stored > self._limits.memory_bytes
+        if over:
+            memory = sum(_shared(folders.proc, pid) for pid in pids if pid != "1")
+            over = memory + stored > self._limits.memory_bytes
+            self._confirmed = not over
+        else:
+            self._confirmed = False
+        self._headroom = int(self._limits.memory_bytes) - memory - stored
+        self._peak = max(self._peak, memory + stored)
+        self._most_pids = max(self._most_pids, threads)
+        return Reading(
+            cpu_seconds=self._cpu,
+            peak_bytes=self._peak,
+            over_memory=over,
+            over_pids=threads > self._limits.pids,
+            pids_refused=self._most_pids >= self._limits.pids,
+        )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _occupied(self, proc: int, pids: list[str]) -> tuple[int, int]:
+        """Bytes of anonymous and shared memory, and threads, of all processes but the init."""
+        memory = threads = 0
+        for status in (_text(proc, pid, "status") for pid in pids if pid != "1"):
+            memory += _sum_kib(_MEMORY, status)
+            threads += sum(int(n) for n in _THREADS.findall(status))
+        return memory, threads
+
+    def _spent(self, proc: int, pids: list[str]) -> float:
+        """CPU seconds: the larger of what each process ever showed itself, and what parents waited for.
+
+        Either alone can be evaded (by children too short to be seen, or never waited for).
+        """
+        waited = 0
+        for pid, fields in _stats(proc, pids):
+            own = int(fields[11]) + int(fields[12])
+            waited += own + int(fields[13]) + int(fields[14])
+            self._seen[(pid, fields[19])] = own
+        return max(sum(self._seen.values()), waited) / _TICKS
+
+
+def _stats(proc: int, pids: list[str]) -> Iterator[tuple[int, list[bytes]]]:
+    for pid in pids:
+        # The command name may hold spaces and brackets; the fields begin after the last one.
+        fields = _text(proc, pid, "stat").rpartition(b")")[2].split()
+        if len(fields) > 19:
+            yield int(pid), fields
+
+
+def _shared(proc: int, pid: str) -> int:
+    """Bytes of one process with shared pages divided among their users; its full size where that is hidden."""
+    rollup = _text(proc, pid, "smaps_rollup")
+    if _SHARED.search(rollup):
+        return _sum_kib(_SHARED, rollup)
+    return _sum_kib(_MEMORY, _text(proc, pid, "status"))
+
+
+def _sum_kib(pattern: re.Pattern[bytes], text: bytes) -> int:
+    return sum(int(amount) for amount in pattern.findall(text)) * 1024
+
+
+def _text(proc: int, pid: str, name: str) -> bytes:
+    """One file of /proc, empty when the process is gone or hides it."""
+    try:
+        descriptor = os.open(f"{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+    try:
+        return os.read(descriptor, 16384)
+    except (ProcessLookupError, PermissionError):
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _kernel() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(found[1]), int(found[2])) if found else (0, 0)

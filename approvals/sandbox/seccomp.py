@@ -1,0 +1,121 @@
+"""The seccomp filter of a job, assembled as classic BPF.
+
+Instruction layout and constants: <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>. The filter is an
+allow-list. Calls whose arguments matter are allowed for the named arguments only. Only the low 32 bits of an
+argument are compared, which is sound because each call listed in ``_GUARDED`` takes that argument as an int.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+from dataclasses import dataclass
+
+from approvals.sandbox.job import SandboxUnavailable
+from approvals.sandbox.syscalls import numbers
+
+_LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06
+_NR, _ARCH, _ARGS = 0, 4, 16
+_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_EPERM, _ENOSYS = 1, 38
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32_BIT = 0x40000000
+# Calls newer than this get ENOSYS, so that a C library falls back instead of taking EPERM for an answer.
+_LAST_KNOWN = 450
+
+_CLONE_NEW = 0x7E020000
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+_STREAM, _DGRAM, _RAW, _SEQPACKET = 1, 2, 3, 5
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_PRCTL = (1, 2, 3, 4, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47, 0x53564D41)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Argument ``arg`` masked by ``mask`` must be one of ``values`` (none of them where ``absent``)."""
+
+    arg: int
+    values: tuple[int, ...]
+    mask: int = 0xFFFFFFFF
+    absent: bool = False
+
+
+# Each call: alternatives, of which one must hold; an alternative is a conjunction of checks.
+# prlimit64 and the schedulers act on the caller only (pid 0): the init has the job's uid and must stay whole.
+_SELF = ((Check(0, (0,)),),)
+_GUARDED: dict[str, tuple[tuple[Check, ...], ...]] = {
+    "clone": ((Check(0, (0,), mask=_CLONE_NEW),),),
+    "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
+    "prctl": ((Check(0, _PRCTL),),),
+    "prlimit64": _SELF,
+    "sched_setaffinity": _SELF,
+    "sched_setscheduler": _SELF,
+    "sched_setparam": _SELF,
+    "setpriority": ((Check(0, (0,)), Check(1, (0,))),),
+    "socket": (
+        (Check(0, (_AF_UNIX,)), Check(1, (_STREAM, _DGRAM, _SEQPACKET), mask=0xF)),
+        (Check(0, (_AF_INET, _AF_INET6)), Check(1, (_STREAM, _DGRAM), mask=0xF), Check(2, (0, 6, 17))),
+        (Check(0, (_AF_NETLINK,)), Check(1, (_DGRAM, _RAW), mask=0xF), Check(2, (0,))),
+    ),
+}
+# clone3 hides its flags behind a pointer, which no filter can read; ENOSYS makes C libraries use clone.
+_NO_SUCH_CALL = ("clone3",)
+
+
+def build(*, machine: str | None = None, memfd: bool) -> bytes:
+    """The filter as an array of struct sock_filter. ``memfd`` allows memory that no process maps.
+
+    Raises SandboxUnavailable on a machine whose calls are not known.
+    """
+    machine = machine or platform.machine()
+    if machine not in _AUDIT_ARCH:
+        raise SandboxUnavailable(f"the sandbox supports x86_64 and aarch64, not {machine}")
+    calls = numbers(machine=machine)
+    if not memfd:
+        del calls["memfd_create"]
+    return b"".join(_program(calls, _AUDIT_ARCH[machine]))
+
+
+def _program(calls: dict[str, int], arch: int) -> list[bytes]:
+    code = [_op(_LD, _ARCH), _op(_JEQ, arch, 1, 0), _op(_RET, _KILL_PROCESS)]
+    code += [_op(_LD, _NR), _op(_JGE, _X32_BIT, 0, 1), _op(_RET, _KILL_PROCESS)]
+    code += [_op(_JGE, _LAST_KNOWN + 1, 0, 1), _op(_RET, _ERRNO | _ENOSYS)]
+    for name, number in calls.items():
+        block = _block(name)
+        code += [_op(_JEQ, number, 0, len(block)), *block]
+    return [*code, _op(_RET, _ERRNO | _EPERM)]
+
+
+def _block(name: str) -> list[bytes]:
+    if name in _NO_SUCH_CALL:
+        return [_op(_RET, _ERRNO | _ENOSYS)]
+    if name not in _GUARDED:
+        return [_op(_RET, _ALLOW)]
+    code = [_op(_RET, _ERRNO | _EPERM)]
+    for alternative in reversed(_GUARDED[name]):
+        code = _alternative(alternative) + code
+    return code
+
+
+def _alternative(checks: tuple[Check, ...]) -> list[bytes]:
+    code = [_op(_RET, _ALLOW)]
+    for check in reversed(checks):
+        code = _test(check, onward=len(code)) + code
+    return code
+
+
+def _test(check: Check, *, onward: int) -> list[bytes]:
+    """Fall through to the next ``onward`` instructions when the check holds, else jump past them."""
+    code = [_op(_LD, _ARGS + 8 * check.arg), _op(_AND, check.mask)]
+    count = len(check.values)
+    for index, value in enumerate(check.values):
+        left = count - index - 1
+        if check.absent:
+            code.append(_op(_JEQ, value, left + onward, 0))
+        else:
+            code.append(_op(_JEQ, value, left, 0 if left else onward))
+    return code
+
+
+def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, jt, jf, k)
