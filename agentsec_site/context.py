@@ -15,7 +15,7 @@ THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "agentsec_theme"
 ROOMS = (
     ("Inbox", "/", Verb.INBOX_SEE),
-    ("Traces", "/traces", Verb.TRACE_READ),
+    ("Traces", "/traces", Verb.TRACES_SEE),
     ("Firewall", "/firewall", Verb.FIREWALL_TRY),
     ("Policies", "/admin/", Verb.POLICY_READ),
     ("Health", "/health", Verb.HEALTH_READ),

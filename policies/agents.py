@@ -1,0 +1,144 @@
+"""Agents and their keys. Every change appends to the log, never with a key in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from policies import tokens
+from policies.models import NAME, Agent, AgentKey, User
+from traces import record
+from traces.problems import Refused
+
+SCOPES = ("act", "attest")
+OVERLAP = timedelta(hours=1)
+
+
+def create_agent(
+    *, name: str, by: str, description: str = "", team: Group | None = None, owner: User | None = None
+) -> Agent:
+    """A new agent, which begins as read_only. Appends `agent.created`.
+
+    Raises Refused: invalid for a bad name, conflict where it is taken.
+    """
+    try:
+        NAME(name)
+    except ValidationError:
+        raise Refused("invalid", f"{name!r} cannot be an agent's name: letters, digits and . _ @ - only.") from None
+    try:
+        with transaction.atomic():
+            agent = Agent.objects.create(name=name, description=description, team=team, owner=owner)
+            body = {"name": name, "mode": agent.mode, "team": team.name if team else "", "owner": owner and owner.pk}
+            _log("agent.created", by, agent, body, "created")
+    except IntegrityError:
+        raise Refused("conflict", f"There is already an agent called {name}.") from None
+    return agent
+
+
+def set_mode(*, agent: Agent, mode: str, by: str) -> None:
+    """Pause an agent, let it read, or let it work. Holds from its next action and start on.
+
+    Locks the agent's row. Appends `agent.mode` if it changed. Raises Refused("invalid") for no such mode.
+    """
+    if mode not in Agent.Mode.values:
+        raise Refused("invalid", f"{mode!r} is not a mode: {', '.join(Agent.Mode.values)}.")
+    with transaction.atomic():
+        before = Agent.objects.select_for_update(no_key=True).values_list("mode", flat=True).get(pk=agent.pk)
+        agent.mode = mode
+        if before != mode:
+            Agent.objects.filter(pk=agent.pk).update(mode=mode)
+            _log("agent.mode", by, agent, {"before": before, "after": mode}, f"is now {agent.get_mode_display().lower()}")
+
+
+def issue_key(
+    agent: Agent, scopes: Iterable[str] = ("act",), *, by: str, expires_at: datetime | None = None
+) -> str:
+    """A new key (`ask_…`), shown once and stored as its hash.
+
+    `act` proposes actions; `attest` belongs to the host application and never into the model's process, since
+    whoever holds it says what the user said. Appends `key.issued`. Raises Refused("invalid") for no such scope.
+    """
+    wanted = sorted(set(scopes))
+    if not wanted or not set(wanted) <= set(SCOPES):
+        raise Refused("invalid", f"A key's scopes are {' and '.join(SCOPES)}, at least one.")
+    minted = tokens.mint("ask")
+    with transaction.atomic():
+        key = AgentKey.objects.create(
+            agent=agent, prefix=minted.prefix, sha256=minted.sha256, scopes=wanted, expires_at=expires_at
+        )
+        body = {"prefix": key.prefix, "scopes": wanted, "expires_at": expires_at and expires_at.isoformat()}
+        _log("key.issued", by, agent, body, f"got a key ({', '.join(wanted)})")
+    return minted.raw
+
+
+def rotate(*, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVERLAP) -> str:
+    """A new key with the scopes of an old one, which ends after `overlap`. Appends `key.issued`, `key.rotated`.
+
+    Without `prefix`, all keys of the agent end so; they must then be of the same scopes, since a union would
+    put `attest` into hands that only had `act`. Raises Refused: not_found (no such key), invalid.
+    """
+    with transaction.atomic():
+        keys = _usable(agent, prefix)
+        scopes = {tuple(sorted(key.scopes)) for key in keys}
+        if len(scopes) > 1:
+            raise Refused("invalid", f"{agent.name} has keys of different scopes: name one ({_prefixes(keys)}).")
+        raw = issue_key(agent, scopes.pop(), by=by)
+        ends = timezone.now() + max(overlap, timedelta(0))
+        old = AgentKey.objects.filter(pk__in=[key.pk for key in keys])
+        old.filter(Q(expires_at=None) | Q(expires_at__gt=ends)).update(expires_at=ends)
+        body = {"old": [key.prefix for key in keys], "new": raw[: tokens.PREFIX], "old_end": ends.isoformat()}
+        _log("key.rotated", by, agent, body, "rotated its key")
+    return raw
+
+
+def revoke(*, agent: Agent, by: str, prefix: str = "") -> int:
+    """End the agent's keys at once, or the one of this prefix; how many ended. Appends `key.revoked`.
+
+    Raises Refused("not_found") where there is none.
+    """
+    with transaction.atomic():
+        keys = _usable(agent, prefix)
+        AgentKey.objects.filter(pk__in=[key.pk for key in keys]).update(revoked_at=timezone.now())
+        _log("key.revoked", by, agent, {"prefixes": [key.prefix for key in keys]}, "lost a key")
+    return len(keys)
+
+
+def authenticate_key(raw: str) -> AgentKey | None:
+    """The living key that this is, with its agent and team; counts the use.
+
+    Whether the agent may act is not asked here: a paused one is told so by `limits`.
+    """
+    if not tokens.well_formed(raw, "ask"):
+        return None
+    now = timezone.now()
+    rows = AgentKey.objects.usable(now).select_related("agent__team").filter(prefix=raw[: tokens.PREFIX])
+    key = tokens.pick(raw, rows)
+    if key is None:
+        return None
+    AgentKey.objects.filter(pk=key.pk).update(uses=F("uses") + 1, last_used_at=now)
+    return key
+
+
+def _usable(agent: Agent, prefix: str) -> list[AgentKey]:
+    usable = AgentKey.objects.usable(timezone.now()).select_for_update(no_key=True)
+    keys = list(usable.filter(agent=agent, prefix__startswith=prefix).order_by("pk"))
+    if not keys:
+        which = f"key that begins with {prefix}" if prefix else "living key"
+        raise Refused("not_found", f"{agent.name} has no {which}.")
+    if prefix and len(keys) > 1:
+        raise Refused("invalid", f"More than one key begins so: {_prefixes(keys)}.")
+    return keys
+
+
+def _prefixes(keys: Iterable[AgentKey]) -> str:
+    return ", ".join(f"{key.prefix}… ({', '.join(key.scopes)})" for key in keys)
+
+
+def _log(kind: str, by: str, agent: Agent, body: dict[str, object], what: str) -> None:
+    record.append(kind=kind, actor=by, body={"agent": agent.pk, **body}, title=f"{agent.name} {what}")

@@ -1,0 +1,154 @@
+"""What an agent may do at most: its mode, its rates, its budget, and the kill switch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from django.db import connection, transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from policies.facts import UsageFacts
+from policies.models import Agent, Switch, Tool, Usage
+from traces import record
+from traces.problems import Refused
+
+PENDING_RETRY = 15
+KEEP = {"minute": timedelta(hours=1), "day": timedelta(days=400)}
+EVERYTHING = "all"
+
+
+class Declared(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def effect(self) -> str: ...
+
+
+def admit(agent: Agent, *, now: datetime, pending: int | Callable[[], int], tool: str = "") -> UsageFacts:
+    """Let one more action of this agent in and count it; the usage with it counted.
+
+    Needs a transaction. Locks the agent's row until commit, so that limits hold however many calls come at
+    once; a callable `pending` is asked under that lock. Raises Refused: forbidden (paused, kill switch),
+    limit with `retry_after` in seconds.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("admit needs the transaction of the action it lets in")
+    current = Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
+    check_running(current, tool=tool)
+    waiting = pending() if callable(pending) else pending
+    minute, day = _starts(now)
+    counts = _counts(current, minute, day)
+    _refuse_beyond(current, counts, waiting, now)
+    _count(current, "minute", minute)
+    _count(current, "day", day)
+    return UsageFacts(minute=counts["minute"] + 1, day=counts["day"] + 1, pending=waiting)
+
+
+def check_running(agent: Agent, *, tool: str = "") -> None:
+    """Raise Refused("forbidden") where the agent is paused or the kill switch stops it, the tool or everything.
+
+    Asked when an action comes in and again when it starts. `agent.mode` is taken as it is: pass a fresh row.
+    """
+    if agent.mode == Agent.Mode.PAUSED:
+        raise Refused("forbidden", f"The agent {agent.name} is paused.")
+    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
+    switch = Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+    if switch is not None:
+        what = "everything" if switch.scope == EVERYTHING else switch.scope.replace(":", " ")
+        raise Refused("forbidden", f"The kill switch stops {what}{f': {switch.reason}' if switch.reason else ''}.")
+    if tool and Tool.objects.filter(name=tool, paused=True).exists():
+        raise Refused("forbidden", f"The tool {tool} is paused.")
+
+
+def mode_block(agent: Agent, tool: Declared) -> str | None:
+    """Why the agent's mode blocks this tool, whatever the rules say; None where it does not."""
+    if agent.mode == Agent.Mode.READ_ONLY and tool.effect != Tool.Effect.READ:
+        return f"the agent {agent.name} may only read, and {tool.name} counts as {tool.effect}"
+    if agent.mode == Agent.Mode.PAUSED:
+        return f"the agent {agent.name} is paused"
+    return None
+
+
+def count_refusal(agent: Agent) -> int:
+    """Count a call of this agent that was refused; how many there were today. For after the rollback."""
+    _, day = _starts(timezone.now())
+    with transaction.atomic():
+        Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
+        row, _ = Usage.objects.get_or_create(agent=agent, window="day", starts_at=day)
+        Usage.objects.filter(pk=row.pk).update(refused=F("refused") + 1)
+    return row.refused + 1
+
+
+def usage(agent: Agent, *, now: datetime) -> UsageFacts:
+    """What was counted so far, for showing; `pending` is the caller's to know and 0 here."""
+    return UsageFacts(**_counts(agent, *_starts(now)))
+
+
+def refused_since(since: datetime) -> int:
+    """How many calls were refused, all agents together."""
+    rows = Usage.objects.filter(window="day", starts_at__gte=since)
+    return rows.aggregate(total=Sum("refused"))["total"] or 0
+
+
+def stop(*, scope: str, reason: str, by: str) -> Switch:
+    """Throw the kill switch: `all`, `agent:NAME` or `tool:NAME`. Appends `switch.thrown`.
+
+    Raises Refused("invalid") for anything else.
+    """
+    kind, _, name = scope.partition(":")
+    if scope != EVERYTHING and not (kind in ("agent", "tool") and name):
+        raise Refused("invalid", "The kill switch stops all, agent:NAME or tool:NAME.")
+    with transaction.atomic():
+        switch, _ = Switch.objects.update_or_create(scope=scope, defaults={"reason": reason, "by": by})
+        body = {"scope": scope, "reason": reason}
+        record.append(kind="switch.thrown", actor=by, body=body, title=f"Kill switch: {scope} stopped", text=reason)
+    return switch
+
+
+def lift(*, scope: str, by: str) -> None:
+    """Lift the kill switch. Appends `switch.lifted`. Raises Refused("not_found") where it was not thrown."""
+    with transaction.atomic():
+        if not Switch.objects.filter(scope=scope).delete()[0]:
+            raise Refused("not_found", f"The kill switch does not stop {scope}.")
+        record.append(kind="switch.lifted", actor=by, body={"scope": scope}, title=f"Kill switch: {scope} runs again")
+
+
+def _starts(now: datetime) -> tuple[datetime, datetime]:
+    utc = now.astimezone(UTC)
+    return utc.replace(second=0, microsecond=0), utc.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _counts(agent: Agent, minute: datetime, day: datetime) -> dict[str, int]:
+    rows = Usage.objects.filter(agent=agent, starts_at__in=[minute, day])
+    found = {(row.window, row.starts_at): row.count for row in rows}
+    return {"minute": found.get(("minute", minute), 0), "day": found.get(("day", day), 0)}
+
+
+def _refuse_beyond(agent: Agent, counts: dict[str, int], waiting: int, now: datetime) -> None:
+    minute, day = _starts(now)
+    if counts["minute"] >= agent.actions_per_minute:
+        _limit(f"{agent.actions_per_minute} actions a minute", _seconds(now, minute + timedelta(minutes=1)))
+    if counts["day"] >= agent.actions_per_day:
+        _limit(f"{agent.actions_per_day} actions a day", _seconds(now, day + timedelta(days=1)))
+    if waiting >= agent.pending:
+        _limit(f"{agent.pending} actions waiting for people", PENDING_RETRY)
+
+
+def _limit(what: str, retry_after: int) -> None:
+    raise Refused("limit", f"This agent's limit is {what}.", retry_after=retry_after)
+
+
+def _seconds(now: datetime, until: datetime) -> int:
+    return max(1, math.ceil((until - now).total_seconds()))
+
+
+def _count(agent: Agent, window: str, starts_at: datetime) -> None:
+    row, created = Usage.objects.get_or_create(agent=agent, window=window, starts_at=starts_at)
+    Usage.objects.filter(pk=row.pk).update(count=F("count") + 1)
+    if created:
+        # A new window is the moment to forget old ones, so that nothing else has to sweep this table.
+        Usage.objects.filter(agent=agent, window=window, starts_at__lt=starts_at - KEEP[window]).delete()

@@ -1,0 +1,356 @@
+"""People: accounts, groups, roles, one-time links, personal tokens. Every change appends to the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.mail import send_mail
+from django.db import IntegrityError, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from policies import tokens
+from policies.access import STAFF, actor
+from policies.models import NAME, Link, LinkQuerySet, PersonalToken, Role, User
+from traces import record
+from traces.problems import Refused
+
+LINK_LIFE = timedelta(minutes=30)
+DEMO_LIFE = timedelta(days=7)
+TOKEN_DAYS = 30
+LONGEST_TOKEN_DAYS = 366
+DEFAULT_ROLES = (Role.APPROVER, Role.MEMBER)
+# Whoever sets an instance up alone has to be able to make it work; other people take roles over later.
+FIRST_ROLES = (Role.ADMINISTRATOR, Role.EDITOR, Role.APPROVER, Role.AUDITOR, Role.MEMBER)
+FIRST_GROUP = "approvers"
+# No comma, since commands take lists, and no leading @, which means a person.
+_GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A link as it is handed out, once."""
+
+    token: str = field(repr=False)
+    url: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Invited:
+    """A new person, the invitation, and which groups had to be made."""
+
+    user: User
+    link: Linked
+    new_groups: tuple[str, ...] = ()
+
+    @property
+    def url_token(self) -> str:
+        return self.link.token
+
+
+def create_user(
+    *, name: str, groups: Iterable[str] = (), roles: Iterable[str] = DEFAULT_ROLES, by: str, email: str = ""
+) -> Invited:
+    """Create a person without a password, or complete a placeholder of that name, and invite them.
+
+    Makes missing groups. Appends `person.created` and `person.invited` (and `group.created`). Raises
+    Refused: conflict where the name is taken, invalid for a bad name, group or role.
+    """
+    _check_name(name)
+    with transaction.atomic():
+        user = User.objects.select_for_update().filter(username=name).first()
+        if user is not None and not is_placeholder(user):
+            raise Refused("conflict", f"There is already a person called {name}.")
+        user = user or User(username=name)
+        user.is_active, user.email = True, email
+        user.set_unusable_password()
+        _save_new(user)
+        new = set_groups(user=user, groups=groups, by=by)
+        set_roles(user=user, roles=roles, by=by)
+        _log("person.created", by, user, {"groups": sorted(groups), "roles": sorted(user.roles)}, "created")
+        return Invited(user, invite(user=user, by=by), new)
+
+
+def placeholder(*, name: str, by: str) -> User:
+    """An account that nobody can use yet, so that a file may name its person; `create_user` completes it.
+
+    Appends `person.declared`. Raises Refused("invalid") for a bad name.
+    """
+    _check_name(name)
+    with transaction.atomic():
+        user = User(username=name, is_active=False)
+        user.set_unusable_password()
+        _save_new(user)
+        _log("person.declared", by, user, {"name": name}, "declared, not invited yet")
+    return user
+
+
+def is_placeholder(user: User) -> bool:
+    return not user.is_active and not user.has_usable_password() and user.last_login is None
+
+
+def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
+    """The group of that name and whether it had to be made. Appends `group.created` if so."""
+    if not _GROUP.fullmatch(name):
+        raise Refused("invalid", f"{name!r} cannot be the name of a group: letters, digits, spaces and . _ @ & - only.")
+    with transaction.atomic():
+        group, created = Group.objects.get_or_create(name=name)
+        if created:
+            record.append(kind="group.created", actor=by, body={"name": name}, title=f"Group {name} created")
+    return group, created
+
+
+def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]:
+    """Make the person a member of exactly these groups; returns the names of groups that had to be made.
+
+    Appends `person.groups` if anything changed.
+    """
+    wanted = sorted(set(groups))
+    with transaction.atomic():
+        before = sorted(user.groups.values_list("name", flat=True))
+        made = [ensure_group(name=name, by=by) for name in wanted]
+        if before != wanted:
+            user.groups.set([group for group, _ in made])
+            user.__dict__.pop("_group_names", None)
+            _log("person.groups", by, user, {"before": before, "after": wanted}, f"in {', '.join(wanted) or 'no group'}")
+    return tuple(group.name for group, created in made if created)
+
+
+def set_roles(*, user: User, roles: Iterable[str], by: str) -> None:
+    """Give the person exactly these roles; `is_staff` follows. Appends `person.roles` if anything changed.
+
+    Raises Refused: invalid for an unknown role, conflict for taking the last administrator's role.
+    """
+    wanted = sorted(set(roles))
+    unknown = [role for role in wanted if role not in Role.values]
+    if unknown:
+        raise Refused("invalid", f"{unknown[0]} is not a role: {', '.join(Role.values)}.")
+    with transaction.atomic():
+        before = sorted(user.roles)
+        if Role.ADMINISTRATOR not in wanted:
+            _keep_an_administrator(user)
+        user.roles, user.is_staff = wanted, bool(STAFF & set(wanted))
+        user.save(update_fields=["roles", "is_staff"])
+        if before != wanted:
+            _log("person.roles", by, user, {"before": before, "after": wanted}, f"is {', '.join(wanted) or 'nothing'}")
+
+
+def set_active(*, user: User, active: bool, by: str) -> None:
+    """Switch an account on or off; off ends its sessions, tokens and votes at their next use.
+
+    Appends `person.switched_on` or `person.switched_off`. Raises Refused("conflict") for the last
+    administrator.
+    """
+    with transaction.atomic():
+        if not active:
+            _keep_an_administrator(user)
+        user.is_active = active
+        user.save(update_fields=["is_active"])
+        word = "on" if active else "off"
+        _log(f"person.switched_{word}", by, user, {"active": active}, f"switched {word}")
+
+
+def setup_link(*, by: str = "agentsec") -> Linked | None:
+    """The link that makes the first administrator; None where there is one. An older one stops working."""
+    with transaction.atomic():
+        if administrators().exists():
+            return None
+        Link.objects.filter(purpose=Link.Purpose.SETUP, used_at=None).delete()
+        record.append(kind="site.setup_link", actor=by, body={}, title="Set-up link made")
+        return _link(None, Link.Purpose.SETUP, LINK_LIFE)
+
+
+def invite(*, user: User, by: str) -> Linked:
+    """A link by which the person sets a password. Older links of theirs stop working. Appends `person.invited`."""
+    return _link_for(user, Link.Purpose.INVITATION, LINK_LIFE, "person.invited", by)
+
+
+def reset(*, user: User, by: str) -> Linked:
+    """A link by which the person sets a new password. Appends `person.reset`."""
+    return _link_for(user, Link.Purpose.RESET, LINK_LIFE, "person.reset", by)
+
+
+def demo_link(*, user: User) -> Linked:
+    """A link that signs in as often as it is opened, on loopback, while this is a demo."""
+    return _link_for(user, Link.Purpose.DEMO, DEMO_LIFE, "person.demo_link", "agentsec")
+
+
+def request_reset(*, name: str) -> None:
+    """Mail a reset link to the person of this name or address, if there is one with an address.
+
+    Says nothing of whether there is: the caller shows the same sentence either way. Raises
+    Refused("unavailable") where this site sends no mail.
+    """
+    if not settings.EMAIL_HOST:
+        raise Refused("unavailable", "This site sends no mail: ask an administrator for a reset link.")
+    users = User.objects.filter(is_active=True).exclude(email="")
+    user = users.filter(username=name).first() or users.filter(email__iexact=name).first()
+    if user is None or not name:
+        return
+    link = reset(user=user, by=actor(user))
+    text = f"Somebody asked to set a new password for {user.username}. If it was you, open within 30 minutes:\n\n"
+    send_mail("Set a new password", f"{text}{link.url}\n\nIf not, do nothing.\n", None, [user.email])
+
+
+def peek(token: str) -> Link:
+    """What a link is for, without using it. Raises Refused("gone") where it is no (longer a) link."""
+    link = _usable(Link.objects.select_related("user"), token)
+    if link is None:
+        raise Refused("gone", "This link was used, has expired, or never was one. Ask for a new one.")
+    return link
+
+
+def redeem(*, token: str, password: str, name: str = "", email: str = "") -> User:
+    """Use a set-up, invitation or reset link once: the person now has this password.
+
+    `name` (and `email`) only count for a set-up link, which makes the first administrator. Locks the link.
+    Appends `person.welcomed`. Raises Refused: gone (used, expired), invalid (password, name), conflict (name).
+    """
+    with transaction.atomic():
+        link = _usable(Link.objects.select_for_update(of=("self",)).select_related("user"), token)
+        if link is None or link.purpose == Link.Purpose.DEMO:
+            raise Refused("gone", "This link was used, has expired, or never was one. Ask for a new one.")
+        user = link.user or _first_administrator(name, email)
+        if not user.is_active:
+            raise Refused("forbidden", "This account is switched off.")
+        _set_password(user, password)
+        Link.objects.filter(pk=link.pk).update(used_at=timezone.now(), user=user)
+        _log("person.welcomed", actor(user), user, {"purpose": link.purpose}, f"used the {link.purpose} link")
+    return user
+
+
+def open_demo(*, token: str, remote: str) -> User:
+    """The person a demo link signs in. Raises Refused: gone, or forbidden from anywhere but loopback."""
+    link = peek(token)
+    if link.purpose != Link.Purpose.DEMO or not settings.AGENTSEC_DEMO or link.user is None:
+        raise Refused("gone", "This is no link of a running demo.")
+    if not _is_loopback(remote):
+        raise Refused("forbidden", "A demo link works on this machine only.")
+    if not link.user.is_active:
+        raise Refused("forbidden", "This account is switched off.")
+    return link.user
+
+
+def issue_token(user: User, *, days: int = TOKEN_DAYS, by: str = "") -> str:
+    """A personal token (`ast_…`), shown once. Appends `token.issued`. Raises Refused("invalid", "forbidden")."""
+    if not 1 <= days <= LONGEST_TOKEN_DAYS:
+        raise Refused("invalid", f"A token lives 1 to {LONGEST_TOKEN_DAYS} days.")
+    if not user.is_active:
+        raise Refused("forbidden", f"The account {user.username} is switched off.")
+    minted = tokens.mint("ast")
+    with transaction.atomic():
+        token = PersonalToken.objects.create(
+            user=user, prefix=minted.prefix, sha256=minted.sha256, expires_at=timezone.now() + timedelta(days=days)
+        )
+        body = {"prefix": token.prefix, "expires_at": token.expires_at.isoformat()}
+        _log("token.issued", by or actor(user), user, body, "token issued")
+    return minted.raw
+
+
+def revoke_token(*, token: PersonalToken, by: str) -> None:
+    """End a token. Appends `token.revoked`; ending an ended one changes nothing."""
+    with transaction.atomic():
+        if PersonalToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+            _log("token.revoked", by, token.user, {"prefix": token.prefix}, "token revoked")
+
+
+def authenticate_token(raw: str) -> User | None:
+    """The person whose living token this is; counts the use."""
+    if not tokens.well_formed(raw, "ast"):
+        return None
+    now = timezone.now()
+    rows = PersonalToken.objects.usable(now).select_related("user").filter(prefix=raw[: tokens.PREFIX])
+    token = tokens.pick(raw, rows)
+    if token is None:
+        return None
+    PersonalToken.objects.filter(pk=token.pk).update(uses=F("uses") + 1, last_used_at=now)
+    return token.user
+
+
+def administrators() -> QuerySet[User]:
+    """The people who can sign in as administrators, or could once they take their invitation."""
+    return User.objects.filter(is_active=True, roles__contains=[Role.ADMINISTRATOR])
+
+
+def _keep_an_administrator(user: User) -> None:
+    if user.pk is None or not user.is_active or Role.ADMINISTRATOR not in user.roles:
+        return
+    # Locked, so that two administrators cannot each remove the other.
+    left = administrators().select_for_update(no_key=True).exclude(pk=user.pk)
+    if not list(left.values_list("pk", flat=True)):
+        raise Refused("conflict", "Somebody has to stay administrator.")
+
+
+def _first_administrator(name: str, email: str) -> User:
+    if administrators().exists():
+        raise Refused("gone", "This instance has an administrator already. Ask for an invitation.")
+    invited = create_user(name=name, groups=[FIRST_GROUP], roles=FIRST_ROLES, by="agentsec", email=email)
+    Link.objects.filter(user=invited.user).delete()
+    return invited.user
+
+
+def _set_password(user: User, password: str) -> None:
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise Refused("invalid", " ".join(error.messages), field="password") from None
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
+def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str) -> Linked:
+    with transaction.atomic():
+        if purpose != Link.Purpose.DEMO:
+            Link.objects.filter(user=user, used_at=None).exclude(purpose=Link.Purpose.DEMO).delete()
+        _log(kind, by, user, {"purpose": purpose}, f"got a link ({purpose})")
+        return _link(user, purpose, life)
+
+
+def _link(user: User | None, purpose: str, life: timedelta) -> Linked:
+    minted = tokens.mint("lnk")
+    expires_at = timezone.now() + life
+    Link.objects.create(user=user, purpose=purpose, sha256=minted.sha256, expires_at=expires_at)
+    return Linked(minted.raw, f"{settings.AGENTSEC_URL.rstrip('/')}/welcome/{minted.raw}", expires_at)
+
+
+def _usable(links: LinkQuerySet, token: str) -> Link | None:
+    if not tokens.well_formed(token, "lnk"):
+        return None
+    return tokens.pick(token, links.usable(timezone.now()).filter(sha256=tokens.hashed(token)))
+
+
+def _save_new(user: User) -> None:
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError:
+        raise Refused("conflict", f"There is already a person called {user.username}.") from None
+
+
+def _check_name(name: str) -> None:
+    try:
+        NAME(name)
+    except ValidationError:
+        raise Refused("invalid", f"{name!r} cannot be the name of a person: letters, digits and . _ @ - only.") from None
+
+
+def _is_loopback(remote: str) -> bool:
+    try:
+        return ip_address(remote).is_loopback
+    except ValueError:
+        return False
+
+
+def _log(kind: str, by: str, user: User, body: dict[str, object], what: str) -> None:
+    record.append(
+        kind=kind, actor=by, body={"user": user.pk, **body}, subject=f"person:{user.pk}", title=f"{user.username} {what}"
+    )
