@@ -33,6 +33,7 @@ def enter_environment(arguments: Sequence[str]) -> None:
 
     Exits with one line saying what to do when the environment cannot be made.
     """
+    os.environ.setdefault("AGENTSEC_BEGAN", str(time.time()))
     files = [REQUIREMENTS, DEVELOPMENT] if arguments[1:2] == ["test"] else [REQUIREMENTS]
     inside = Path(sys.prefix).resolve() == VENV.resolve()
     if not inside and all(map(satisfied, files)):
@@ -88,7 +89,7 @@ def _install_locked(files: Sequence[Path]) -> None:
 def _lock() -> Iterator[None]:
     """One installation at a time; whoever comes second waits and then finds it done."""
     if not os.access(REPOSITORY, os.W_OK):
-        sys.exit(f"agentsec: {REPOSITORY} cannot be written, and .venv must go there; use a checkout of your own")
+        sys.exit(f"agentsec: .venv must go into {REPOSITORY}, which this user cannot write")
     descriptor = os.open(REPOSITORY, os.O_RDONLY)
     try:
         try:
@@ -113,7 +114,7 @@ def _make_venv() -> None:
     missing = [module for module in ("venv", "ensurepip") if importlib.util.find_spec(module) is None]
     if missing:
         name = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-        sys.exit(f"agentsec: this Python has no {missing[0]} module; run `apt install {name}` and start again")
+        sys.exit(f"agentsec: this Python has no {missing[0]} module; `apt install {name}` brings it")
     _say(f"making {VENV} …")
     if VENV.exists():
         shutil.rmtree(VENV)
@@ -133,13 +134,13 @@ def _install(requirements: Path) -> None:
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)]
     lines = _run_with_progress(command, count)
     if lines:
-        sys.exit("agentsec: installing failed: " + _reason(lines) + "; is the package index reachable? Start again.")
+        sys.exit("agentsec: installing failed: " + _reason(lines) + "; start again when it is mended")
     _marker(requirements).write_text(_stamp(requirements))
     _say(f"installed in {time.monotonic() - began:.0f} s")
 
 
 def _run_with_progress(command: Sequence[str], count: int) -> list[str]:
-    """Run pip, say how far it is every tenth package; its output where it failed, nothing where it did not."""
+    """Run pip, say how far it is every tenth package; its output where it failed, else nothing."""
     lines: list[str] = []
     seen = 0
     with subprocess.Popen(

@@ -47,7 +47,8 @@ def say(line: str) -> None:
 
 
 def socket_url(folder: Path, user: str, password: str, database: str) -> str:
-    return f"postgres://{user}:{quote(password, safe='')}@/{database}?host={quote(str(folder), safe='')}&port=5432"
+    host = quote(str(folder), safe="")
+    return f"postgres://{user}:{quote(password, safe='')}@/{database}?host={host}&port=5432"
 
 
 def plan(root: Path) -> Services:
@@ -118,13 +119,20 @@ def _kept(home: Home) -> bool:
         return not _free(lock.fileno(), fcntl.LOCK_EX)
 
 
-def _free(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock if it is free now; it lasts as long as the descriptor is open."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
+
+
+def _free(descriptor: int, kind: int) -> bool:
+    free = try_lock(descriptor, kind)
+    if free:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return free
 
 
 def _check_kept(home: Home, names: list[str]) -> None:
@@ -132,24 +140,27 @@ def _check_kept(home: Home, names: list[str]) -> None:
     missing = [name for name in names if name not in kept]
     if missing:
         raise SetupError(
-            f"the running instance uses another {' and '.join(missing)}: set the same DATABASE_URL and REDIS_URL as it has"
+            f"an instance runs here with another {' and '.join(missing)}: set its DATABASE_URL and REDIS_URL"
         )
 
 
 def _start_keeper(home: Home, names: list[str], say: Say) -> None:
     who = f", as the account {home.account.name}" if home.account else ""
-    first = "" if (home.state / "postgres").exists() or "postgres" not in names else " (first start: a few seconds)"
-    say(f"Starting {' and '.join(names)}{first}; state in {home.state}{who}")
+    say(f"Starting {' and '.join(names)}; state in {home.state}{who}")
     log = os.open(home.logs / "services.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     keeper = subprocess.Popen(
         [sys.executable, "-m", "agentsec_site.keeper", str(home.root), *names],
-        cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
     )
     os.close(log)
     answer = _first_line(keeper, home, say)
     keeper.wait()  # the keeper itself goes on as a process of its own
     if answer != "ready":
-        raise SetupError(answer.removeprefix("error ") or f"the services did not start; see {home.logs}/services.log")
+        raise SetupError(answer.removeprefix("error ") or f"the services do not start; see {home.logs}")
 
 
 def _first_line(keeper: subprocess.Popen[bytes], home: Home, say: Say) -> str:

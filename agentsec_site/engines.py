@@ -8,7 +8,6 @@ platform, a PostgreSQL (14 or later) or valkey-server/redis-server on PATH serve
 from __future__ import annotations
 
 import ctypes
-import glob
 import importlib.util
 import os
 import shutil
@@ -20,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from agentsec_site.home import SYSTEM_STATE, Account, Home, SetupError, secret
 
 SUPERUSER = "postgres"
+DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps the servers off PATH
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 POSTGRES_OPTIONS = {
@@ -52,7 +53,7 @@ def postgres_folder(account: Account | None) -> Path:
         installs = sorted(Path(place).glob("pginstall*/bin/postgres"), key=lambda found: found.parts[-3])
         if installs:
             return _reachable(installs[-1].parent, Path(place).parent, account)
-    for folder in [*os.get_exec_path(), *sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]:
+    for folder in [*os.get_exec_path(), *sorted(map(str, DEBIAN.glob("*/bin")), reverse=True)]:
         if os.access(Path(folder) / "postgres", os.X_OK) and os.access(Path(folder) / "initdb", os.X_OK):
             return Path(folder).resolve()
     raise SetupError("no PostgreSQL found: install one (`apt install postgresql`) or set DATABASE_URL")
@@ -72,7 +73,7 @@ def valkey_binary(account: Account | None) -> Path:
 
 def _reachable(folder: Path, base: Path, account: Account | None) -> Path:
     """`folder` itself, or a copy of it where an account that cannot enter `base` may run it."""
-    if account is None or account.reaches(folder / os.listdir(folder)[0]):
+    if account is None or account.reaches(next(folder.iterdir())):
         return folder
     stamp = f"bin-{folder.stat().st_mtime_ns:x}-{folder.parts[-2]}"
     copy = SYSTEM_STATE / stamp
@@ -98,8 +99,8 @@ def _copy_binaries(folder: Path, base: Path, copy: Path) -> None:
         shutil.rmtree(draft)
 
 
-def _child_options(home: Home, death: signal.Signals) -> dict[str, object]:
-    """Popen options shared by both services: least privilege, and death with the process that started them."""
+def _child_options(home: Home, death: signal.Signals) -> dict[str, Any]:
+    """Popen options of both services: least privilege, and death with the process that started them."""
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -108,7 +109,7 @@ def _child_options(home: Home, death: signal.Signals) -> dict[str, object]:
             if os.getppid() != parent:
                 os._exit(1)
 
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "cwd": home.state,
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         "umask": 0o077,
@@ -120,7 +121,7 @@ def _child_options(home: Home, death: signal.Signals) -> dict[str, object]:
 
 
 def make_cluster(home: Home) -> None:
-    """Create the PostgreSQL cluster unless it is there. An interrupted attempt is thrown away and repeated."""
+    """Create the PostgreSQL cluster unless it is there. An interrupted attempt is repeated."""
     data = home.state / "postgres"
     for draft in home.state.glob("draft-*"):
         shutil.rmtree(draft)
@@ -147,11 +148,17 @@ def _initdb(home: Home, data: Path, password: Path) -> None:
     if not _fsync():
         command.append("--no-sync")
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **_child_options(home, signal.SIGKILL)
-    )  # type: ignore[call-overload]
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        **_child_options(home, signal.SIGKILL),
+    )
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise SetupError(f"PostgreSQL's initdb failed in {data.parent}: {lines[-1] if lines else done.returncode}")
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if "error" in line.lower()] or lines or [str(done.returncode)]
+        raise SetupError(f"PostgreSQL's initdb failed in {data.parent}: {errors[-1]}")
 
 
 def _locale(major: int) -> list[str]:
@@ -162,7 +169,8 @@ def _locale(major: int) -> list[str]:
 
 
 def _major(folder: Path) -> int:
-    text = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    command = [folder / "postgres", "--version"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int("".join(c if c.isdigit() else " " for c in text).split()[0])
 
 
@@ -182,7 +190,7 @@ def start_postgres(home: Home, log: int) -> subprocess.Popen[bytes]:
         command += ["-c", f"{name}={value}"]
     process: subprocess.Popen[bytes] = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_child_options(home, signal.SIGINT)
-    )  # type: ignore[call-overload]
+    )
     _wait(process, lambda: _postgres_ready(data, process.pid), "PostgreSQL", home)
     return process
 
@@ -190,7 +198,7 @@ def start_postgres(home: Home, log: int) -> subprocess.Popen[bytes]:
 def _check_version(data: Path, folder: Path) -> None:
     kept, found = int((data / "PG_VERSION").read_text()), _major(folder)
     if kept != found:
-        raise SetupError(f"{data} was made by PostgreSQL {kept}, but {folder} is {found}; install {kept} or dump and load")
+        raise SetupError(f"{data} was made by PostgreSQL {kept}, but {folder} is {found}; install {kept}")
 
 
 def _postgres_ready(data: Path, pid: int) -> bool:
@@ -232,8 +240,12 @@ def start_valkey(home: Home, log: int) -> subprocess.Popen[bytes]:
     path.unlink(missing_ok=True)
     password = secret(home, "valkey.password")
     process: subprocess.Popen[bytes] = subprocess.Popen(
-        [valkey_binary(home.account), "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, **_child_options(home, signal.SIGTERM)
-    )  # type: ignore[call-overload]
+        [valkey_binary(home.account), "-"],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        **_child_options(home, signal.SIGTERM),
+    )
     assert process.stdin is not None
     with process.stdin:  # by stdin, so that the password stands in no command line
         process.stdin.write(_valkey_config(home, path, password).encode())
@@ -243,7 +255,8 @@ def start_valkey(home: Home, log: int) -> subprocess.Popen[bytes]:
 
 def _valkey_config(home: Home, path: Path, password: str) -> str:
     # Nothing is kept: PostgreSQL is the truth, and everything here can be wiped at any moment.
-    lines = ["port 0", f'unixsocket "{path}"', "unixsocketperm 700", f"requirepass {password}", f'dir "{home.state}"']
+    lines = ["port 0", f'unixsocket "{path}"', "unixsocketperm 700", f"requirepass {password}"]
+    lines += [f'dir "{home.state}"']
     lines += ['save ""', "appendonly no", "daemonize no", "loglevel warning", "maxmemory-policy noeviction"]
     return "\n".join(lines) + "\n"
 
@@ -260,10 +273,10 @@ def _valkey_ready(path: Path, password: str) -> bool:
 
 
 def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool], name: str, home: Home) -> None:
-    """Wait without limit while the process lives (recovery after a crash may take long); fail when it ends."""
+    """Wait without limit while the process lives (recovery may take long); fail when it ends."""
     while not ready():
         if process.poll() is not None:
-            raise SetupError(f"{name} ended while starting (status {process.returncode}); see {home.logs}/services.log")
+            raise SetupError(f"{name} ended while starting (status {process.returncode}); see {home.logs}")
         time.sleep(0.01)
 
 

@@ -44,7 +44,13 @@ class Account:
         test = ["/usr/bin/env", "test", "-x", str(path)]
         return (
             subprocess.run(
-                test, check=False, cwd="/", user=self.uid, group=self.gid, extra_groups=[], stdin=subprocess.DEVNULL
+                test,
+                check=False,
+                cwd="/",
+                user=self.uid,
+                group=self.gid,
+                extra_groups=[],
+                stdin=subprocess.DEVNULL,
             ).returncode
             == 0
         )
@@ -79,7 +85,9 @@ def service_account() -> Account | None:
             continue
         if entry.pw_uid != 0:
             return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
-    raise SetupError("PostgreSQL cannot run as root and there is no account `postgres` or `nobody` to run it as")
+    raise SetupError(
+        "PostgreSQL cannot run as root and there is no account `postgres` or `nobody` to run it as"
+    )
 
 
 def prepare(root: Path) -> Home:
@@ -114,7 +122,9 @@ def secret(home: Home, name: str) -> str:
     except OSError as error:
         raise SetupError(f"{path}: {error.strerror}") from None
     if not value:
-        raise SetupError(f"{path} is empty: put the secret back from a backup, or remove the file and the state")
+        raise SetupError(
+            f"{path} is empty: put the secret back from a backup, or remove the file and the state"
+        )
     return value
 
 
@@ -145,7 +155,9 @@ def _make(path: Path, mode: int, account: Account | None = None) -> None:
     if not stat.S_ISDIR(found.st_mode) and not path.is_dir():
         raise SetupError(f"{path} is not a folder; choose another place with --home")
     if found.st_uid != owner:
-        raise SetupError(f"{path} belongs to uid {found.st_uid}, not {owner}; start as its owner or use another --home")
+        raise SetupError(
+            f"{path} belongs to uid {found.st_uid}, not {owner}; start as its owner or use another --home"
+        )
 
 
 def _state(root: Path, account: Account | None) -> Path:
@@ -157,7 +169,9 @@ def _state(root: Path, account: Account | None) -> Path:
     # Relative inside the home, so that a home may be moved as a whole.
     state = root / text
     if Path(text).is_absolute() and (root / "keys" / "postgres.password").exists() and not state.is_dir():
-        raise SetupError(f"the database of this home was in {state}, which is gone; restore it or use a new --home")
+        raise SetupError(
+            f"the database of this home was in {state}, which is gone; restore it or use a new --home"
+        )
     return state
 
 

@@ -25,9 +25,14 @@ from psycopg import Connection, sql
 from agentsec_site.embedded import REPOSITORY, Services, say
 from agentsec_site.home import Home, SetupError, secret, write_once
 
-ROLES: Mapping[str, str] = {"owner": "agentsec_owner", "app": "agentsec_app", "sequencer": "agentsec_sequencer"}
+ROLES: Mapping[str, str] = {
+    "owner": "agentsec_owner",
+    "app": "agentsec_app",
+    "sequencer": "agentsec_sequencer",
+}
 LOGIN_ROLES = ("app", "sequencer")
 DATABASE = "agentsec"
+ADMIN_VARIABLES = ("DATABASE_URL", "REDIS_URL", "AGENTSEC_BEGAN")
 LOG_KEYS = ("kek.key", "log.key", "log.pub")
 # Any constant does: it only has to be the same for everybody who provisions.
 PROVISION_LOCK = 0x61676E74
@@ -95,7 +100,12 @@ def _password(home: Home, role: str) -> str:
 
 
 def _roles(admin: Connection, services: Services) -> None:
-    known = {row[0] for row in admin.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(ROLES.values())])}
+    known = {
+        row[0]
+        for row in admin.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(ROLES.values())]
+        )
+    }
     missing = [role for role in ROLES if ROLES[role] not in known]
     try:
         for role in missing:
@@ -124,17 +134,24 @@ def _is_superuser(admin: Connection) -> bool:
 def _repair_passwords(admin: Connection, services: Services) -> None:
     """In our own cluster the key files are the truth; in the operator's, other hosts may have set them."""
     for role in LOGIN_ROLES:
-        url = _with(services.admin_url, database="postgres", user=ROLES[role], password=_password(services.home, role))
+        url = _with(
+            services.admin_url, database="postgres", user=ROLES[role], password=_password(services.home, role)
+        )
         if _login_error(url):
             statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-            admin.execute(statement.format(sql.Identifier(ROLES[role]), sql.Literal(_password(services.home, role))))
+            admin.execute(
+                statement.format(sql.Identifier(ROLES[role]), sql.Literal(_password(services.home, role)))
+            )
 
 
 def _ask_operator(home: Home, database: str) -> SetupError:
     script = home.keys / "provision.sql"
     script.unlink(missing_ok=True)
     lines = [f"{_create_role(role, home).as_string()};" for role in ROLES]
-    lines += [f'CREATE DATABASE "{database}" OWNER {ROLES["owner"]};', f"GRANT {ROLES['owner']} TO <user of DATABASE_URL>;"]
+    lines += [
+        f'CREATE DATABASE "{database}" OWNER {ROLES["owner"]};',
+        f"GRANT {ROLES['owner']} TO <user of DATABASE_URL>;",
+    ]
     write_once(script, "\n".join(lines) + "\n")
     return SetupError(
         "the role in DATABASE_URL may not create roles: give it CREATEROLE and CREATEDB, "
@@ -228,7 +245,13 @@ def migrate(owner_url: str, services: Services) -> None:
     environment = child_environment(services, owner_url)
     command = [sys.executable, str(REPOSITORY / "manage.py"), "schema"]
     done = subprocess.run(
-        command, env=environment, cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        env=environment,
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         log = services.home.logs / "schema.log"
@@ -239,7 +262,7 @@ def migrate(owner_url: str, services: Services) -> None:
 
 def child_environment(services: Services, database_url: str) -> dict[str, str]:
     """The environment of a process of the site: it learns one role's address and not the administrator's."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    environment = {name: value for name, value in os.environ.items() if name not in ADMIN_VARIABLES}
     environment["AGENTSEC_HOME"] = str(services.home.root)
     environment["AGENTSEC_DATABASE_URL"] = database_url
     environment["AGENTSEC_REDIS_URL"] = services.redis_url

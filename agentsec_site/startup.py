@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,11 @@ class Ready:
 def home_folder() -> Path:
     """The home that `--home` or AGENTSEC_HOME names; `var/` beside manage.py otherwise."""
     return Path(os.environ.get("AGENTSEC_HOME") or embedded.REPOSITORY / "var").absolute()
+
+
+def began() -> float:
+    """When the first process of this command began (before it installed anything), in Unix time."""
+    return float(os.environ.get("AGENTSEC_BEGAN") or time.time())
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def services() -> Iterator[Services]:
 def superuser_dsn(services: Services) -> str:
     """The test database as a superuser, who can do what no role of the site may."""
     name = provision.addresses(services).app.rpartition("/")[2].partition("?")[0]
-    return services.postgres_url(user="postgres", password=secret(services.home, "postgres.password"), database=name)
+    return services.postgres_url(
+        user="postgres", password=secret(services.home, "postgres.password"), database=name
+    )
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +47,9 @@ def sequencer_dsn(services: Services, django_db_setup: None) -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(services: Services, superuser_dsn: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def django_db_setup(
+    services: Services, superuser_dsn: str, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
     """Roles, database and schema made by the same code as in production; Django signs in as the app role."""
     provision.provision(services)
     wiper = wipe.Wiper(superuser_dsn)

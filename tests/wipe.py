@@ -34,12 +34,14 @@ class Wiper:
 
     def _restore(self, table: str) -> None:
         rows = self.connection.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s "
-            "AND is_generated = 'NEVER'",
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'",
             [table],
         )
         columns = sql.SQL(", ").join(sql.Identifier(row[0]) for row in rows)
-        statement = sql.SQL("INSERT INTO public.{0} ({1}) OVERRIDING SYSTEM VALUE SELECT {1} FROM pristine.{0}")
+        statement = sql.SQL(
+            "INSERT INTO public.{0} ({1}) OVERRIDING SYSTEM VALUE SELECT {1} FROM pristine.{0}"
+        )
         self.connection.execute(statement.format(sql.Identifier(table), columns))
 
     def _tables(self) -> list[str]:

@@ -14,7 +14,7 @@ from traces.roles import grant_statements
 
 
 class Command(BaseCommand):
-    help = "Make the log's keys, apply migrations and grants (started by the other commands; needs the owner role's address)."
+    help = "Make the log's keys, apply migrations and grants (the other commands start it as the owner role)."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,25 @@
+"""`manage.py clock`: expiry, sweeping and whatever else time brings."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from agentsec_site import clock
+from agentsec_site.management.base import AgentsecCommand
+
+
+class Command(AgentsecCommand):
+    help = "Do what is due (expiry, recovery, rotation) until stopped."
+
+    def run(self, **options: Any) -> None:
+        stop = threading.Event()
+
+        def end(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+        clock.run(stop)
