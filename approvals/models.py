@@ -48,6 +48,7 @@ class Action(models.Model):
     tool = models.CharField(max_length=100)
     runs = models.CharField(max_length=12)
     effect = models.CharField(max_length=12)
+    idempotent = models.BooleanField(default=False)
     manifest = models.CharField(max_length=64)
     revision = models.PositiveIntegerField(default=1)
     args_json = models.TextField(help_text="Canonical JSON (RFC 8785) of the current revision.")
@@ -67,6 +68,7 @@ class Action(models.Model):
     needs_other_than = models.CharField(
         max_length=150, blank=True, help_text="Editor of an authority argument: one vote must be somebody else's."
     )
+    door = models.CharField(max_length=10, default="rest")
     tool_call_id = models.CharField(max_length=200, blank=True)
     idempotency_key = models.CharField(max_length=200, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)

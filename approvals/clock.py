@@ -1,0 +1,128 @@
+"""What time does: expiry, recovery of dead workers, sweeping what is ready, ending grants.
+
+PostgreSQL is the truth; every part may run in several processes at once, since each change is guarded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connections, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from approvals import decisions, execution, jobs, results, states
+from approvals.models import Action, Execution
+from policies import grants
+from policies.models import Grant
+from traces.problems import Refused
+
+S = Action.State
+TICK_SECONDS = 0.5
+BATCH = 200
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+logger = logging.getLogger(__name__)
+
+
+def run(stop: threading.Event) -> None:
+    """Tick until told to stop; a database that is away is waited for."""
+    while not stop.wait(TICK_SECONDS):
+        try:
+            tick()
+        except DatabaseError as error:
+            logger.warning("the clock waits for the database: %s", str(error).splitlines()[0])
+            connections.close_all()
+        except Exception:
+            logger.exception("the clock stumbled")
+        finally:
+            close_old_connections()
+
+
+def tick() -> None:
+    """Everything that is due now, each part on its own: one that fails does not hold up the others."""
+    now = timezone.now()
+    failures: list[Exception] = []
+    for part in (expire, recover, reap, resume, sweep, forget_keys):
+        try:
+            part(now)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("parts of the clock failed", failures)
+
+
+def expire(now: timezone.datetime) -> int:
+    """Pending and ready actions whose time is over."""
+    ended = 0
+    for action_id in Action.objects.overdue(now).values_list("pk", flat=True)[:BATCH]:
+        with transaction.atomic():
+            action = states.lock(action_id)
+            if action.state in (S.PENDING, S.READY) and action.deadline <= now:
+                decisions.expire(action=action)
+                ended += 1
+    return ended
+
+
+def recover(now: timezone.datetime) -> int:
+    """Starts whose worker has stopped telling that it lives: interrupted, and their grants end."""
+    stale = Now() - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS)
+    dead = Execution.objects.filter(
+        ended_at=None, heartbeat_at__lt=stale, action__state=S.RUNNING, action__runs__in=execution.WORKER_KINDS
+    )
+    found = list(dead.values_list("action_id", "fence")[:BATCH])
+    for action_id, fence in found:
+        try:
+            execution.interrupt(action_id=action_id, fence=fence, why="the worker that ran it is gone")
+        except Refused as refused:
+            logger.info("action %s: %s", action_id, refused.detail)
+    orphans = Grant.objects.alive().exclude(action_id__in=Action.objects.filter(state=S.RUNNING).values("pk"))
+    for grant in orphans.filter(minted_at__lt=now - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS))[:BATCH]:
+        grants.revoke(grant=grant, why="its action is over")
+    return len(found)
+
+
+def reap(now: timezone.datetime) -> int:
+    """Grants whose time is over, and the actions that waited under them."""
+    for grant in Grant.objects.due(now)[:BATCH]:
+        if grants.revoke(grant=grant, why=grant.why or "its time was over"):
+            results.settle(grant)
+    unsettled = Action.objects.filter(state=S.RUNNING, runs__in=("agent", "credential"))
+    over = Grant.objects.filter(state=Grant.State.REVOKED, action_id__in=unsettled.values("pk"))
+    for grant in over[:BATCH]:
+        results.settle(grant)
+    return over.count()
+
+
+def resume(now: timezone.datetime) -> int:
+    """Interrupted actions of idempotent tools run again by themselves."""
+    again = 0
+    for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[:BATCH]:
+        with transaction.atomic():
+            action = states.lock(action_id)
+            if action.state == S.INTERRUPTED:
+                states.move(action, to=S.READY, actor=states.AGENTSEC, body={"why": "the tool is idempotent"},
+                            deadline=now + timedelta(hours=1))  # fmt: skip
+                again += 1
+    return again
+
+
+def sweep(now: timezone.datetime) -> int:
+    """Hand every action that may start to the workers, again if Redis forgot it."""
+    startable = Action.objects.startable(now).filter(runs__in=execution.WORKER_KINDS)
+    due = startable.filter(Q(changed_at__lt=now - timedelta(seconds=1)) | Q(not_before__isnull=False))
+    ready = list(due.order_by("deadline")[:BATCH])
+    for action in ready:
+        jobs.enqueue(action)
+    return len(ready)
+
+
+def forget_keys(now: timezone.datetime) -> int:
+    """Idempotency keys are kept for a day, then free again."""
+    old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
+    return old.update(idempotency_key="")

@@ -1,0 +1,292 @@
+"""What people decide: approve, reject, edit, undo, run again; and what ends an action without them.
+
+Each verb locks the action's row first, so of two racing deciders exactly one wins and the other is told who
+did. A vote names the digest of what its voter saw; any other digest is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from approvals import files, jobs, judging, pipeline, states
+from approvals.models import Action, Revision, Vote
+from approvals.voting import Tally, refuse_confirm, tally, voidable
+from policies import arguments, facts, releases
+from policies.access import Verb, actor, may
+from policies.models import Agent, User
+from traces import record
+from traces.problems import Refused
+
+S = Action.State
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came of a vote. `effect` is approved, counted (more votes are needed), rejected, undone or again."""
+
+    action: Action
+    effect: str
+    message: str
+
+
+@transaction.atomic
+def approve(
+    *, action_id: UUID | str, user: User, digest: str, comment: str = "", confirm: str = "", channel: str = "browser"
+) -> Decision:
+    """Vote for an action; when every group's quorum is met it becomes ready.
+
+    Locks the action, then its session. Appends `vote.approve` and, when it was the last vote needed,
+    `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
+    Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation).
+    """
+    action = _open_for(user, action_id, digest)
+    refuse_confirm(action, confirm)
+    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    return _count(action, user=user, channel=channel)
+
+
+@transaction.atomic
+def reject(
+    *, action_id: UUID | str, user: User, digest: str, comment: str = "", channel: str = "browser"
+) -> Decision:
+    """Vote against an action, which ends it; the comment goes to the agent.
+
+    Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as approve.
+    """
+    action = _open_for(user, action_id, digest)
+    _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
+    states.move(
+        action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
+        body={"by": user.username, "reason": comment},
+    )  # fmt: skip
+    return Decision(action, "rejected", "Rejected. The agent is told why.")
+
+
+@transaction.atomic
+def edit(
+    *,
+    action_id: UUID | str,
+    user: User,
+    digest: str,
+    args: Mapping[str, Any],
+    comment: str = "",
+    confirm: str = "",
+    channel: str = "browser",
+) -> Decision:
+    """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
+
+    Where an argument that says who or what is affected changed, the editor's vote alone never suffices.
+    Locks the action, then its session. Appends `action.edited`, `vote.approve` and perhaps `action.ready`.
+    Raises Refused as approve, and: invalid (arguments, nothing changed), blocked (policy blocks the new call).
+    """
+    action = _open_for(user, action_id, digest)
+    before = action.args
+    judged, changed = _revise(action, user=user, args=args)
+    refuse_confirm(action, confirm)
+    Revision.objects.create(
+        action=action, number=action.revision, args_json=action.args_json, digest=action.digest, by=user.username,
+        why=comment,
+    )  # fmt: skip
+    action.votes.filter(void=False).update(void=True)
+    action.save()
+    body = {
+        "by": user.username, "why": comment, "revision": action.revision, "before": before, "after": action.args,
+        "changed": sorted(changed), "digest": action.digest, "verdict": judged.verdict.to_json(),
+        "facts": judged.facts.to_json(), "rules": judged.rule_texts, "approvals": action.approvals,
+    }  # fmt: skip
+    record.append(
+        kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
+        title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
+    )  # fmt: skip
+    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    return _count(action, user=user, channel=channel)
+
+
+@transaction.atomic
+def undo(*, action_id: UUID | str, user: User) -> Decision:
+    """Take one's own approval back within five seconds, before anything has started.
+
+    Locks the action. Appends `vote.undone` and, if the action had become ready, `action.pending`.
+    Raises Refused("conflict") when it is too late.
+    """
+    action = states.lock(action_id)
+    vote = voidable(action, user, within=timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS))
+    vote.void = True
+    vote.save(update_fields=["void"])
+    body = {"by": user.username, "vote": str(vote.entry), "revision": action.revision}
+    record.append(
+        kind="vote.undone", actor=actor(user), session=action.session, action=str(action.pk), body=body,
+        title=f"{action.tool}: approval taken back",
+    )  # fmt: skip
+    if action.state == S.READY:
+        _back_to_pending(action, by=actor(user), why="the approval was taken back")
+    else:
+        states.announce(action)
+    return Decision(action, "undone", "Undone. It waits for a decision again.")
+
+
+@transaction.atomic
+def run_again(*, action_id: UUID | str, user: User) -> Decision:
+    """Put an interrupted action before people again: earlier votes are void, new ones are needed.
+
+    Locks the action. Appends `action.pending`. Raises Refused: not_found, forbidden, conflict.
+    """
+    action = _readable(user, action_id)
+    _may_decide(user, action)
+    if action.state != S.INTERRUPTED:
+        raise Refused("conflict", states.already(action), state=action.state)
+    _back_to_pending(action, by=actor(user), why="to be run again after an interruption")
+    return Decision(action, "again", "It waits for new votes.")
+
+
+@transaction.atomic
+def cancel(*, action_id: UUID | str, agent: Agent) -> Action:
+    """The agent takes its own call back before it has started.
+
+    Locks the action. Appends `action.cancelled`. Raises Refused: not_found (another agent's), conflict.
+    """
+    action = states.lock(action_id)
+    if action.agent_id != agent.pk:
+        raise Refused("not_found", "no such action")
+    if action.state not in (S.PENDING, S.READY):
+        raise Refused("conflict", states.already(action), state=action.state)
+    states.move(action, to=S.CANCELLED, actor=f"agent:{agent.pk}", decided_by=agent.name,
+                decision_reason="cancelled by the agent")  # fmt: skip
+    return action
+
+
+def expire(*, action: Action) -> None:
+    """End an action whose time is over; the caller holds its lock. Appends `action.expired`."""
+    why = "nobody decided in time" if action.state == S.PENDING else "it did not start in time"
+    states.move(action, to=S.EXPIRED, actor=states.AGENTSEC, decision_reason=why, body={"why": why})
+
+
+def _readable(user: User, action_id: UUID | str) -> Action:
+    action = states.lock(action_id)
+    if not may(user, Verb.ACTION_READ, team=action.team, groups=action.groups).allowed:
+        raise Refused("not_found", "no such action")
+    return action
+
+
+def _may_decide(user: User, action: Action) -> None:
+    access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
+    if not access.allowed:
+        raise Refused("forbidden", access.why)
+
+
+def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
+    """The locked action, if this person may decide it now and has seen what would be decided."""
+    action = _readable(user, action_id)
+    _may_decide(user, action)
+    if action.state != S.PENDING:
+        raise Refused("conflict", states.already(action), state=action.state, decided_by=action.decided_by)
+    if action.deadline <= timezone.now():
+        raise Refused("conflict", "the time to decide is over", state=S.EXPIRED)
+    if digest != action.digest:
+        raise Refused(
+            "conflict", "the action changed since you saw it: look again, then decide", digest=action.digest,
+            revision=action.revision,
+        )  # fmt: skip
+    return action
+
+
+def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str) -> Vote:
+    """One vote and its entry, which says what was seen."""
+    if action.votes.filter(user=user, void=False).exists():
+        raise Refused("conflict", "you have voted on this already; it needs other people too")
+    group = tally(action).group_for(user)
+    body = {
+        "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
+        "revision": action.revision, "channel": channel,
+    }  # fmt: skip
+    entry = record.append(
+        kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
+        title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
+    )  # fmt: skip
+    return Vote.objects.create(
+        action=action, revision=action.revision, digest=action.digest, user=user, group=group, verdict=verdict,
+        comment=comment, channel=channel, entry=entry.uuid,
+    )  # fmt: skip
+
+
+def _count(action: Action, *, user: User, channel: str) -> Decision:
+    counted: Tally = tally(action)
+    if counted.missing:
+        states.announce(action)
+        return Decision(action, "counted", f"Your vote counts. Still needed: {counted.missing}.")
+    now = timezone.now()
+    starts = action.not_before
+    if channel == "browser":
+        undo_until = now + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
+        starts = max(undo_until, starts or undo_until)
+    states.move(
+        action, to=S.READY, actor=actor(user), decided_by=user.username, not_before=starts,
+        deadline=max(now, starts or now) + pipeline.START_WINDOW,
+        body={"votes": [str(vote.entry) for vote in counted.votes], "by": user.username},
+        title=f"{action.tool}: approved",
+    )  # fmt: skip
+    jobs.enqueue(action)
+    return Decision(action, "approved", "Approved.")
+
+
+def _back_to_pending(action: Action, *, by: str, why: str) -> None:
+    action.votes.filter(void=False).update(void=True)
+    waits = min((item["expires_after"] for item in action.approvals), default=900)
+    states.move(
+        action, to=S.PENDING, actor=by, decided_by="", not_before=None,
+        deadline=timezone.now() + timedelta(seconds=waits), body={"why": why},
+    )  # fmt: skip
+
+
+def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[judging.Judged, set[str]]:
+    """The action with its next revision set on it (not saved), and which arguments changed."""
+    active = releases.current()
+    tool = active.tool(action.tool)
+    checked = pipeline.checked(tool, args)
+    changed = {name for name in {*checked, *action.args} if checked.get(name, ...) != action.args.get(name, ...)}
+    if not changed:
+        raise Refused("invalid", "the arguments are the same as before: approve instead")
+    files.refuse_unknown(agent=action.agent, args=checked)
+    judged = judging.judge(
+        agent=action.agent, session=action.session, tool=tool, args=checked,
+        usage=facts.Facts.from_json(json.loads(action.facts_json)).usage, now=timezone.now(), active=active,
+        edited=judging.Edited(original=_original(action), by=user.username),
+    )  # fmt: skip
+    if judged.verdict.effect == "block":
+        raise Refused("blocked", f"policy blocks the edited call: {judged.sentence}")
+    asked_before = action.approvals
+    action.revision += 1
+    action.manifest = tool.manifest
+    action.call_digest = arguments.call_digest(
+        agent=action.agent.name, tool=tool.name, manifest=tool.manifest, args=checked
+    )
+    if changed & set(tool.authority_of(checked)):
+        action.needs_other_than = user.username
+    pipeline.take_on(action, args=checked, judged=judged)
+    pipeline.set_approvals(action, _both(asked_before, judged.approvals))
+    return judged, changed
+
+
+def _original(action: Action) -> dict[str, Any]:
+    first: dict[str, Any] = json.loads(action.revisions.get(number=1).args_json)
+    return first
+
+
+def _both(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every group asked before or now, each with its larger quorum: an edit never needs fewer people."""
+    merged = {item["group"]: dict(item) for item in before}
+    for item in after:
+        known = merged.setdefault(item["group"], dict(item))
+        known["quorum"] = max(known["quorum"], item["quorum"])
+        known["expires_after"] = min(known["expires_after"], item["expires_after"])
+        known["step_up"] = known["step_up"] or item["step_up"]
+    return [merged[group] for group in sorted(merged)]

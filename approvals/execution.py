@@ -1,0 +1,200 @@
+"""Running a started action in the sandbox, and ending it: output inspected, labels given, grant revoked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import close_old_connections, transaction
+from django.db.models.functions import Now
+
+from approvals import executors, files, outputs, sandbox, starting, states
+from approvals.models import Action, Artifact, Blob, BlobOwner, Execution
+from approvals.starting import Dropped, Held, Started
+from policies import grants, sessions
+from traces import live, record
+from traces.problems import Refused
+
+S = Action.State
+WORKER_KINDS = tuple(executors.EXECUTORS)
+COVER_SECONDS = 5.0
+LIVE_SECONDS = 0.25
+logger = logging.getLogger(__name__)
+
+
+def run(*, action_id: UUID | str, worker: str) -> str:
+    """Start an action if it may start now, run it to its end; returns what came of it, for the worker's log."""
+    try:
+        begun = start_when_covered(action_id=action_id, worker=worker)
+    except Refused as refused:
+        return refused.detail
+    if isinstance(begun, Held | Dropped):
+        return begun.why
+    try:
+        return _run(begun)
+    finally:
+        grants.revoke(grant=begun.grant, why="the action ended")
+
+
+def start_when_covered(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
+    """Start, waiting a few seconds for the checkpoint that covers the votes. Raises Refused("conflict")."""
+    until = time.monotonic() + COVER_SECONDS
+    while True:
+        begun = starting.start(action_id=action_id, worker=worker)
+        if not isinstance(begun, Held) or not begun.soon or time.monotonic() > until:
+            return begun
+        time.sleep(0.05)
+
+
+def _run(begun: Started) -> str:
+    output, outcome = _produce(begun)
+    try:
+        return finish(begun.execution, output, outcome=outcome)
+    except Refused as over:
+        return over.detail  # somebody declared this worker dead meanwhile; its result counts for nothing
+
+
+def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
+    """Run the job; whatever goes wrong is an output that says so."""
+    progress = _Progress(begun.execution)
+    try:
+        grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
+        job = executors.EXECUTORS[begun.action.runs](begun.action.args, begun.tool, files.content)
+        with _heartbeat(begun.execution) as stop:
+            outcome = sandbox.run(job, on_output=progress.add, stop=stop)
+        return outputs.of_outcome(outcome), outcome
+    except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
+        return outputs.failure(str(refused)), None
+    except Exception:
+        logger.exception("action %s failed inside agentsec", begun.action.pk)
+        return outputs.failure("agentsec failed while it ran this; see the worker's log"), None
+
+
+class _Progress:
+    """What the job prints, masked, shown while it runs."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution, self.texts, self.shown = execution, {"stdout": "", "stderr": ""}, 0.0
+        self.lock = threading.Lock()
+
+    def add(self, stream: str, chunk: str) -> None:
+        with self.lock:
+            self.texts[stream] += chunk
+            if time.monotonic() - self.shown < LIVE_SECONDS:
+                return
+            self.shown = time.monotonic()
+            masked = {name: outputs.masked(text) for name, text in self.texts.items()}
+        Execution.objects.filter(pk=self.execution.pk, ended_at=None).update(**masked)
+        live.publish(f"output:{self.execution.action_id}", {"type": "output", "id": str(self.execution.action_id)})
+
+
+@contextmanager
+def _heartbeat(execution: Execution) -> Iterator[threading.Event]:
+    """Tells the database that this worker lives; sets the event when somebody asked the job to stop."""
+    stop, done = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(settings.AGENTSEC_HEARTBEAT_SECONDS):
+            mine = Execution.objects.filter(pk=execution.pk, ended_at=None)
+            if not mine.update(heartbeat_at=Now()) or mine.exclude(stop_requested="").exists():
+                stop.set()
+        close_old_connections()
+
+    thread = threading.Thread(target=_guarded(beat, stop), name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        done.set()
+        thread.join()
+
+
+def _guarded(beat: Any, stop: threading.Event) -> Any:
+    """A worker that cannot tell that it lives stops its job before others take it for dead."""
+
+    def guarded() -> None:
+        try:
+            beat()
+        except Exception:
+            logger.exception("the heartbeat stopped")
+            stop.set()
+
+    return guarded
+
+
+@transaction.atomic
+def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Outcome | None = None) -> str:
+    """Store how an execution ended and move its action to succeeded or failed.
+
+    Locks the action, then its session. Appends `session.tool_result` through the session's verb,
+    `action.output` and `action.<state>`. A worker whose fence is not the action's any more changes nothing and
+    raises Refused("conflict").
+    """
+    action = states.lock(execution.action_id)
+    if action.state != S.RUNNING or action.fence != execution.fence:
+        raise Refused("conflict", f"this start is over: {states.already(action)}")
+    artifacts = _keep_artifacts(execution, action, outcome)
+    result = output.result | {"artifacts": artifacts}
+    inspected = sessions.add_output(
+        session=action.session, tool_name=action.tool, output=result, action_id=str(action.pk)
+    )
+    _close(execution, output, outcome)
+    body = {"result": inspected.output, "findings": inspected.findings, "ended": output.ended, "tier": output.tier}
+    record.append(
+        kind="action.output", actor=states.AGENTSEC, session=action.session, action=str(action.pk), body=body,
+        title=f"{action.tool}: {output.ended}", text=inspected.text, attributes={"ended": output.ended},
+    )  # fmt: skip
+    states.move(
+        action, to=S.SUCCEEDED if output.succeeded else S.FAILED, actor=states.AGENTSEC,
+        where={"fence": execution.fence}, result_json=json.dumps(inspected.output), error=output.error,
+        body={"fence": execution.fence, "ended": output.ended, "error": output.error},
+    )  # fmt: skip
+    live.publish(f"output:{action.pk}", {"type": "output", "id": str(action.pk)})
+    return f"{action.state}: {output.ended}"
+
+
+@transaction.atomic
+def interrupt(*, action_id: UUID | str, fence: int, why: str) -> None:
+    """End a start that nobody can answer for any more: its worker is gone, or its agent never reported.
+
+    Locks the action. Appends `action.interrupted`. Raises Refused("conflict") if the start is over already.
+    """
+    action = states.lock(action_id)
+    if action.state != S.RUNNING or action.fence != fence:
+        raise Refused("conflict", f"this start is over: {states.already(action)}")
+    Execution.objects.filter(action=action, fence=fence, ended_at=None).update(ended_at=Now(), ended="lost")
+    states.move(
+        action, to=S.INTERRUPTED, actor=states.AGENTSEC, where={"fence": fence}, error=why,
+        body={"fence": fence, "why": why},
+    )  # fmt: skip
+
+
+def _close(execution: Execution, output: outputs.Output, outcome: sandbox.Outcome | None) -> None:
+    execution.ended_at = Now()
+    execution.ended, execution.tier = output.ended, output.tier
+    execution.stdout = outputs.masked(str(output.result.get("stdout", "")))
+    execution.stderr = outputs.masked(str(output.result.get("stderr", "")))
+    if outcome is not None:
+        execution.exit_status, execution.interpreter = outcome.status, outcome.interpreter
+        execution.usage = output.result.get("usage", {})
+    execution.save()
+
+
+def _keep_artifacts(
+    execution: Execution, action: Action, outcome: sandbox.Outcome | None
+) -> list[dict[str, Any]]:
+    kept = []
+    for item in outcome.artifacts if outcome else ():
+        blob = Blob(sha256=item.sha256, content=item.content, size=len(item.content))
+        Blob.objects.bulk_create([blob], ignore_conflicts=True)
+        BlobOwner.objects.bulk_create([BlobOwner(blob_id=item.sha256, agent=action.agent)], ignore_conflicts=True)
+        Artifact.objects.create(execution=execution, name=item.name[:255], blob_id=item.sha256)
+        kept.append({"name": item.name, "sha256": item.sha256, "size": len(item.content)})
+    return kept

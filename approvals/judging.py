@@ -1,0 +1,154 @@
+"""Judging one call: firewall over the arguments, origin of each, the verdict with its reasons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from approvals.models import Action
+from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
+from policies.models import Agent
+from traces.models import Session
+
+SHOWN = 160  # characters of one value in the one-sentence summary
+PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything that judging found out about one revision of one call."""
+
+    tool: releases.ToolDef
+    verdict: engine.Verdict
+    facts: facts.Facts
+    origins: dict[str, Any]
+    findings: list[dict[str, Any]]
+    rule_texts: dict[str, str]
+
+    @property
+    def approvals(self) -> list[dict[str, Any]]:
+        return [
+            {"group": a.group, "quorum": a.quorum, "rule": a.rule, "expires_after": a.expires_after, "step_up": a.step_up}
+            for a in self.verdict.approvals
+        ]  # fmt: skip
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.verdict.effect}: {'; '.join(self.verdict.reasons)}"
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What the agent proposed at first, and who changed it since."""
+
+    original: Mapping[str, Any]
+    by: str
+
+
+def judge(
+    *,
+    agent: Agent,
+    session: Session,
+    tool: releases.ToolDef,
+    args: dict[str, Any],
+    usage: facts.UsageFacts,
+    now: datetime,
+    active: releases.Active,
+    edited: Edited | None = None,
+) -> Judged:
+    """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
+    findings = screen(args)
+    traced = provenance.trace(args, sessions.sources(session))
+    if edited is not None:
+        traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
+    origins = {path: origin.to_json() for path, origin in traced.items()}
+    seen = facts.build(
+        args=args, tool=tool.facts(), agent=_agent_facts(agent), session=_session_facts(session, now),
+        origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
+        findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
+    )  # fmt: skip
+    verdict = _with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
+    return Judged(tool, verdict, seen, origins, findings, active.rule_texts(verdict))
+
+
+def screen(args: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the firewall finds in each text of the arguments, with the path of the text."""
+    found = []
+    for path, text in _texts(args, ""):
+        inspection = firewall.inspect(text, direction="output", source="argument")
+        found += [finding.to_json() | {"path": path} for finding in inspection.findings]
+        if inspection.verdict == "block":
+            found[-1]["blocks"] = True
+    return found
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{path}/{arguments.pointer((key,)).lstrip('/')}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{path}/{index}")
+
+
+def _with_built_in(
+    verdict: engine.Verdict, agent: Agent, tool: releases.ToolDef, findings: list[dict[str, Any]]
+) -> engine.Verdict:
+    """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
+    blocks = [("agent-mode", limits.mode_block(agent, tool))]
+    blocks += [("firewall", found["why"]) for found in findings if found.get("blocks")]
+    matches = tuple(
+        engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why) for name, why in blocks if why
+    )
+    if not matches:
+        return verdict
+    reasons = tuple(match.why for match in matches)
+    return replace(
+        verdict, effect="block", matched=matches + verdict.matched, reasons=reasons + verdict.reasons, approvals=()
+    )
+
+
+def _agent_facts(agent: Agent) -> facts.AgentFacts:
+    team = agent.team.name if agent.team else ""
+    return facts.AgentFacts(name=agent.name, mode=agent.mode, team=team, labels=tuple(agent.labels))
+
+
+def _session_facts(session: Session, now: datetime) -> facts.SessionFacts:
+    return facts.SessionFacts(
+        labels=tuple(session.labels), age=max(0, int((now - session.started_at).total_seconds())),
+        calls=Action.objects.filter(session=session).count(), user=session.user, attested=session.attested,
+    )  # fmt: skip
+
+
+def target(tool: releases.ToolDef, args: Mapping[str, Any]) -> str:
+    """What the card names and a person types to confirm: the tool's target argument, else the tool's name."""
+    value = args.get(tool.target) if tool.target else None
+    return _plain(value) if value not in (None, "", []) else tool.name
+
+
+def summary(tool: releases.ToolDef, args: Mapping[str, Any]) -> str:
+    """One sentence from the tool's own template. A long value says that it is cut and how long it is."""
+    template = tool.summary or f"Call {tool.name}"
+    return PLACEHOLDER.sub(lambda found: _short(args.get(found.group(1))), template)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ", ".join(_plain(item) for item in value)
+    return arguments.canonical(value).decode()
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, list) and len(value) > 3:
+        return f"{', '.join(_short(item) for item in value[:3])} and {len(value) - 3} more"
+    text = " ".join(_plain(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

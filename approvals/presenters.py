@@ -1,0 +1,242 @@
+"""An action as people see it: the row in the inbox, the card beside it, and what this person may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from approvals import payloads, revisions
+from approvals.models import Action, Vote
+from approvals.origins import Authority, authorities
+from approvals.voting import Tally, tally
+from policies.access import Verb, may
+from policies.models import User
+
+EXCERPT = 60  # characters shown on each side of a finding
+
+STATE_LOOK = {
+    "blocked": "danger", "pending": "wait", "ready": "info", "running": "run", "succeeded": "ok", "failed": "danger",
+    "interrupted": "danger", "rejected": "danger", "expired": "muted", "cancelled": "muted",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Risk:
+    """How closely to look, in a word, and why."""
+
+    word: str
+    look: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the inbox."""
+
+    action: Action
+    risk: Risk
+    rule: str
+    requester: str
+
+    @property
+    def look(self) -> str:
+        return STATE_LOOK[self.action.state]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Why it is asked: one rule that matched, read aloud."""
+
+    name: str
+    effect: str
+    why: str
+    text: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finding of the firewall, with the text around it and the place of the span in that excerpt."""
+
+    detector: str
+    severity: str
+    why: str
+    where: str
+    excerpt: str
+    span: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One group that is asked, and how far its votes are."""
+
+    group: str
+    quorum: int
+    votes: int
+    rule: str
+    step_up: bool
+
+    @property
+    def met(self) -> bool:
+        return self.votes >= self.quorum
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What this person may do now. `why_not` says why there are no buttons; empty when there are."""
+
+    action: Action
+    asked: tuple[Asked, ...]
+    votes: tuple[Vote, ...]
+    why_not: str
+    my_vote: Vote | None
+    undo_until: Any
+    missing: str
+
+    @property
+    def look(self) -> str:
+        return STATE_LOOK[self.action.state]
+
+    @property
+    def destructive(self) -> bool:
+        return self.action.effect == "destructive"
+
+    @property
+    def open(self) -> bool:
+        return not self.why_not
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything about one action that a decision should rest on, in reading order."""
+
+    row: Row
+    kind: str
+    blocks: tuple[payloads.Block, ...]
+    raw: str
+    authority: tuple[Authority, ...]
+    rules: tuple[Rule, ...]
+    findings: tuple[Found, ...]
+    revisions: tuple[revisions.Change, ...]
+    panel: Panel
+
+    @property
+    def action(self) -> Action:
+        return self.row.action
+
+
+def row(action: Action) -> Row:
+    """The row of an action; asks the database nothing beyond `action.session` and `action.agent`."""
+    rules = [item["rule"] for item in action.approvals] or [match["name"] for match in action.verdict["matched"]]
+    return Row(action=action, risk=risk(action), rule=", ".join(rules), requester=action.session.user)
+
+
+def risk(action: Action) -> Risk:
+    """High, medium or low, from what is known and not from what the agent says."""
+    severities = {finding.get("severity") for finding in action.findings}
+    origins = {origin.get("origin") for origin in action.origins.values()}
+    high = [
+        words for holds, words in (
+            (action.effect == "destructive", "destructive"),
+            ("high" in severities, "the firewall found something serious"),
+            ("injection" in action.session.labels, "the session has read an injection"),
+        ) if holds
+    ]  # fmt: skip
+    if high:
+        return Risk("High", "danger", ", ".join(high))
+    if action.effect == "write" or severities or "untrusted" in origins:
+        return Risk("Medium", "wait", "it changes something" if action.effect == "write" else "look at its origins")
+    return Risk("Low", "ok", "it only reads")
+
+
+def card(action: Action, *, user: User, rule_texts: Mapping[str, str]) -> Card:
+    """The card as this person sees it. `rule_texts` are the rules of the action's release, read aloud."""
+    origins = action.origins
+    authority = authorities(action)
+    context = payloads.Context(
+        runs=action.runs, authority=frozenset(item.name for item in authority),
+        origins={path.lstrip("/"): str(origin.get("origin", "")) for path, origin in origins.items()},
+        findings=payloads.index_findings(action.findings),
+    )  # fmt: skip
+    args = action.args
+    return Card(
+        row=row(action), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
+        raw=payloads.raw(args), authority=authority, rules=_rules(action, rule_texts),
+        findings=tuple(_found(args, finding) for finding in action.findings),
+        revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user),
+    )  # fmt: skip
+
+
+def panel(action: Action, *, user: User) -> Panel:
+    """Votes so far and the buttons, or the reason why there are none."""
+    counted = tally(action)
+    votes = tuple(action.votes.select_related("user"))
+    mine = next((vote for vote in votes if vote.user_id == user.pk and not vote.void), None)
+    return Panel(
+        action=action, asked=_asked(action, counted), votes=votes, my_vote=mine, missing=counted.missing,
+        undo_until=_undo_until(action, mine), why_not=_why_not(action, user, mine, counted),
+    )  # fmt: skip
+
+
+def _asked(action: Action, counted: Tally) -> tuple[Asked, ...]:
+    return tuple(
+        Asked(item["group"], int(item["quorum"]), counted.counts[item["group"]], item["rule"], bool(item["step_up"]))
+        for item in action.approvals
+    )  # fmt: skip
+
+
+def _undo_until(action: Action, mine: Vote | None) -> Any:
+    if mine is None or mine.verdict != Vote.Verdict.APPROVE or action.state not in ("pending", "ready"):
+        return None
+    until = mine.at + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
+    return until if until > timezone.now() else None
+
+
+def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> str:
+    if action.state != Action.State.PENDING:
+        return "decided"
+    if action.deadline <= timezone.now():
+        return "The time to decide is over."
+    access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
+    if not access.allowed:
+        return f"You read along. {access.why}"
+    return f"You have approved. Still needed: {counted.missing}." if mine else ""
+
+
+def _rules(action: Action, texts: Mapping[str, str]) -> tuple[Rule, ...]:
+    return tuple(
+        Rule(
+            name=match["name"], effect=match["effect"], error=match.get("error", ""),
+            why=match["why"].removeprefix(f"{match['name']}: "), text=texts.get(match["name"], ""),
+        )
+        for match in sorted(action.verdict["matched"], key=_heaviest_first)
+    )  # fmt: skip
+
+
+def _heaviest_first(match: Mapping[str, Any]) -> int:
+    return ("block", "ask", "allow").index(match["effect"])
+
+
+def _found(args: Mapping[str, Any], finding: Mapping[str, Any]) -> Found:
+    path = str(finding.get("path", "")).lstrip("/")
+    text = _text_at(args, path)
+    start, end = int(finding.get("start", 0)), int(finding.get("end", 0))
+    first, last = max(0, start - EXCERPT), min(len(text), end + EXCERPT)
+    excerpt = ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
+    shift = (1 if first else 0) - first
+    span = ({"start": start + shift, "end": end + shift, "detector": finding["detector"]},)
+    return Found(finding["detector"], finding["severity"], finding["why"], path, excerpt, span)
+
+
+def _text_at(args: Any, path: str) -> str:
+    known = {at.lstrip("/"): value for at, value in payloads.leaves(args, "")}
+    return payloads.plain(known.get(path, ""))
+
+
+def rows(actions: Iterable[Action]) -> Sequence[Row]:
+    return [row(action) for action in actions]

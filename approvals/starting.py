@@ -1,0 +1,171 @@
+"""Starting an action: every check again, in the transaction that starts it, then exactly one start.
+
+`ready → running` takes a fencing token from a sequence, writes the execution and the grant, labels the
+session, and commits them with the log. Whoever loses the race is told so; a crash later leaves a stale
+heartbeat that `recovery` finds.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from approvals import states, voting
+from approvals.models import Action, Execution
+from policies import arguments, engine, facts, grants, limits, releases
+from policies.models import Grant
+from traces import proofs, record
+from traces.models import Entry
+from traces.problems import Refused
+
+S = Action.State
+
+
+@dataclass(frozen=True)
+class Started:
+    """One start, with all that it may use."""
+
+    action: Action
+    execution: Execution
+    grant: Grant
+    tool: releases.ToolDef
+
+
+@dataclass(frozen=True)
+class Held:
+    """Not now: it stays ready. `soon` when waiting a moment is enough (its votes wait for a checkpoint)."""
+
+    why: str
+    soon: bool = False
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Not any more: the action left the state ready for the reason given."""
+
+    why: str
+
+
+@transaction.atomic
+def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
+    """Check everything again and start, at most once.
+
+    Locks the action, then its session. Appends `grant.minted`, `action.running` (and `session.labelled`), or
+    `action.cancelled`, `action.expired`, `action.pending` when something no longer holds. Raises
+    Refused("conflict") when the action is not ready, which is what the loser of a race gets.
+    """
+    action = states.lock(action_id)
+    if action.state != S.READY:
+        raise Refused("conflict", states.already(action), state=action.state)
+    active = releases.current()
+    tool = active.tool(action.tool)
+    hindrance = _too_late(action) or _altered(action, tool) or _blocked_now(action, active) or _votes_gone(action)
+    if hindrance is not None:
+        return hindrance
+    held = _held(action, tool)
+    return held if held is not None else _begin(action, tool, worker)
+
+
+def _begin(action: Action, tool: releases.ToolDef, worker: str) -> Started | Dropped:
+    fence = _next_fence()
+    try:
+        grant = grants.mint(
+            action_id=action.pk, agent=action.agent, session=action.session, tool=tool, args=action.args,
+            digest=action.digest, fence=fence,
+        )  # fmt: skip
+    except Refused as refused:
+        return _drop(action, S.CANCELLED, refused.detail)
+    execution = Execution.objects.create(action=action, fence=fence, worker=worker)
+    record.add_labels(
+        session=action.session, labels=tool.labels_given, why=f"{tool.name} was started", actor=states.AGENTSEC
+    )
+    states.move(
+        action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
+        body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},
+    )  # fmt: skip
+    return Started(action, execution, grant, tool)
+
+
+def _next_fence() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('approvals_fence')")
+        return int(cursor.fetchone()[0])
+
+
+def _drop(action: Action, to: str, why: str, **fields: Any) -> Dropped:
+    states.move(action, to=to, actor=states.AGENTSEC, body={"why": why}, **fields)
+    return Dropped(why)
+
+
+def _too_late(action: Action) -> Dropped | None:
+    if action.deadline > timezone.now():
+        return None
+    return _drop(action, S.EXPIRED, "it did not start in time", decision_reason="it did not start in time")
+
+
+def _altered(action: Action, tool: releases.ToolDef) -> Dropped | None:
+    """What would run must be what was judged and voted on, bit for bit."""
+    if action.manifest != tool.manifest:
+        why = "the tool's definition changed since this was judged"
+        return _drop(action, S.CANCELLED, why, decision_reason=why)
+    call = arguments.call_digest(
+        agent=action.agent.name, tool=tool.name, manifest=tool.manifest, args=action.args
+    )
+    digest = arguments.action_digest(
+        action=str(action.pk), revision=action.revision, session=str(action.session_id), call=call,
+        target=action.target, egress=list(tool.config.get("egress", [])),
+        secrets=list(tool.config.get("secrets", [])), files=arguments.files_in(action.args), release=action.release,
+    )  # fmt: skip
+    if hmac.compare_digest(digest, action.digest):
+        return None
+    why = "the stored action does not match its digest: it was altered outside agentsec"
+    return _drop(action, S.CANCELLED, why, decision_reason=why)
+
+
+def _blocked_now(action: Action, active: releases.Active) -> Dropped | None:
+    """A release published since must not block it; with the facts that the verdict saw."""
+    if action.release == active.digest:
+        return None
+    verdict = engine.decide(facts.Facts.from_json(json.loads(action.facts_json)), active.compiled)
+    if verdict.effect != "block":
+        return None
+    why = f"the release published meanwhile blocks it: {'; '.join(verdict.reasons)}"
+    return _drop(action, S.CANCELLED, why, decision_reason=why)
+
+
+def _votes_gone(action: Action) -> Dropped | None:
+    why = voting.unfit(action) if action.approvals else ""
+    if not why:
+        return None
+    action.votes.filter(void=False).update(void=True)
+    waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
+    return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
+
+
+def _held(action: Action, tool: releases.ToolDef) -> Held | None:
+    now = timezone.now()
+    if action.not_before is not None and action.not_before > now:
+        return Held(f"not before {action.not_before.isoformat()}")
+    try:
+        limits.check_running(action.agent, tool=tool.name)
+    except Refused as refused:
+        return Held(refused.detail)
+    if stopped := limits.mode_block(action.agent, tool):
+        return Held(stopped)
+    return None if _votes_covered(action) else Held("its votes wait for a signed checkpoint", soon=True)
+
+
+def _votes_covered(action: Action) -> bool:
+    """A vote starts nothing before it stands under a checkpoint that others can hold agentsec to."""
+    if not action.approvals:
+        return True
+    votes = [vote.entry for vote in voting.tally(action).votes]
+    entries = Entry.objects.filter(uuid__in=votes).values_list("pk", flat=True)
+    return len(entries) == len(votes) > 0 and proofs.is_covered(entries)

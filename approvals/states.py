@@ -1,0 +1,87 @@
+"""The life of an action: which state may follow which, and the one way to change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from approvals.models import Action
+from traces import live, record
+from traces.models import Entry
+from traces.problems import Refused
+
+S = Action.State
+
+FOLLOWS: dict[str, frozenset[str]] = {
+    S.BLOCKED: frozenset(),
+    S.PENDING: frozenset({S.READY, S.REJECTED, S.EXPIRED, S.CANCELLED}),
+    S.READY: frozenset({S.RUNNING, S.EXPIRED, S.CANCELLED, S.PENDING}),
+    S.RUNNING: frozenset({S.SUCCEEDED, S.FAILED, S.INTERRUPTED}),
+    S.INTERRUPTED: frozenset({S.READY, S.PENDING}),
+    S.SUCCEEDED: frozenset(),
+    S.FAILED: frozenset(),
+    S.REJECTED: frozenset(),
+    S.EXPIRED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+AGENTSEC = "agentsec"
+
+
+def lock(action_id: UUID | str) -> Action:
+    """The action with its row locked until the transaction ends. Raises Refused("not_found")."""
+    rows = Action.objects.select_for_update(of=("self",), no_key=True).select_related("session", "agent")
+    action = rows.filter(pk=action_id).first()
+    if action is None:
+        raise Refused("not_found", "no such action")
+    return action
+
+
+def move(
+    action: Action,
+    *,
+    to: str,
+    actor: str,
+    body: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | None = None,
+    title: str = "",
+    **fields: Any,
+) -> Entry:
+    """Change the state of an action by one guarded UPDATE, and append `action.<state>`.
+
+    Takes the row lock of the action (by the UPDATE), then that of its session (by the log). `where` narrows the
+    guard, `fields` are set along. Raises Refused("conflict"), naming who was first, when another change won, and
+    ValueError for a change that the life of an action does not know.
+    """
+    before = action.state
+    if to not in FOLLOWS[before]:
+        raise ValueError(f"{before} is never followed by {to}")
+    now = timezone.now()
+    guarded = Action.objects.filter(pk=action.pk, state=before, revision=action.revision, **(where or {}))
+    if guarded.update(state=to, changed_at=now, **fields) != 1:
+        action.refresh_from_db()
+        raise Refused("conflict", already(action), state=action.state, decided_by=action.decided_by)
+    for name, value in {"state": to, "changed_at": now, **fields}.items():
+        setattr(action, name, value)
+    told = {"from": before, "to": to, "revision": action.revision, "digest": action.digest, **(body or {})}
+    entry = record.append(
+        kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,
+        title=title or f"{action.tool}: {S(to).label.lower()}", attributes={"state": to, "tool": action.tool},
+    )  # fmt: skip
+    announce(action)
+    return entry
+
+
+def announce(action: Action) -> None:
+    """Tell every page and long poll that the action changed: ids only, after commit."""
+    told = {"type": "action", "id": str(action.pk), "state": action.state}
+    live.publish(f"action:{action.pk}", told)
+    live.publish("inbox", told | {"groups": action.groups, "team": action.team, "session": str(action.session_id)})
+
+
+def already(action: Action) -> str:
+    """One sentence for whoever came second."""
+    by = f" by {action.decided_by}" if action.decided_by else ""
+    return f"this action is already {S(action.state).label.lower()}{by}"

@@ -1,0 +1,151 @@
+"""Grants: a privilege for one action, bound to its digest, that lives minutes and always ends.
+
+The row is written (and logged) in the transaction that starts the action, before anything outside is made;
+whatever is made is named after the grant's id. So a crash at any point leaves a row that the reaper ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from policies.issuers import ISSUERS, Issued, IssuerFailed
+from policies.models import Agent, Grant
+from policies.releases import ToolDef
+from traces import record
+from traces.models import Session
+from traces.problems import Refused
+
+DEFAULT_MINUTES = 5
+MAX_MINUTES = 60
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A grant as the agent gets it; `private` exists in this answer only."""
+
+    id: UUID
+    issuer: str
+    expires_at: datetime
+    public: Mapping[str, Any]
+    private: Mapping[str, Any] = field(repr=False)
+
+
+def mint(
+    *, action_id: UUID, agent: Agent, session: Session, tool: ToolDef, args: Mapping[str, Any], digest: str, fence: int
+) -> Grant:
+    """Write the grant of a starting action; the caller's transaction has the action's row locked.
+
+    Appends `grant.minted`. Raises Refused("invalid") when the issuer may not grant what is asked, and the
+    database refuses a second living grant of one action.
+    """
+    config = dict(tool.config)
+    grant_id, name = uuid4(), str(config.get("issuer") or "none")
+    if name not in ISSUERS:
+        raise Refused("unavailable", f"no issuer is called “{name}”")
+    try:
+        scope = ISSUERS[name].scope(grant_id=grant_id, config=config, args=args)
+    except IssuerFailed as error:
+        raise Refused("invalid", str(error)) from None
+    now = timezone.now()
+    grant = Grant.objects.create(
+        id=grant_id, action_id=action_id, agent=agent, session_id=session.id, tool=tool.name, digest=digest,
+        issuer=name, scope=scope, fence=fence, minted_at=now, expires_at=now + _life(config, args),
+    )  # fmt: skip
+    body = {"grant": str(grant.id), "issuer": name, "scope": scope, "digest": digest, "fence": fence}
+    record.append(
+        kind="grant.minted", actor="agentsec", session=session, action=str(action_id),
+        body=body | {"expires_at": grant.expires_at.isoformat()}, title=f"Grant for {tool.name}",
+    )  # fmt: skip
+    return grant
+
+
+def _life(config: Mapping[str, Any], args: Mapping[str, Any]) -> timedelta:
+    """Minutes as the tool says; a call may ask for fewer."""
+    longest = min(int(config.get("minutes") or DEFAULT_MINUTES), MAX_MINUTES)
+    asked = args.get("minutes")
+    wanted = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else longest
+    return timedelta(minutes=min(wanted, longest))
+
+
+def issue(grant: Grant) -> Handed:
+    """Make what the grant stands for, outside any transaction. Raises Refused("unavailable"); the caller revokes."""
+    try:
+        issued: Issued = ISSUERS[grant.issuer].issue(scope=grant.scope, expires_at=grant.expires_at)
+    except IssuerFailed as error:
+        raise Refused("unavailable", str(error)) from None
+    return Handed(
+        id=grant.id, issuer=grant.issuer, expires_at=grant.expires_at, public=issued.public, private=issued.private
+    )
+
+
+def use(*, action_id: UUID, digest: str, fence: int) -> Grant:
+    """Consume the grant of an action: once, alive, for this digest and this start. Raises Refused("gone")."""
+    now = timezone.now()
+    alive = Grant.objects.filter(
+        action_id=action_id, digest=digest, fence=fence, state=Grant.State.ACTIVE, expires_at__gt=now, used_at=None
+    )
+    if alive.update(used_at=now) != 1:
+        raise Refused("gone", "the grant of this action has ended, was used, or is for something else")
+    return Grant.objects.get(action_id=action_id, fence=fence, digest=digest)
+
+
+def alive(*, action_id: UUID) -> Grant | None:
+    """The action's grant if it still holds."""
+    return Grant.objects.filter(
+        action_id=action_id, state=Grant.State.ACTIVE, expires_at__gt=timezone.now()
+    ).first()
+
+
+def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
+    """End a grant, with all that was opened by it. True when it is gone, False when it must be tried again.
+
+    Three committed steps, so that a crash between any two is picked up by `reap`: marked as ending (nobody can
+    use it from here on), taken back by the issuer, marked as ended. Appends `grant.revoked` or
+    `grant.revoke_failed`. Ending an ended grant changes nothing.
+    """
+    Grant.objects.filter(id=grant.id, state=Grant.State.ACTIVE).update(state=Grant.State.REVOKING, why=why[:300])
+    grant.refresh_from_db()
+    if grant.state == Grant.State.REVOKED:
+        return True
+    try:
+        ISSUERS[grant.issuer].revoke(scope=grant.scope)
+    except (IssuerFailed, Refused) as error:
+        _failed(grant, str(error))
+        return False
+    with transaction.atomic():
+        ended = Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING)
+        if ended.update(state=Grant.State.REVOKED, revoked_at=timezone.now()):
+            _log(grant, kind="grant.revoked", body={"grant": str(grant.id), "why": grant.why}, actor=actor)
+    return True
+
+
+def _failed(grant: Grant, why: str) -> None:
+    Grant.objects.filter(id=grant.id).update(attempts=F("attempts") + 1)
+    grant.refresh_from_db()
+    logger.error("grant %s cannot be revoked (attempt %s): %s", grant.id, grant.attempts, why)
+    if grant.attempts & (grant.attempts - 1) == 0:  # 1, 2, 4, 8 …: an alert, not a flood
+        with transaction.atomic():
+            body = {"grant": str(grant.id), "why": why, "attempts": grant.attempts}
+            _log(grant, kind="grant.revoke_failed", body=body, actor="agentsec")
+
+
+def _log(grant: Grant, *, kind: str, body: dict[str, Any], actor: str) -> None:
+    session = Session.objects.filter(id=grant.session_id).first()
+    title = f"Grant for {grant.tool} {'ended' if kind == 'grant.revoked' else 'could not be ended'}"
+    record.append(kind=kind, actor=actor, session=session, action=str(grant.action_id), body=body, title=title)
+
+
+def reap(now: datetime) -> int:
+    """End each grant whose time is over or whose ending failed before; returns how many are gone now."""
+    due = Grant.objects.due(now).select_related("agent")
+    return sum(revoke(grant=grant, why=grant.why or "its time was over") for grant in due[:100])

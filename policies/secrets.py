@@ -1,0 +1,59 @@
+"""Secrets: values that tools name and nobody reads back. Sealed under the key-encryption key.
+
+sealed = nonce (12 bytes) ‖ AES-256-GCM(HKDF-SHA-256(kek, info "agentsec/secret/v1"), nonce, value, AD = name)
+"""
+
+from __future__ import annotations
+
+import secrets as randomness
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from policies.models import Secret
+from traces import keys, record
+from traces.problems import Refused
+
+NONCE = 12
+MAX_BYTES = 64 * 1024
+
+
+def put(*, name: str, value: str, by: str) -> Secret:
+    """Store a secret or replace its value; the log says that it changed, never what it is.
+
+    Appends `secret.stored`. Raises Refused("invalid") for an empty or oversized value or a bad name.
+    """
+    raw = value.encode()
+    if not raw or len(raw) > MAX_BYTES:
+        raise Refused("invalid", f"a secret holds 1 to {MAX_BYTES} bytes")
+    nonce = randomness.token_bytes(NONCE)
+    sealed = nonce + _cipher().encrypt(nonce, raw, name.encode())
+    with transaction.atomic():
+        secret, created = Secret.objects.update_or_create(
+            name=name, defaults={"sealed": sealed, "rotated_at": timezone.now()}
+        )
+        body = {"name": name, "new": created}
+        record.append(kind="secret.stored", actor=by, body=body, title=f"Secret {name} stored")
+    return secret
+
+
+def read(name: str) -> str:
+    """The value, for an issuer, broker or proxy only. Raises Refused("unavailable") without saying more."""
+    secret = Secret.objects.filter(name=name).first()
+    if secret is None:
+        raise Refused("unavailable", f"the secret “{name}” is not stored: `manage.py secret set {name}`")
+    Secret.objects.filter(pk=secret.pk).update(last_used_at=timezone.now(), uses=F("uses") + 1)
+    sealed = bytes(secret.sealed)
+    try:
+        return _cipher().decrypt(sealed[:NONCE], sealed[NONCE:], name.encode()).decode()
+    except InvalidTag:
+        raise Refused("unavailable", f"the secret “{name}” does not open under this instance's key") from None
+
+
+def _cipher() -> AESGCM:
+    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"agentsec/secret/v1").derive(keys.kek()))
