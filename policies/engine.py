@@ -1,7 +1,7 @@
 """decide(facts, compiled) → Verdict. The only module that knows CEL.
 
 Combination: any block wins; else every matching ask together; else allow; else block, because nobody said
-yes. Errors fail closed: an allow whose condition errs does not match, an ask or a block whose condition errs
+yes. Rules marked as fallback are combined the same way, and only where no other live rule matches. Errors fail closed: an allow whose condition errs does not match, an ask or a block whose condition errs
 does, and says so. The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type
 ERROR, an exhausted iteration budget raises RuntimeError, and a condition on untyped arguments may yield
 "false". So only a value of type BOOL that is True is a match, False is none, and all else is an error.
@@ -99,12 +99,13 @@ class Compiled:
     )
 
     def concerning(self, facts: Facts) -> tuple[_Rule, ...]:
-        """The rules whose globs fit this call, by name; remembered for as many calls as are in use."""
+        """The rules whose globs fit this call, fallbacks last; remembered for as many calls as are in use."""
         key = (facts.tool.name, facts.agent.name, facts.tool.declared)
         known = self._calls.get(key)
         if known is None:
             candidates = (*self._by_tool.get(facts.tool.name, ()), *self._by_pattern)
-            known = tuple(rule for rule in candidates if rule.concerns(facts))
+            fitting = (rule for rule in candidates if rule.concerns(facts))
+            known = tuple(sorted(fitting, key=lambda rule: rule.spec.fallback))
             if len(self._calls) >= _CACHED_CALLS:
                 self._calls.clear()
             self._calls[key] = known
@@ -164,7 +165,10 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
         unread = f"the facts of this call cannot be read: {_clip(error)}"
         return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
     for rule in concerning:
-        outcome.add(rule.spec, *_judge(rule, activation, facts.now))
+        if rule.spec.fallback and outcome.settled:
+            outcome.pass_over(rule.spec)
+        else:
+            outcome.add(rule.spec, *_judge(rule, activation, facts.now))
     return outcome.verdict(facts, release=compiled.release, began=began)
 
 
@@ -173,6 +177,14 @@ class _Outcome:
     matched: list[tuple[RuleSpec, Match]] = field(default_factory=list)
     shadow: list[Match] = field(default_factory=list)
     considered: list[Considered] = field(default_factory=list)
+
+    @property
+    def settled(self) -> bool:
+        """Whether a live rule that is no fallback has matched: then no fallback is asked."""
+        return any(not rule.fallback for rule, _ in self.matched)
+
+    def pass_over(self, rule: RuleSpec) -> None:
+        self.considered.append(Considered(rule.id, rule.name, rule.effect, "not needed"))
 
     def add(self, rule: RuleSpec, outcome: str, error: str) -> None:
         self.considered.append(Considered(rule.id, rule.name, rule.effect, outcome, error))

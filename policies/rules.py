@@ -24,6 +24,8 @@ class RuleSpec:
 
     `approvers` is a group or `@user` (the person the session serves); `expires_after` in seconds; `until`
     (aware) is when the rule ends by itself; `mode` is live or shadow: judged and recorded, never obeyed.
+    A `fallback` is the last word of a set: it is considered only where no other live rule matches, so that
+    "ask about everything else" leaves room for every allow.
     """
 
     id: str
@@ -37,6 +39,7 @@ class RuleSpec:
     quorum: int = 1
     expires_after: int = 900
     step_up: bool = False
+    fallback: bool = False
     mode: str = "live"
     enabled: bool = True
     until: datetime | None = None
@@ -111,6 +114,8 @@ def sentence(rule: RuleSpec) -> str:
     parts.append(_names(rule.tools, "any tool"))
     if rule.when.strip():
         parts.append(f"and {' '.join(rule.when.split())}")
+    if rule.fallback:
+        parts.append("and no other rule applies")
     if rule.until:
         parts.append(f"(until {rule.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC)")
     return " ".join(parts)

@@ -20,7 +20,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Considered:
-    """A rule for this tool and agent, and what came of it: matched, no match, error or ended."""
+    """A rule for this tool and agent, and what came of it: matched, no match, error, ended, not needed."""
 
     rule_id: str
     name: str
