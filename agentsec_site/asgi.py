@@ -12,11 +12,12 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentsec_site.settings")
 http = get_asgi_application()
 
+from agentsec_site.gateway.intake import BodyLimit  # noqa: E402 - needs the apps as well
 from agentsec_site.sockets import urlpatterns  # noqa: E402 - consumers need the apps that the line above loads
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
+        "http": BodyLimit(http),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(urlpatterns))),
     }
 )

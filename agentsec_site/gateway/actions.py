@@ -1,0 +1,135 @@
+"""The calls about actions: propose, poll, report a result, cancel, decide is in `reviewer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Query, Router
+
+from agentsec_site.gateway import auth, problems, reviewer
+from agentsec_site.gateway.replies import download, reply
+from agentsec_site.gateway.schemas import ERRORS, ActionIn, ActionOut, Nothing, ResultIn, Wait
+from agentsec_site.gateway.waiting import Seen, in_thread, settle
+from approvals import answers, decisions, files, handout, pipeline, queries, results
+from approvals.models import Action
+from policies.models import Agent
+from traces.problems import NotFound
+
+RECHECK_SECONDS = 1.0
+
+router = Router(tags=["actions"])
+
+
+@router.post("/actions", auth=auth.agents, response={(200, 202): ActionOut, **ERRORS}, url_name="actions")
+async def propose(request: HttpRequest, body: ActionIn) -> HttpResponse:
+    """Propose a call. 200 when it is final or the grant is in the answer, 202 to poll, 403 when policy blocks
+    it (the answer, with the verdict, is also the problem document), 429 at a limit.
+    """
+    caller = auth.agent_caller(request, scope="act")
+    action = await in_thread(lambda: _proposed(caller, body))
+    if action.state == Action.State.BLOCKED:
+        return _blocked(await in_thread(lambda: answers.answer(action)))
+    seen = await settle(topic=f"action:{action.pk}", look=_looker(action.pk, caller.agent), seconds=body.wait)
+    response = _answer(seen)
+    response["Location"] = f"/api/v1/actions/{action.pk}"
+    return response
+
+
+@router.get("/actions/{uuid:action_id}", auth=auth.anyone, response={(200, 202): ActionOut, **ERRORS}, url_name="action")
+async def poll(request: HttpRequest, action_id: UUID, wait: Wait = Query(0.0)) -> HttpResponse:
+    """The action as it stands; with `wait`, as soon as it is final or its grant can be handed out.
+
+    An agent sees its own actions only, a person those that the inbox shows them.
+    """
+    caller = auth.caller(request)
+    if isinstance(caller, auth.AgentCaller):
+        look = _looker(action_id, caller.agent)
+    else:
+        look = reviewer.looker(action_id, caller.user)
+    return _answer(await settle(topic=f"action:{action_id}", look=look, seconds=wait))
+
+
+@router.post("/actions/{uuid:action_id}/result", auth=auth.agents, response={200: ActionOut, **ERRORS})
+def report_result(request: HttpRequest, action_id: UUID, body: ResultIn) -> HttpResponse:
+    """For tools that the agent runs: what came of it, under the grant. The output is inspected and labels the session."""
+    caller = auth.agent_caller(request, scope="act")
+    _own(caller.agent, action_id)
+    action = results.report(
+        agent=caller.agent, action_id=action_id, status=body.status, output=body.output, grant=body.grant
+    )
+    return reply(answers.answer(action))
+
+
+@router.post("/actions/{uuid:action_id}/cancel", auth=auth.agents, response={200: ActionOut, **ERRORS})
+def cancel(request: HttpRequest, action_id: UUID, body: Nothing = Nothing()) -> HttpResponse:
+    """Take a call back before it has started."""
+    caller = auth.agent_caller(request, scope="act")
+    return reply(answers.answer(decisions.cancel(action_id=action_id, agent=caller.agent)))
+
+
+@router.get("/actions/{uuid:action_id}/artifacts/{path:name}", auth=auth.anyone, response={200: bytes, **ERRORS})
+def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
+    """A file that the action left, as a download."""
+    caller = auth.caller(request)
+    if isinstance(caller, auth.AgentCaller):
+        _own(caller.agent, action_id)
+    else:
+        queries.get_visible(caller.user, action_id)
+    if "\x00" in name:
+        raise NotFound("There is no such artifact.")
+    found = files.artifact(action_id=action_id, name=name)
+    return download(bytes(found.blob.content), name=name.rpartition("/")[2])
+
+
+def _proposed(caller: auth.AgentCaller, body: ActionIn) -> Action:
+    return pipeline.propose(
+        agent=caller.agent, key=caller.key, session_id=body.session, tool=body.tool, args=body.args,
+        reason=body.reason, tool_call_id=body.tool_call_id, not_before=body.not_before,
+        idempotency_key=body.idempotency_key,
+    )  # fmt: skip
+
+
+def _looker(action_id: UUID, agent: Agent) -> Callable[[], Seen]:
+    """A look by the agent, which takes the grant as soon as there is one to take."""
+
+    def look() -> Seen:
+        _own(agent, action_id)
+        handed = handout.take(action_id, agent=agent)
+        action = _own(agent, action_id)
+        body = answers.answer(action, handout=handed)
+        return Seen(200 if handed is not None or not action.is_open else 202, body, _again_in(action))
+
+    return look
+
+
+def _again_in(action: Action) -> float | None:
+    """Nobody announces that `not_before` has come, or that votes now stand under a checkpoint."""
+    if action.state != Action.State.READY or action.runs not in ("agent", "credential"):
+        return None
+    early = (action.not_before - timezone.now()).total_seconds() if action.not_before else 0.0
+    return max(early + 0.01, RECHECK_SECONDS)
+
+
+def _own(agent: Agent, action_id: UUID) -> Action:
+    """The agent's own action; another's is as if it did not exist."""
+    action = Action.objects.select_related("session", "agent").filter(pk=action_id, agent=agent).first()
+    if action is None:
+        raise NotFound("There is no such action.")
+    return action
+
+
+def _answer(seen: Seen) -> HttpResponse:
+    return reply(seen.body, status=seen.status)
+
+
+def _blocked(body: dict[str, object]) -> HttpResponse:
+    return problems.problem("blocked", _why(body), **body)
+
+
+def _why(body: dict[str, object]) -> str:
+    verdict = body.get("verdict")
+    reasons = verdict.get("reasons") if isinstance(verdict, dict) else None
+    return " ".join(map(str, reasons)) if reasons else "Policy blocks this call."

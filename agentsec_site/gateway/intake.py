@@ -1,0 +1,119 @@
+"""What may come in: how many bytes, in which media type, as which JSON.
+
+Bodies are counted while they arrive, before Django keeps them, and read by the same strict reader that
+reads arguments, so that no door understands a payload differently from the one that judges it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.http import HttpRequest
+from ninja.parser import Parser
+
+from agentsec_site.gateway import problems
+from policies.arguments import parse_json
+from traces.problems import Refused, TooLarge
+
+JSON_LIMIT = 1 << 20
+TEXT_JSON_LIMIT = 2 << 20  # an event's text may have 1 MiB; escapes and the envelope come on top
+FILE_LIMIT = 16 << 20
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+def limit_of(path: str) -> int:
+    """How many bytes the body of a request to this path may have."""
+    if path.endswith("/files"):
+        return FILE_LIMIT
+    return TEXT_JSON_LIMIT if path.endswith(("/events", "/inspect")) else JSON_LIMIT
+
+
+class StrictParser(Parser):
+    """Reads JSON bodies for ninja; raises Refused, which `problems` turns into 400, 413 or 415."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        check_encoding(request)
+        media, _, parameters = request.headers.get("Content-Type", "").lower().partition(";")
+        charset = parameters.strip().removeprefix("charset=").strip('"')
+        if media.strip() != "application/json" or charset not in ("", "utf-8"):
+            raise Refused("media_type", "The body must be application/json in UTF-8.")
+        return parse_json(request.body, max_bytes=limit_of(request.path))
+
+
+def check_encoding(request: HttpRequest) -> None:
+    """Raises Refused("media_type") for a compressed body: its size would not be what was counted."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Refused("media_type", "Send the body without a content encoding.")
+
+
+def raw_body(request: HttpRequest) -> bytes:
+    """The bytes of a body that is not JSON; raises TooLarge, Refused("media_type")."""
+    check_encoding(request)
+    body = request.body
+    if len(body) > limit_of(request.path):
+        raise TooLarge(f"{len(body)} bytes, at most {limit_of(request.path)} are taken.")
+    return body
+
+
+class _Excess(Exception):
+    """More bytes arrived than the path takes."""
+
+
+class BodyLimit:
+    """ASGI wrapper that answers 413 as soon as a body under /api/ is too long.
+
+    Django's handler would write a chunked body of any length to disk before a view sees it.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(problems.PREFIX):
+            await self.application(scope, receive, send)
+            return
+        limit = limit_of(scope["path"])
+        if _declared(scope) > limit:
+            await _refuse(send, limit)
+            return
+        try:
+            await self.application(scope, _counted(receive, limit), send)
+        except _Excess:
+            await _refuse(send, limit)
+
+
+def _declared(scope: MutableMapping[str, Any]) -> int:
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(length) if length.isdigit() and len(length) < 20 else 0
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _Excess
+        return message
+
+    return counted
+
+
+async def _refuse(send: Send, limit: int) -> None:
+    body = json.dumps(problems.document("too_large", f"At most {limit} bytes are taken.")).encode()
+    headers = [
+        (b"content-type", problems.MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,212 @@
+"""The shapes of requests and answers. Requests are strict: no unknown field, no coerced type, no endless text.
+
+Answers are described for the OpenAPI document and built by the verbs.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+MAX_TEXT = 1 << 20
+MAX_WAIT = 60.0
+
+
+def _iso(value: object) -> object:
+    # pydantic would also take a number as seconds since 1970, which nobody meant.
+    if not isinstance(value, str):
+        raise ValueError("a time is a string like 2030-01-31T09:00:00Z")
+    return value
+
+
+def _text_of_a_mebibyte(text: str) -> str:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT:
+        raise ValueError(f"the text has more than {MAX_TEXT} bytes of UTF-8")
+    return text
+
+
+def _capped(seconds: float) -> float:
+    return min(seconds, MAX_WAIT)
+
+
+# PostgreSQL's text holds no NUL; names and keys hold no control characters at all.
+Short = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Prose = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
+ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text_of_a_mebibyte)]
+Id = Annotated[UUID, Field(strict=False)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Time = Annotated[AwareDatetime, BeforeValidator(_iso), Field(strict=False)]
+Wait = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), AfterValidator(_capped)]
+PageSize = Annotated[int, Field(ge=1, le=200)]
+PageCursor = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_-]*$")]
+Range = Annotated[list[Annotated[int, Field(ge=0, le=MAX_TEXT)]], Field(min_length=2, max_length=2)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Nothing(Strict):
+    """A call that takes no body; an empty object is also none."""
+
+
+class SessionIn(Strict):
+    purpose: Prose = ""
+    user: Short = Field("", description="The person whom the session serves.")
+    external_id: Short = ""
+    parent: Id | None = None
+
+
+class EventIn(Strict):
+    kind: Literal[
+        "user_message", "system_message", "reasoning", "retrieval", "artifact", "tool_result", "model_output"
+    ]
+    text: Text = Field(description="At most 1 MiB of UTF-8.")
+    tool: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    quoted: list[Range] = Field([], max_length=1000, description="[start, end] in code points: pasted, so untrusted.")
+
+    @model_validator(mode="after")
+    def ranges_lie_in_the_text(self) -> EventIn:
+        for start, end in self.quoted:
+            if not start < end <= len(self.text):
+                raise ValueError("each quoted range is [start, end] with start < end, inside of the text")
+        return self
+
+
+class ActionIn(Strict):
+    session: Id
+    tool: ToolName
+    args: dict[str, Any]
+    reason: Prose = ""
+    tool_call_id: Short = ""
+    not_before: Time | None = None
+    idempotency_key: Short = ""
+    wait: Wait = Field(0, description="Seconds to wait for a final answer, at most 60.")
+
+
+class ResultIn(Strict):
+    status: Literal["succeeded", "failed"]
+    output: Any = None
+    grant: Id | None = None
+
+
+class InspectIn(Strict):
+    direction: Literal["input", "output"]
+    text: Text
+    source: Short = ""
+
+
+class DecisionIn(Strict):
+    verdict: Literal["approve", "reject"]
+    digest: Digest = Field(description="What was seen and is voted on; another is refused with 409.")
+    comment: Prose = ""
+    args: dict[str, Any] | None = Field(None, description="With approve: edit to these arguments and approve them.")
+    confirm: Prose = Field("", description="The target's name, where the tool is destructive.")
+
+    @model_validator(mode="after")
+    def edits_only_with_approval(self) -> DecisionIn:
+        if self.args is not None and self.verdict == "reject":
+            raise ValueError("args only go with approve")
+        return self
+
+
+class Out(BaseModel):
+    """An answer; it may gain members."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Problem(Out):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class SessionOut(Out):
+    id: UUID
+    labels: list[str]
+
+
+class Finding(Out):
+    detector: str
+    severity: str
+    start: int
+    end: int
+    why: str
+
+
+class EventOut(Out):
+    entry: UUID
+    verdict: Literal["pass", "flag", "rewrite", "block"]
+    text: str = Field(description="What may go on to the agent.")
+    findings: list[Finding]
+    labels: list[str]
+
+
+class InspectOut(Out):
+    verdict: Literal["pass", "flag", "rewrite", "block"]
+    text: str
+    findings: list[Finding]
+
+
+class ActionOut(Out):
+    id: UUID
+    revision: int
+    state: Literal[
+        "blocked", "pending", "ready", "running", "succeeded",
+        "failed", "interrupted", "rejected", "expired", "cancelled",
+    ]  # fmt: skip
+    args: dict[str, Any]
+    digest: str
+    verdict: dict[str, Any]
+    result: Any = None
+    grant: dict[str, Any] | None = None
+    poll: str
+    expires_at: datetime | None = None
+    error: str | None = None
+
+
+class BlockedOut(ActionOut, Problem):
+    """The answer of a blocked call is a problem document as well."""
+
+
+class FileOut(Out):
+    sha256: str
+    size: int
+
+
+class InboxOut(Out):
+    actions: list[dict[str, Any]]
+    next: str | None
+
+
+class DecisionOut(Out):
+    effect: str
+    message: str
+    action: ActionOut
+
+
+class ProofOut(Out):
+    entry: UUID
+    index: int
+    hashes: list[str]
+    checkpoint: str
+
+
+class EntryOut(Out):
+    entry: UUID
+    index: int | None
+    header: str
+    sealed: str
+    leaf_hash: str
+
+
+ERRORS: dict[tuple[int, ...], type[Problem]] = {(400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 503): Problem}
