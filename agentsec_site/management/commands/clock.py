@@ -7,8 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-from agentsec_site import clock
 from agentsec_site.management.base import AgentsecCommand
+from approvals import clock
 
 
 class Command(AgentsecCommand):
