@@ -11,7 +11,9 @@ FINAL = ("blocked", "succeeded", "failed", "interrupted", "rejected", "expired",
 
 
 def answer(action: Action, *, handout: Handout | None = None) -> dict[str, Any]:
-    """The action as JSON: id, revision, state, arguments as they stand now, digest, verdict, what came of it."""
+    """The action as JSON: id, revision, state, arguments as they stand now, digest, verdict, what came of
+    it.
+    """
     verdict = action.verdict
     told: dict[str, Any] = {
         "id": str(action.pk),

@@ -51,7 +51,7 @@ def tick() -> None:
             part(now)
         except DatabaseError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised together, once every part had its turn
             failures.append(error)
     if failures:
         raise ExceptionGroup("parts of the clock failed", failures)
@@ -73,7 +73,10 @@ def recover(now: timezone.datetime) -> int:
     """Starts whose worker has stopped telling that it lives: interrupted, and their grants end."""
     stale = Now() - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS)
     dead = Execution.objects.filter(
-        ended_at=None, heartbeat_at__lt=stale, action__state=S.RUNNING, action__runs__in=execution.WORKER_KINDS
+        ended_at=None,
+        heartbeat_at__lt=stale,
+        action__state=S.RUNNING,
+        action__runs__in=execution.WORKER_KINDS,
     )
     found = list(dead.values_list("action_id", "fence")[:BATCH])
     for action_id, fence in found:
@@ -82,7 +85,9 @@ def recover(now: timezone.datetime) -> int:
         except Refused as refused:
             logger.info("action %s: %s", action_id, refused.detail)
     orphans = Grant.objects.alive().exclude(action_id__in=Action.objects.filter(state=S.RUNNING).values("pk"))
-    for grant in orphans.filter(minted_at__lt=now - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS))[:BATCH]:
+    for grant in orphans.filter(minted_at__lt=now - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS))[
+        :BATCH
+    ]:
         grants.revoke(grant=grant, why="its action is over")
     return len(found)
 
@@ -102,7 +107,9 @@ def reap(now: timezone.datetime) -> int:
 def resume(now: timezone.datetime) -> int:
     """Interrupted actions of idempotent tools run again by themselves."""
     again = 0
-    for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[:BATCH]:
+    for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[
+        :BATCH
+    ]:
         with transaction.atomic():
             action = states.lock(action_id)
             if action.state == S.INTERRUPTED:

@@ -31,7 +31,9 @@ S = Action.State
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a vote. `effect` is approved, counted (more votes are needed), rejected, undone or again."""
+    """What came of a vote. `effect` is approved, counted (more votes are needed), rejected, undone or
+    again.
+    """
 
     action: Action
     effect: str
@@ -40,7 +42,13 @@ class Decision:
 
 @transaction.atomic
 def approve(
-    *, action_id: UUID | str, user: User, digest: str, comment: str = "", confirm: str = "", channel: str = "browser"
+    *,
+    action_id: UUID | str,
+    user: User,
+    digest: str,
+    comment: str = "",
+    confirm: str = "",
+    channel: str = "browser",
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
@@ -60,7 +68,8 @@ def reject(
 ) -> Decision:
     """Vote against an action, which ends it; the comment goes to the agent.
 
-    Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as approve.
+    Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as
+    approve.
     """
     action = _open_for(user, action_id, digest)
     _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
@@ -86,20 +95,23 @@ def edit(
 
     Where an argument that says who or what is affected changed, the editor's vote alone never suffices.
     Locks the action, then its session. Appends `action.edited`, `vote.approve` and perhaps `action.ready`.
-    Raises Refused as approve, and: invalid (arguments, nothing changed), blocked (policy blocks the new call).
+    Raises Refused as approve, and: invalid (arguments, nothing changed), blocked (policy blocks the new
+    call).
     """
     action = _open_for(user, action_id, digest)
     before = action.args
     judged, changed = _revise(action, user=user, args=args)
     refuse_confirm(action, confirm)
     Revision.objects.create(
-        action=action, number=action.revision, args_json=action.args_json, digest=action.digest, by=user.username,
+        action=action, number=action.revision, args_json=action.args_json, digest=action.digest,
+        by=user.username,
         why=comment,
     )  # fmt: skip
     action.votes.filter(void=False).update(void=True)
     action.save()
     body = {
-        "by": user.username, "why": comment, "revision": action.revision, "before": before, "after": action.args,
+        "by": user.username, "why": comment, "revision": action.revision, "before": before,
+        "after": action.args,
         "changed": sorted(changed), "digest": action.digest, "verdict": judged.verdict.to_json(),
         "facts": judged.facts.to_json(), "rules": judged.rule_texts, "approvals": action.approvals,
     }  # fmt: skip
@@ -213,7 +225,8 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
     return Vote.objects.create(
-        action=action, revision=action.revision, digest=action.digest, user=user, group=group, verdict=verdict,
+        action=action, revision=action.revision, digest=action.digest, user=user, group=group,
+        verdict=verdict,
         comment=comment, channel=channel, entry=entry.uuid,
     )  # fmt: skip
 
@@ -252,7 +265,9 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     active = releases.current()
     tool = active.tool(action.tool)
     checked = pipeline.checked(tool, args)
-    changed = {name for name in {*checked, *action.args} if checked.get(name, ...) != action.args.get(name, ...)}
+    changed = {
+        name for name in {*checked, *action.args} if checked.get(name, ...) != action.args.get(name, ...)
+    }
     if not changed:
         raise Refused("invalid", "the arguments are the same as before: approve instead")
     files.refuse_unknown(agent=action.agent, args=checked)

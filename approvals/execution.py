@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(*, action_id: UUID | str, worker: str) -> str:
-    """Start an action if it may start now, run it to its end; returns what came of it, for the worker's log."""
+    """Start an action if it may start now, run it to its end; returns what came of it, for the worker's
+    log.
+    """
     try:
         begun = start_when_covered(action_id=action_id, worker=worker)
     except Refused as refused:
@@ -92,7 +94,9 @@ class _Progress:
             self.shown = time.monotonic()
             masked = {name: outputs.masked(text) for name, text in self.texts.items()}
         Execution.objects.filter(pk=self.execution.pk, ended_at=None).update(**masked)
-        live.publish(f"output:{self.execution.action_id}", {"type": "output", "id": str(self.execution.action_id)})
+        live.publish(
+            f"output:{self.execution.action_id}", {"type": "output", "id": str(self.execution.action_id)}
+        )
 
 
 @contextmanager
@@ -134,7 +138,8 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
     """Store how an execution ended and move its action to succeeded or failed.
 
     Locks the action, then its session. Appends `session.tool_result` through the session's verb,
-    `action.output` and `action.<state>`. A worker whose fence is not the action's any more changes nothing and
+    `action.output` and `action.<state>`. A worker whose fence is not the action's any more changes nothing
+    and
     raises Refused("conflict").
     """
     action = states.lock(execution.action_id)
@@ -146,7 +151,12 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
         session=action.session, tool_name=action.tool, output=result, action_id=str(action.pk)
     )
     _close(execution, output, outcome)
-    body = {"result": inspected.output, "findings": inspected.findings, "ended": output.ended, "tier": output.tier}
+    body = {
+        "result": inspected.output,
+        "findings": inspected.findings,
+        "ended": output.ended,
+        "tier": output.tier,
+    }
     record.append(
         kind="action.output", actor=states.AGENTSEC, session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {output.ended}", text=inspected.text, attributes={"ended": output.ended},
@@ -194,7 +204,9 @@ def _keep_artifacts(
     for item in outcome.artifacts if outcome else ():
         blob = Blob(sha256=item.sha256, content=item.content, size=len(item.content))
         Blob.objects.bulk_create([blob], ignore_conflicts=True)
-        BlobOwner.objects.bulk_create([BlobOwner(blob_id=item.sha256, agent=action.agent)], ignore_conflicts=True)
+        BlobOwner.objects.bulk_create(
+            [BlobOwner(blob_id=item.sha256, agent=action.agent)], ignore_conflicts=True
+        )
         Artifact.objects.create(execution=execution, name=item.name[:255], blob_id=item.sha256)
         kept.append({"name": item.name, "sha256": item.sha256, "size": len(item.content)})
     return kept

@@ -29,7 +29,8 @@ class Handout:
 
     def to_json(self) -> dict[str, Any]:
         told = {
-            "id": str(self.grant.pk), "issuer": self.grant.issuer, "expires_at": self.grant.expires_at.isoformat(),
+            "id": str(self.grant.pk), "issuer": self.grant.issuer,
+            "expires_at": self.grant.expires_at.isoformat(),
             "digest": self.grant.digest,
         }  # fmt: skip
         return told | ({"credentials": self.credentials} if self.credentials else {})

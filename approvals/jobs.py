@@ -78,7 +78,9 @@ def queue() -> Queue:
 
 
 def enqueue(action: Action) -> None:
-    """Hand a ready action to the workers once the transaction stands; a lost Redis costs a moment, not the action."""
+    """Hand a ready action to the workers once the transaction stands; a lost Redis costs a moment, not the
+    action.
+    """
     if action.state != Action.State.READY or action.runs not in execution.WORKER_KINDS:
         return
     transaction.on_commit(lambda: _enqueue(str(action.pk)))

@@ -31,7 +31,8 @@ class Judged:
     @property
     def approvals(self) -> list[dict[str, Any]]:
         return [
-            {"group": a.group, "quorum": a.quorum, "rule": a.rule, "expires_after": a.expires_after, "step_up": a.step_up}
+            {"group": a.group, "quorum": a.quorum, "rule": a.rule, "expires_after": a.expires_after,
+            "step_up": a.step_up}
             for a in self.verdict.approvals
         ]  # fmt: skip
 
@@ -103,13 +104,19 @@ def _with_built_in(
     blocks = [("agent-mode", limits.mode_block(agent, tool))]
     blocks += [("firewall", found["why"]) for found in findings if found.get("blocks")]
     matches = tuple(
-        engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why) for name, why in blocks if why
+        engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why)
+        for name, why in blocks
+        if why
     )
     if not matches:
         return verdict
     reasons = tuple(match.why for match in matches)
     return replace(
-        verdict, effect="block", matched=matches + verdict.matched, reasons=reasons + verdict.reasons, approvals=()
+        verdict,
+        effect="block",
+        matched=matches + verdict.matched,
+        reasons=reasons + verdict.reasons,
+        approvals=(),
     )
 
 

@@ -21,11 +21,15 @@ class ActionQuerySet(models.QuerySet["Action"]):
         return self.filter(state__in=[Action.State.PENDING, Action.State.READY], deadline__lte=now)
 
     def startable(self, now: datetime) -> ActionQuerySet:
-        return self.filter(Q(not_before=None) | Q(not_before__lte=now), state=Action.State.READY, deadline__gt=now)
+        return self.filter(
+            Q(not_before=None) | Q(not_before__lte=now), state=Action.State.READY, deadline__gt=now
+        )
 
 
 class Action(models.Model):
-    """One call that an agent wants to make, from proposal to end. Its state changes only through `states.move`."""
+    """One call that an agent wants to make, from proposal to end. Its state changes only through
+    `states.move`.
+    """
 
     class State(models.TextChoices):
         BLOCKED = "blocked", "Blocked"
@@ -66,7 +70,9 @@ class Action(models.Model):
     approvals_json = models.TextField(default="[]", help_text="Groups asked: group, quorum, rule, step_up.")
     groups = models.JSONField(default=list, help_text="Names of the groups asked, for the inbox's filter.")
     needs_other_than = models.CharField(
-        max_length=150, blank=True, help_text="Editor of an authority argument: one vote must be somebody else's."
+        max_length=150,
+        blank=True,
+        help_text="Editor of an authority argument: one vote must be somebody else's.",
     )
     door = models.CharField(max_length=10, default="rest")
     tool_call_id = models.CharField(max_length=200, blank=True)
@@ -180,7 +186,9 @@ class Vote(models.Model):
     class Meta:
         ordering = ["at"]
         constraints = [
-            models.UniqueConstraint(name="vote_one_a_person", fields=["action", "user"], condition=Q(void=False)),
+            models.UniqueConstraint(
+                name="vote_one_a_person", fields=["action", "user"], condition=Q(void=False)
+            ),
         ]
 
 
@@ -205,7 +213,9 @@ class Execution(models.Model):
     class Meta:
         ordering = ["fence"]
         constraints = [
-            models.UniqueConstraint(name="execution_one_at_a_time", fields=["action"], condition=Q(ended_at=None)),
+            models.UniqueConstraint(
+                name="execution_one_at_a_time", fields=["action"], condition=Q(ended_at=None)
+            ),
         ]
 
 

@@ -23,7 +23,8 @@ class Output:
 def of_outcome(outcome: Outcome) -> Output:
     succeeded = outcome.ended == "exited" and outcome.status == 0
     result = {
-        "exit_status": outcome.status, "signal": outcome.signal, "ended": outcome.ended, "stdout": outcome.stdout,
+        "exit_status": outcome.status, "signal": outcome.signal, "ended": outcome.ended,
+        "stdout": outcome.stdout,
         "stderr": outcome.stderr, "stdout_truncated": outcome.stdout_truncated,
         "stderr_truncated": outcome.stderr_truncated, "usage": asdict(outcome.usage), "tier": outcome.tier,
         "refused_artifacts": [{"name": name, "why": why} for name, why in outcome.refused_artifacts],
@@ -41,7 +42,11 @@ def _why(outcome: Outcome) -> str:
         return f"exit status {outcome.status}"
     if outcome.ended == "signalled":
         return f"killed by signal {outcome.signal}"
-    limits = {"wall": "it ran too long", "cpu": "it used too much CPU time", "memory": "it used too much memory"}
+    limits = {
+        "wall": "it ran too long",
+        "cpu": "it used too much CPU time",
+        "memory": "it used too much memory",
+    }
     return limits.get(outcome.ended, f"stopped: {outcome.ended}")
 
 

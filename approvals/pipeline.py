@@ -59,8 +59,10 @@ def propose(
 ) -> Action:
     """Judge one call and store it as an action in state blocked, pending or ready.
 
-    Locks the agent's row (so that limits hold under concurrency), then its session's. Appends `action.proposed`,
-    `action.judged` and `action.<state>`. An equal call under the same idempotency key or tool call id gives the
+    Locks the agent's row (so that limits hold under concurrency),
+    then its session's. Appends `action.proposed`,
+    `action.judged` and `action.<state>`. An equal call under the same idempotency key or tool call id gives
+    the
     action that is already there. Raises Refused: not_found (session), forbidden (paused), limit, invalid
     (arguments), conflict (the key was used for another call).
     """
@@ -76,7 +78,11 @@ def propose(
 
 
 def _admitted(call: Call) -> Action:
-    agent = Agent.objects.select_for_update(no_key=True, of=("self",)).select_related("team").get(pk=call.agent.pk)
+    agent = (
+        Agent.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("team")
+        .get(pk=call.agent.pk)
+    )
     active = releases.current()
     tool = active.tool(call.tool)
     args = checked(tool, call.args)
@@ -128,8 +134,10 @@ def _store(
 ) -> Action:
     action = Action(
         id=uuid4(), session=call.session, agent=agent, team=call.session.team, tool=judged.tool.name,
-        runs=judged.tool.runs, effect=judged.tool.effect, manifest=judged.tool.manifest, call_digest=call_digest,
-        idempotent=judged.tool.idempotent, reason=call.reason, tool_call_id=call.tool_call_id, idempotency_key=call.idempotency_key,
+        runs=judged.tool.runs, effect=judged.tool.effect, manifest=judged.tool.manifest,
+        call_digest=call_digest,
+        idempotent=judged.tool.idempotent, reason=call.reason, tool_call_id=call.tool_call_id,
+        idempotency_key=call.idempotency_key,
         not_before=call.not_before, created_at=now, changed_at=now, door=call.door,
     )  # fmt: skip
     take_on(action, args=args, judged=judged)
@@ -137,7 +145,12 @@ def _store(
     action.deadline = deadline(action, judged, now)
     action.save(force_insert=True)
     Revision.objects.create(
-        action=action, number=1, args_json=action.args_json, digest=action.digest, by=agent.name, why=call.reason
+        action=action,
+        number=1,
+        args_json=action.args_json,
+        digest=action.digest,
+        by=agent.name,
+        why=call.reason,
     )
     _log(call, action, judged)
     jobs.enqueue(action)
@@ -157,7 +170,8 @@ def take_on(action: Action, *, args: Mapping[str, Any], judged: Judged) -> None:
     action.findings_json = json.dumps(judged.findings)
     set_approvals(action, judged.approvals)
     action.digest = arguments.action_digest(
-        action=str(action.pk), revision=action.revision, session=str(action.session_id), call=action.call_digest,
+        action=str(action.pk), revision=action.revision, session=str(action.session_id),
+        call=action.call_digest,
         target=action.target, egress=list(tool.config.get("egress", [])),
         secrets=list(tool.config.get("secrets", [])), files=arguments.files_in(args), release=action.release,
     )  # fmt: skip
@@ -184,7 +198,8 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
     about = {"session": action.session, "action": str(action.pk)}
     proposed = {
         "tool": action.tool, "args": action.args, "reason": action.reason, "manifest": action.manifest,
-        "call_digest": action.call_digest, "digest": action.digest, "target": action.target, "door": call.door,
+        "call_digest": action.call_digest, "digest": action.digest, "target": action.target,
+        "door": call.door,
         "summary": action.summary, "tool_call_id": action.tool_call_id,
         "not_before": action.not_before.isoformat() if action.not_before else None,
     }  # fmt: skip
@@ -194,7 +209,8 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
     )  # fmt: skip
     body = {
         "verdict": judged.verdict.to_json(), "rules": judged.rule_texts, "facts": judged.facts.to_json(),
-        "origins": judged.origins, "findings": judged.findings, "release": action.release, "digest": action.digest,
+        "origins": judged.origins, "findings": judged.findings, "release": action.release,
+        "digest": action.digest,
     }  # fmt: skip
     record.append(
         kind="action.judged", actor="agentsec", body=body, title=judged.sentence,

@@ -20,7 +20,8 @@ def report(
     """The agent's result: inspected, recorded, and the grant ends.
 
     Locks the action, then its session. Appends `action.output`, `action.<status>`, `grant.revoked`.
-    Raises Refused: not_found (another agent's), conflict (not running), gone (the grant has ended or is another).
+    Raises Refused: not_found (another agent's), conflict (not running), gone (the grant has ended or is
+    another).
     """
     action = _own(agent, action_id)
     if action.runs not in ("agent", "credential"):
@@ -32,8 +33,8 @@ def report(
         raise Refused("gone", "the grant of this action has ended")
     _refuse_status(status)
     grants.use(action_id=action.pk, digest=action.digest, fence=action.fence)
-    _end(action, outputs.Output(status == "succeeded", "reported by the agent", {"output": output},
-                                error="" if status == "succeeded" else "the agent reports a failure"))  # fmt: skip
+    error = "" if status == "succeeded" else "the agent reports a failure"
+    _end(action, outputs.Output(not error, "reported by the agent", {"output": output}, error=error))
     grants.revoke(grant=held, why="the agent reported its result")
     action.refresh_from_db()
     return action
@@ -49,7 +50,9 @@ def give_back(*, agent: Agent, grant_id: UUID | str) -> Grant:
     gone = grants.revoke(grant=grant, why="given back by the agent", actor=f"agent:{agent.pk}")
     settle(grant)
     if not gone:
-        raise Refused("unavailable", "the privilege could not be taken back yet; this is tried again until it can")
+        raise Refused(
+            "unavailable", "the privilege could not be taken back yet; this is tried again until it can"
+        )
     grant.refresh_from_db()
     return grant
 
@@ -57,7 +60,8 @@ def give_back(*, agent: Agent, grant_id: UUID | str) -> Grant:
 def settle(grant: Grant) -> None:
     """End the action whose grant has ended without a result.
 
-    A credential has then served its time, which is success; of a call that the agent was to make itself nobody
+    A credential has then served its time, which is success; of a call that the agent was to make itself
+    nobody
     knows what came of it, which is `interrupted`.
     """
     action = Action.objects.filter(pk=grant.action_id, state=Action.State.RUNNING, fence=grant.fence).first()
@@ -67,7 +71,9 @@ def settle(grant: Grant) -> None:
         if action.runs == "credential":
             _end(action, outputs.Output(True, "the credential has ended", {"output": None}))
         else:
-            execution.interrupt(action_id=action.pk, fence=grant.fence, why="no result came before the grant ended")
+            execution.interrupt(
+                action_id=action.pk, fence=grant.fence, why="no result came before the grant ended"
+            )
     except Refused as refused:
         if refused.code != "conflict":
             raise
@@ -87,5 +93,3 @@ def _own(agent: Agent, action_id: UUID | str) -> Action:
     if action is None:
         raise Refused("not_found", "no such action")
     return action
-
-

@@ -66,7 +66,9 @@ def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
         raise Refused("conflict", states.already(action), state=action.state)
     active = releases.current()
     tool = active.tool(action.tool)
-    hindrance = _too_late(action) or _altered(action, tool) or _blocked_now(action, active) or _votes_gone(action)
+    hindrance = (
+        _too_late(action) or _altered(action, tool) or _blocked_now(action, active) or _votes_gone(action)
+    )
     if hindrance is not None:
         return hindrance
     held = _held(action, tool)
@@ -84,7 +86,10 @@ def _begin(action: Action, tool: releases.ToolDef, worker: str) -> Started | Dro
         return _drop(action, S.CANCELLED, refused.detail)
     execution = Execution.objects.create(action=action, fence=fence, worker=worker)
     record.add_labels(
-        session=action.session, labels=tool.labels_given, why=f"{tool.name} was started", actor=states.AGENTSEC
+        session=action.session,
+        labels=tool.labels_given,
+        why=f"{tool.name} was started",
+        actor=states.AGENTSEC,
     )
     states.move(
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
@@ -121,7 +126,8 @@ def _altered(action: Action, tool: releases.ToolDef) -> Dropped | None:
     digest = arguments.action_digest(
         action=str(action.pk), revision=action.revision, session=str(action.session_id), call=call,
         target=action.target, egress=list(tool.config.get("egress", [])),
-        secrets=list(tool.config.get("secrets", [])), files=arguments.files_in(action.args), release=action.release,
+        secrets=list(tool.config.get("secrets", [])), files=arguments.files_in(action.args),
+        release=action.release,
     )  # fmt: skip
     if hmac.compare_digest(digest, action.digest):
         return None

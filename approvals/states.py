@@ -51,8 +51,10 @@ def move(
 ) -> Entry:
     """Change the state of an action by one guarded UPDATE, and append `action.<state>`.
 
-    Takes the row lock of the action (by the UPDATE), then that of its session (by the log). `where` narrows the
-    guard, `fields` are set along. Raises Refused("conflict"), naming who was first, when another change won, and
+    Takes the row lock of the action (by the UPDATE), then that of its session (by the log). `where` narrows
+    the
+    guard, `fields` are set along. Raises Refused("conflict"), naming who was first, when another change won,
+    and
     ValueError for a change that the life of an action does not know.
     """
     before = action.state
@@ -78,7 +80,9 @@ def announce(action: Action) -> None:
     """Tell every page and long poll that the action changed: ids only, after commit."""
     told = {"type": "action", "id": str(action.pk), "state": action.state}
     live.publish(f"action:{action.pk}", told)
-    live.publish("inbox", told | {"groups": action.groups, "team": action.team, "session": str(action.session_id)})
+    live.publish(
+        "inbox", told | {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
+    )
 
 
 def already(action: Action) -> str:

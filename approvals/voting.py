@@ -30,7 +30,9 @@ class Tally:
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
         counts = self.counts
-        open_ = [f"{need - counts[group]} of {group}" for group, need in self.asked.items() if counts[group] < need]
+        open_ = [
+            f"{need - counts[group]} of {group}" for group, need in self.asked.items() if counts[group] < need
+        ]
         if not open_ and not any(vote.user.username != self.needs_other_than for vote in self.votes):
             open_.append(f"somebody other than {self.needs_other_than or 'nobody'}")
         return ", ".join(open_)
@@ -53,7 +55,9 @@ def tally(action: Action) -> Tally:
 
 
 def unfit(action: Action) -> str:
-    """Why the votes do not carry the action any more: a voter left, was shut out, or lost the role; else empty."""
+    """Why the votes do not carry the action any more: a voter left, was shut out, or lost the role; else
+    empty.
+    """
     counted = tally(action)
     for vote in counted.votes:
         voter = User.objects.get(pk=vote.user_id)
@@ -67,7 +71,9 @@ def refuse_confirm(action: Action, confirm: str) -> None:
     if action.effect != "destructive":
         return
     if not hmac.compare_digest(confirm.strip().encode(), action.target.strip().encode()):
-        raise Refused("invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target)
+        raise Refused(
+            "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
+        )
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:
@@ -77,5 +83,7 @@ def voidable(action: Action, user: User, *, within: timedelta) -> Vote:
         raise Refused("conflict", "there is no approval of yours to take back")
     too_late = timezone.now() > vote.at + within
     if too_late or action.state not in (Action.State.PENDING, Action.State.READY):
-        raise Refused("conflict", "too late to undo: " + ("the time is over" if too_late else f"it is {action.state}"))
+        raise Refused(
+            "conflict", "too late to undo: " + ("the time is over" if too_late else f"it is {action.state}")
+        )
     return vote

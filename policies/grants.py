@@ -41,7 +41,14 @@ class Handed:
 
 
 def mint(
-    *, action_id: UUID, agent: Agent, session: Session, tool: ToolDef, args: Mapping[str, Any], digest: str, fence: int
+    *,
+    action_id: UUID,
+    agent: Agent,
+    session: Session,
+    tool: ToolDef,
+    args: Mapping[str, Any],
+    digest: str,
+    fence: int,
 ) -> Grant:
     """Write the grant of a starting action; the caller's transaction has the action's row locked.
 
@@ -78,13 +85,19 @@ def _life(config: Mapping[str, Any], args: Mapping[str, Any]) -> timedelta:
 
 
 def issue(grant: Grant) -> Handed:
-    """Make what the grant stands for, outside any transaction. Raises Refused("unavailable"); the caller revokes."""
+    """Make what the grant stands for, outside any transaction. Raises Refused("unavailable"); the caller
+    revokes.
+    """
     try:
         issued: Issued = ISSUERS[grant.issuer].issue(scope=grant.scope, expires_at=grant.expires_at)
     except IssuerFailed as error:
         raise Refused("unavailable", str(error)) from None
     return Handed(
-        id=grant.id, issuer=grant.issuer, expires_at=grant.expires_at, public=issued.public, private=issued.private
+        id=grant.id,
+        issuer=grant.issuer,
+        expires_at=grant.expires_at,
+        public=issued.public,
+        private=issued.private,
     )
 
 
@@ -92,7 +105,12 @@ def use(*, action_id: UUID, digest: str, fence: int) -> Grant:
     """Consume the grant of an action: once, alive, for this digest and this start. Raises Refused("gone")."""
     now = timezone.now()
     alive = Grant.objects.filter(
-        action_id=action_id, digest=digest, fence=fence, state=Grant.State.ACTIVE, expires_at__gt=now, used_at=None
+        action_id=action_id,
+        digest=digest,
+        fence=fence,
+        state=Grant.State.ACTIVE,
+        expires_at__gt=now,
+        used_at=None,
     )
     if alive.update(used_at=now) != 1:
         raise Refused("gone", "the grant of this action has ended, was used, or is for something else")
@@ -109,11 +127,14 @@ def alive(*, action_id: UUID) -> Grant | None:
 def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
     """End a grant, with all that was opened by it. True when it is gone, False when it must be tried again.
 
-    Three committed steps, so that a crash between any two is picked up by `reap`: marked as ending (nobody can
+    Three committed steps, so that a crash between any two is picked up by `reap`: marked as ending (nobody
+    can
     use it from here on), taken back by the issuer, marked as ended. Appends `grant.revoked` or
     `grant.revoke_failed`. Ending an ended grant changes nothing.
     """
-    Grant.objects.filter(id=grant.id, state=Grant.State.ACTIVE).update(state=Grant.State.REVOKING, why=why[:300])
+    Grant.objects.filter(id=grant.id, state=Grant.State.ACTIVE).update(
+        state=Grant.State.REVOKING, why=why[:300]
+    )
     grant.refresh_from_db()
     if grant.state == Grant.State.REVOKED:
         return True
@@ -142,7 +163,9 @@ def _failed(grant: Grant, why: str) -> None:
 def _log(grant: Grant, *, kind: str, body: dict[str, Any], actor: str) -> None:
     session = Session.objects.filter(id=grant.session_id).first()
     title = f"Grant for {grant.tool} {'ended' if kind == 'grant.revoked' else 'could not be ended'}"
-    record.append(kind=kind, actor=actor, session=session, action=str(grant.action_id), body=body, title=title)
+    record.append(
+        kind=kind, actor=actor, session=session, action=str(grant.action_id), body=body, title=title
+    )
 
 
 def reap(now: datetime) -> int:

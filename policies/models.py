@@ -224,7 +224,9 @@ class Tool(models.Model):
     labels = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     parameters = models.JSONField(default=dict)
     config = models.JSONField(
-        default=dict, blank=True, help_text="How it runs: issuer, source, argv, limits, egress, secrets, minutes."
+        default=dict,
+        blank=True,
+        help_text="How it runs: issuer, source, argv, limits, egress, secrets, minutes.",
     )
     paused = models.BooleanField(default=False)
 
@@ -266,7 +268,9 @@ class Rule(models.Model):
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(name="rule_quorum_positive", condition=Q(quorum__gte=1)),
-            models.CheckConstraint(name="rule_ask_names_approvers", condition=~Q(effect="ask") | ~Q(approvers="")),
+            models.CheckConstraint(
+                name="rule_ask_names_approvers", condition=~Q(effect="ask") | ~Q(approvers="")
+            ),
             models.CheckConstraint(name="rule_expiry_positive", condition=Q(expires_after__gte=1)),
         ]
 

@@ -56,4 +56,6 @@ def read(name: str) -> str:
 
 
 def _cipher() -> AESGCM:
-    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"agentsec/secret/v1").derive(keys.kek()))
+    return AESGCM(
+        HKDF(algorithm=SHA256(), length=32, salt=None, info=b"agentsec/secret/v1").derive(keys.kek())
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from policies.releases import ToolDef
+
 from approvals.executors.base import NotRunnable, input_files, limits
 from approvals.sandbox import Job
-from policies.releases import ToolDef
 
 
 def job(args: Mapping[str, Any], tool: ToolDef, content: Callable[[str], bytes]) -> Job:

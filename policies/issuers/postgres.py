@@ -38,7 +38,8 @@ WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND n.nspname NOT IN ('pg_catalog',
   AND NOT (n.nspname = %(schema)s AND c.relname = %(table)s)
 """
 REACH_MORE_ON_TABLE = """
-SELECT 'writing to the table itself' WHERE has_any_column_privilege(%(role)s, %(oid)s::regclass, 'INSERT, UPDATE')
+SELECT 'writing to the table itself' WHERE has_any_column_privilege(%(role)s, %(oid)s::regclass, 'INSERT,
+UPDATE')
   OR has_table_privilege(%(role)s, %(oid)s::regclass, 'DELETE, TRUNCATE, TRIGGER')
 """
 REACH_FUNCTIONS = """
@@ -62,7 +63,9 @@ class _Postgres:
         allowed = [str(name) for name in config.get("tables", [])]
         schema, _, name = _qualified(table).partition(".")
         if f"{schema}.{name}" not in {_qualified(item) for item in allowed}:
-            raise IssuerFailed(f"this tool may grant {', '.join(allowed) or 'no table'}, not {table or 'nothing'}")
+            raise IssuerFailed(
+                f"this tool may grant {', '.join(allowed) or 'no table'}, not {table or 'nothing'}"
+            )
         return {
             "source": str(config.get("source", "")),
             "role": f"agentsec_g_{grant_id.hex}",
@@ -109,9 +112,13 @@ def _issuing(scope: Mapping[str, Any]) -> Iterator[psycopg.Connection[Any]]:
     """A connection as the issuing role, in autocommit."""
     address = secrets.read(str(scope["source"]))
     try:
-        connection = psycopg.connect(address, autocommit=True, connect_timeout=5, application_name="agentsec issuer")
+        connection = psycopg.connect(
+            address, autocommit=True, connect_timeout=5, application_name="agentsec issuer"
+        )
     except psycopg.Error as error:
-        raise IssuerFailed(f"the database of “{scope['source']}” cannot be reached ({type(error).__name__})") from None
+        raise IssuerFailed(
+            f"the database of “{scope['source']}” cannot be reached ({type(error).__name__})"
+        ) from None
     with connection:
         yield connection
 
