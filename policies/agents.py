@@ -30,11 +30,11 @@ def create_agent(
     try:
         NAME(name)
     except ValidationError:
-        raise Refused("invalid", f"{name!r} cannot be an agent's name: letters, digits and . _ @ - only.") from None
+        raise Refused("invalid", f"{name!r} is no agent's name: letters, digits and . _ @ - only.") from None
     try:
         with transaction.atomic():
             agent = Agent.objects.create(name=name, description=description, team=team, owner=owner)
-            body = {"name": name, "mode": agent.mode, "team": team.name if team else "", "owner": owner and owner.pk}
+            body = {"name": name, "mode": agent.mode, "team": team and team.name, "owner": owner and owner.pk}
             _log("agent.created", by, agent, body, "created")
     except IntegrityError:
         raise Refused("conflict", f"There is already an agent called {name}.") from None
@@ -53,7 +53,8 @@ def set_mode(*, agent: Agent, mode: str, by: str) -> None:
         agent.mode = mode
         if before != mode:
             Agent.objects.filter(pk=agent.pk).update(mode=mode)
-            _log("agent.mode", by, agent, {"before": before, "after": mode}, f"is now {agent.get_mode_display().lower()}")
+            body = {"before": before, "after": mode}
+            _log("agent.mode", by, agent, body, f"is now {agent.get_mode_display().lower()}")
 
 
 def issue_key(
@@ -62,7 +63,7 @@ def issue_key(
     """A new key (`ask_…`), shown once and stored as its hash.
 
     `act` proposes actions; `attest` belongs to the host application and never into the model's process, since
-    whoever holds it says what the user said. Appends `key.issued`. Raises Refused("invalid") for no such scope.
+    whoever holds it says what the user said. Appends `key.issued`. Raises Refused("invalid") for a bad scope.
     """
     wanted = sorted(set(scopes))
     if not wanted or not set(wanted) <= set(SCOPES):
@@ -78,16 +79,16 @@ def issue_key(
 
 
 def rotate(*, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVERLAP) -> str:
-    """A new key with the scopes of an old one, which ends after `overlap`. Appends `key.issued`, `key.rotated`.
+    """A new key with the scopes of an old one, which ends after `overlap`.
 
     Without `prefix`, all keys of the agent end so; they must then be of the same scopes, since a union would
-    put `attest` into hands that only had `act`. Raises Refused: not_found (no such key), invalid.
+    put `attest` into hands that only had `act`. Appends `key.issued` and `key.rotated`. Raises Refused: not_found (no such key), invalid.
     """
     with transaction.atomic():
         keys = _usable(agent, prefix)
         scopes = {tuple(sorted(key.scopes)) for key in keys}
         if len(scopes) > 1:
-            raise Refused("invalid", f"{agent.name} has keys of different scopes: name one ({_prefixes(keys)}).")
+            raise Refused("invalid", f"{agent.name} has keys of several scopes: name one ({_prefixes(keys)}).")
         raw = issue_key(agent, scopes.pop(), by=by)
         ends = timezone.now() + max(overlap, timedelta(0))
         old = AgentKey.objects.filter(pk__in=[key.pk for key in keys])

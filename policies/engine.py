@@ -1,10 +1,11 @@
 """decide(facts, compiled) → Verdict. The only module that knows CEL.
 
 Combination: any block wins; else every matching ask together; else allow; else block, because nobody said
-yes. Rules marked as fallback are combined the same way, and only where no other live rule matches. Errors fail closed: an allow whose condition errs does not match, an ask or a block whose condition errs
-does, and says so. The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type
-ERROR, an exhausted iteration budget raises RuntimeError, and a condition on untyped arguments may yield
-"false". So only a value of type BOOL that is True is a match, False is none, and all else is an error.
+yes. Rules marked as fallback combine the same way, and only where no other live rule matches. Errors fail
+closed: an allow whose condition errs does not match, an ask or a block whose condition errs does, and says so.
+The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type ERROR, an exhausted
+iteration budget raises RuntimeError, and a condition on untyped arguments may yield "false". So only a value
+of type BOOL that is True is a match, False is none, and all else is an error.
 
 Language: https://github.com/google/cel-spec
 """

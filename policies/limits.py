@@ -49,19 +49,18 @@ def admit(agent: Agent, *, now: datetime, pending: int | Callable[[], int], tool
 
 
 def check_running(agent: Agent, *, tool: str = "") -> None:
-    """Raise Refused("forbidden") where the agent is paused or the kill switch stops it, the tool or everything.
+    """Raise Refused("forbidden") where `held` has a reason."""
+    why = _held(agent, tool)
+    if why:
+        raise Refused("forbidden", f"{why[0].upper()}{why[1:]}.")
+
+
+def held(agent: Agent, tool: Declared) -> str:
+    """Why nothing of this agent, or with this tool, may start now: paused, or the kill switch; "" if nothing.
 
     Asked when an action comes in and again when it starts. `agent.mode` is taken as it is: pass a fresh row.
     """
-    if agent.mode == Agent.Mode.PAUSED:
-        raise Refused("forbidden", f"The agent {agent.name} is paused.")
-    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
-    switch = Switch.objects.filter(scope__in=scopes).order_by("scope").first()
-    if switch is not None:
-        what = "everything" if switch.scope == EVERYTHING else switch.scope.replace(":", " ")
-        raise Refused("forbidden", f"The kill switch stops {what}{f': {switch.reason}' if switch.reason else ''}.")
-    if tool and Tool.objects.filter(name=tool, paused=True).exists():
-        raise Refused("forbidden", f"The tool {tool} is paused.")
+    return _held(agent, tool.name)
 
 
 def mode_block(agent: Agent, tool: Declared) -> str | None:
@@ -104,8 +103,8 @@ def stop(*, scope: str, reason: str, by: str) -> Switch:
         raise Refused("invalid", "The kill switch stops all, agent:NAME or tool:NAME.")
     with transaction.atomic():
         switch, _ = Switch.objects.update_or_create(scope=scope, defaults={"reason": reason, "by": by})
-        body = {"scope": scope, "reason": reason}
-        record.append(kind="switch.thrown", actor=by, body=body, title=f"Kill switch: {scope} stopped", text=reason)
+        body, title = {"scope": scope, "reason": reason}, f"Kill switch: {scope} stopped"
+        record.append(kind="switch.thrown", actor=by, body=body, title=title, text=reason)
     return switch
 
 
@@ -114,7 +113,21 @@ def lift(*, scope: str, by: str) -> None:
     with transaction.atomic():
         if not Switch.objects.filter(scope=scope).delete()[0]:
             raise Refused("not_found", f"The kill switch does not stop {scope}.")
-        record.append(kind="switch.lifted", actor=by, body={"scope": scope}, title=f"Kill switch: {scope} runs again")
+        title = f"Kill switch: {scope} runs again"
+        record.append(kind="switch.lifted", actor=by, body={"scope": scope}, title=title)
+
+
+def _held(agent: Agent, tool: str) -> str:
+    if agent.mode == Agent.Mode.PAUSED:
+        return f"the agent {agent.name} is paused"
+    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
+    switch = Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+    if switch is not None:
+        what = "everything" if switch.scope == EVERYTHING else switch.scope.replace(":", " ")
+        return f"the kill switch stops {what}{f': {switch.reason}' if switch.reason else ''}"
+    if tool and Tool.objects.filter(name=tool, paused=True).exists():
+        return f"the tool {tool} is paused"
+    return ""
 
 
 def _starts(now: datetime) -> tuple[datetime, datetime]:

@@ -101,7 +101,7 @@ def is_placeholder(user: User) -> bool:
 def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
     """The group of that name and whether it had to be made. Appends `group.created` if so."""
     if not _GROUP.fullmatch(name):
-        raise Refused("invalid", f"{name!r} cannot be the name of a group: letters, digits, spaces and . _ @ & - only.")
+        raise Refused("invalid", f"{name!r} is no name of a group: letters, digits, spaces and . _ @ & - only.")
     with transaction.atomic():
         group, created = Group.objects.get_or_create(name=name)
         if created:
@@ -121,7 +121,8 @@ def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]
         if before != wanted:
             user.groups.set([group for group, _ in made])
             user.__dict__.pop("_group_names", None)
-            _log("person.groups", by, user, {"before": before, "after": wanted}, f"in {', '.join(wanted) or 'no group'}")
+            body = {"before": before, "after": wanted}
+            _log("person.groups", by, user, body, f"in {', '.join(wanted) or 'no group'}")
     return tuple(group.name for group, created in made if created)
 
 
@@ -141,7 +142,8 @@ def set_roles(*, user: User, roles: Iterable[str], by: str) -> None:
         user.roles, user.is_staff = wanted, bool(STAFF & set(wanted))
         user.save(update_fields=["roles", "is_staff"])
         if before != wanted:
-            _log("person.roles", by, user, {"before": before, "after": wanted}, f"is {', '.join(wanted) or 'nothing'}")
+            body = {"before": before, "after": wanted}
+            _log("person.roles", by, user, body, f"is {', '.join(wanted) or 'nothing'}")
 
 
 def set_active(*, user: User, active: bool, by: str) -> None:
@@ -170,7 +172,7 @@ def setup_link(*, by: str = "agentsec") -> Linked | None:
 
 
 def invite(*, user: User, by: str) -> Linked:
-    """A link by which the person sets a password. Older links of theirs stop working. Appends `person.invited`."""
+    """A link by which the person sets a password; older ones stop working. Appends `person.invited`."""
     return _link_for(user, Link.Purpose.INVITATION, LINK_LIFE, "person.invited", by)
 
 
@@ -197,8 +199,11 @@ def request_reset(*, name: str) -> None:
     if user is None or not name:
         return
     link = reset(user=user, by=actor(user))
-    text = f"Somebody asked to set a new password for {user.username}. If it was you, open within 30 minutes:\n\n"
-    send_mail("Set a new password", f"{text}{link.url}\n\nIf not, do nothing.\n", None, [user.email])
+    text = (
+        f"Somebody asked to set a new password for {user.username}. If it was you, open this within 30 minutes:"
+        f"\n\n{link.url}\n\nIf not, do nothing.\n"
+    )
+    send_mail("Set a new password", text, None, [user.email])
 
 
 def peek(token: str) -> Link:
@@ -213,7 +218,7 @@ def redeem(*, token: str, password: str, name: str = "", email: str = "") -> Use
     """Use a set-up, invitation or reset link once: the person now has this password.
 
     `name` (and `email`) only count for a set-up link, which makes the first administrator. Locks the link.
-    Appends `person.welcomed`. Raises Refused: gone (used, expired), invalid (password, name), conflict (name).
+    Appends `person.welcomed`. Raises Refused: gone (used, expired), invalid (password, name), conflict.
     """
     with transaction.atomic():
         link = _usable(Link.objects.select_for_update(of=("self",)).select_related("user"), token)
@@ -241,15 +246,16 @@ def open_demo(*, token: str, remote: str) -> User:
 
 
 def issue_token(user: User, *, days: int = TOKEN_DAYS, by: str = "") -> str:
-    """A personal token (`ast_…`), shown once. Appends `token.issued`. Raises Refused("invalid", "forbidden")."""
+    """A personal token (`ast_…`), shown once. Appends `token.issued`. Raises Refused: invalid, forbidden."""
     if not 1 <= days <= LONGEST_TOKEN_DAYS:
         raise Refused("invalid", f"A token lives 1 to {LONGEST_TOKEN_DAYS} days.")
     if not user.is_active:
         raise Refused("forbidden", f"The account {user.username} is switched off.")
     minted = tokens.mint("ast")
     with transaction.atomic():
+        ends = timezone.now() + timedelta(days=days)
         token = PersonalToken.objects.create(
-            user=user, prefix=minted.prefix, sha256=minted.sha256, expires_at=timezone.now() + timedelta(days=days)
+            user=user, prefix=minted.prefix, sha256=minted.sha256, expires_at=ends
         )
         body = {"prefix": token.prefix, "expires_at": token.expires_at.isoformat()}
         _log("token.issued", by or actor(user), user, body, "token issued")
@@ -340,7 +346,7 @@ def _check_name(name: str) -> None:
     try:
         NAME(name)
     except ValidationError:
-        raise Refused("invalid", f"{name!r} cannot be the name of a person: letters, digits and . _ @ - only.") from None
+        raise Refused("invalid", f"{name!r} is no name of a person: letters, digits and . _ @ - only.") from None
 
 
 def _is_loopback(remote: str) -> bool:
@@ -351,6 +357,5 @@ def _is_loopback(remote: str) -> bool:
 
 
 def _log(kind: str, by: str, user: User, body: dict[str, object], what: str) -> None:
-    record.append(
-        kind=kind, actor=by, body={"user": user.pk, **body}, subject=f"person:{user.pk}", title=f"{user.username} {what}"
-    )
+    title = f"{user.username} {what}"
+    record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=f"person:{user.pk}", title=title)
