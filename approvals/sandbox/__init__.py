@@ -52,9 +52,9 @@ def run(
     """Run ``job`` isolated and limited; return how it ended. Blocks until nothing of it is left.
 
     ``on_output`` gets ("stdout" | "stderr", escaped text) while the job runs; ``stop``, once set, ends it;
-    ``on_start`` gets the host's process id of the job just before its program starts. Their exceptions end the
-    job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and ValueError or OSError
-    for an input file that cannot be read.
+    ``on_start`` gets the host's process id of the job just before its program starts. Their exceptions end
+    the job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and ValueError or
+    OSError for an input file that cannot be read.
     """
     return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output=on_output, stop=stop, on_start=on_start))
 

@@ -74,8 +74,8 @@ class Collection:
         if len(self.refused) >= _MAX_REFUSED:
             self.unlisted += 1
             return
-        shown = escape(name[:512].decode("utf-8", "backslashreplace")).replace("\n", "\\n").replace("\t", "\\t")
-        self.refused.append((shown, why))
+        shown = escape(name[:512].decode("utf-8", "backslashreplace"))
+        self.refused.append((shown.replace("\n", "\\n").replace("\t", "\\t"), why))
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """The refusals, ending in one line for those beyond the list's bound."""

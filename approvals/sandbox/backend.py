@@ -33,7 +33,7 @@ class _Setting:
 
 
 class BubblewrapBackend:
-    """Runs jobs in bubblewrap. Remembers a probe that succeeded for as long as what it depends on is the same."""
+    """Runs jobs in bubblewrap. Remembers a probe that succeeded while what it depends on stays the same."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

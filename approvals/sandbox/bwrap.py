@@ -86,12 +86,13 @@ def launch(job: Job, *, tier: str, interpreter: Interpreter) -> Launched:
         argv += [interpreter.path, "-I", "-S", "-B", "-c", _INIT, str(theirs.fileno())]
         process = _spawn(argv, stdin=fds.data(job.stdin), passed=[*fds.numbers, theirs.fileno()])
         failed.pop_all()
+        _give_pipes(process)
         return Launched(process, ours)
 
 
 def _spawn(argv: list[str], *, stdin: int, passed: list[int]) -> subprocess.Popen[bytes]:
     try:
-        # No user= or preexec_fn: either makes Popen copy this process's page tables instead of borrowing them.
+        # No user= or preexec_fn: either makes Popen copy this process's page tables, not borrow them.
         return subprocess.Popen(
             argv,
             env={},
@@ -105,6 +106,14 @@ def _spawn(argv: list[str], *, stdin: int, passed: list[int]) -> subprocess.Pope
         )
     except OSError as error:
         raise SandboxUnavailable(f"bubblewrap does not start: {error}") from error
+
+
+def _give_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Let the job reopen its own output as /dev/stdout, which needs it to own the pipe."""
+    if os.geteuid() == 0:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                os.fchown(pipe.fileno(), UNPRIVILEGED_ID, UNPRIVILEGED_ID)
 
 
 def _privilege_drop() -> list[str]:

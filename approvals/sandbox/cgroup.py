@@ -185,7 +185,7 @@ def _writable(place: Place) -> Place:
 
 
 def _find_v2(own: Path, *, top: Path) -> Place:
-    """Our own cgroup, or its parent: a v2 cgroup that holds processes cannot have children with controllers."""
+    """Our own cgroup, or its parent: one that holds processes cannot hand controllers to its children."""
     candidates = [own, own.parent] if own != top else [own]
     for folder in candidates:
         if os.access(folder / "cgroup.subtree_control", os.W_OK) and _enabled(folder):

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import codecs
-import unicodedata
+import re
 from collections.abc import Callable
 
-# Bidirectional and invisible format characters can make a reviewer read something else than what is there.
-_FORMAT = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_PLAIN = {"\n", "\t", "\u00ad", "\u200c", "\u200d"}
+# Besides C0, C1 and surrogates: bidirectional, invisible and tag characters, and line separators, which can
+# make a reviewer read something else than what is there. Joiners (U+200C, U+200D) belong to real scripts.
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def escape(text: str) -> str:
-    """``text`` with every control and format character but newline and tab written as a \\\\x or \\\\u escape."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escape_char(char) for char in text)
+    """``text`` with control and format characters, but newline and tab, written as Python escapes."""
+    return _UNSAFE.sub(_escaped, text)
 
 
-def _escape_char(char: str) -> str:
-    if char in _PLAIN or char.isprintable() or unicodedata.category(char) not in _FORMAT:
-        return char
-    return char.encode("ascii", "backslashreplace").decode("ascii") if ord(char) > 127 else f"\\x{ord(char):02x}"
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class Stream:

@@ -1,4 +1,4 @@
-"""The trusted process 1 inside the sandbox. Passed as text to the interpreter inside; imports nothing of ours.
+"""The trusted process 1 inside the sandbox. Passed as text to the interpreter inside; stands alone.
 
 Argument: the number of a SOCK_SEQPACKET descriptor to the worker. Each message is one letter and its body:
 
@@ -45,6 +45,8 @@ def main() -> None:
     link = _socket.socket(fileno=int(sys.argv[1]))
     link_fd = link.fileno()
     os.set_inheritable(link_fd, False)
+    os.closerange(3, link_fd)
+    os.closerange(link_fd + 1, 1 << 16)
     # The job has the same uid: a dumpable init could be written to through /proc/1/mem.
     if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         sys.exit("cannot become undumpable")
@@ -103,9 +105,6 @@ def become(link_fd: int, limits: list[bytes], argv: list[bytes]) -> None:
     libc.signal(SIGPIPE, None)
     libc.signal(SIGXFSZ, None)
     os.chdir("/out")
-    for descriptor in os.listdir("/proc/self/fd"):
-        if int(descriptor) > 2 and os.path.exists("/proc/self/fd/" + descriptor):
-            os.set_inheritable(int(descriptor), False)
     try:
         os.execvpe(argv[0], argv, ENVIRONMENT)
     except OSError as error:
@@ -144,7 +143,7 @@ def reap_orphans(job: int) -> None:
 
 def kill_all(job: int) -> tuple[int, int]:
     """Kill every other process of the namespace; return the job's wait status and how many others died."""
-    try:
+    try:  # noqa: SIM105 (contextlib would be one more import)
         os.kill(-1, SIGKILL)
     except ProcessLookupError:
         pass
@@ -171,7 +170,7 @@ def collect(link: _socket.socket) -> None:
         except OSError as error:
             refuse(link, folder, error.strerror or "unreadable")
             continue
-        names = sorted(os.fsencode(name) for name in os.listdir(inside))
+        names = sorted(os.fsencode(name) for name in os.listdir(inside))  # noqa: PTH208
         folders = [path for name in names if (path := offer(link, inside, folder, name))]
         pending.extend(reversed(folders))
         os.close(inside)
@@ -181,22 +180,32 @@ def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> byte
     """Send one entry, or return its path when it is a folder to look into."""
     path = folder + b"/" + name if folder else name
     facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
-    if stat.S_ISDIR(facts.st_mode):
-        if path.count(b"/") + 1 < MAX_DEPTH:
-            return path
-        return refuse(link, path, "folders are nested too deep")
-    if not stat.S_ISREG(facts.st_mode):
-        return refuse(link, path, "a link" if stat.S_ISLNK(facts.st_mode) else "not a regular file")
-    if facts.st_nlink != 1:
-        return refuse(link, path, "the file has several names")
+    if stat.S_ISDIR(facts.st_mode) and path.count(b"/") + 1 < MAX_DEPTH:
+        return path
+    why = unfit(facts)
+    if why:
+        refuse(link, path, why)
+        return None
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
     except OSError as error:
-        return refuse(link, path, error.strerror or "unreadable")
+        refuse(link, path, error.strerror or "unreadable")
+        return None
     rights = struct.pack("=i", descriptor)
     link.sendmsg([b"A" + path], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
     os.close(descriptor)
     return None
+
+
+def unfit(facts: os.stat_result) -> str:
+    """Why an entry may not be handed out; empty when it may."""
+    if stat.S_ISDIR(facts.st_mode):
+        return "folders are nested too deep"
+    if stat.S_ISLNK(facts.st_mode):
+        return "a link"
+    if not stat.S_ISREG(facts.st_mode):
+        return "not a regular file"
+    return "the file has several names" if facts.st_nlink != 1 else ""
 
 
 def refuse(link: _socket.socket, path: bytes, why: str) -> None:

@@ -13,9 +13,7 @@ MiB = 1024 * KiB
 MAX_ARGUMENT_BYTES = 96 * KiB
 MAX_NAME_BYTES = 200
 
-Ending = Literal[
-    "exited", "signalled", "wall", "cpu", "memory", "pids", "disk", "output", "stopped", "lost"
-]
+Ending = Literal["exited", "signalled", "wall", "cpu", "memory", "pids", "disk", "output", "stopped", "lost"]
 
 
 class SandboxUnavailable(RuntimeError):
@@ -26,7 +24,7 @@ class SandboxUnavailable(RuntimeError):
 class Limits:
     """Bounds of one job. Seconds, bytes and counts; all must be positive.
 
-    ``disk_bytes`` and ``inodes`` bound each of /tmp, /out and /dev/shm; what lies there also counts as memory.
+    ``disk_bytes`` and ``inodes`` bound each of /tmp, /out and /dev/shm; what lies there counts as memory too.
     ``output_bytes`` is kept of each stream; ``artifact_bytes`` is the sum over all artifacts.
     """
 
@@ -43,8 +41,9 @@ class Limits:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            # bool is an int to Python, and nan and infinity pass a plain "> 0" or overflow the kernel's types.
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**53:
+            # bool is an int to Python; infinity would overflow the kernel's types; half a process is none.
+            kinds = int | float if item.name.endswith("_seconds") else int
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < 2**53:
                 raise ValueError(f"limit {item.name} must be a positive number, not {value!r}")
 
 

@@ -26,7 +26,7 @@ _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 
 
 class Poller:
-    """A Meter that polls. Its limits hold within one poll's distance: 50 ms, and less near the memory limit."""
+    """A Meter that polls. Limits hold within one poll's distance: 50 ms, less near the memory limit."""
 
     tier = TIER
 
@@ -51,8 +51,8 @@ class Poller:
         """Nothing to do: the init's namespace says which processes are the job's."""
 
     def rlimits(self) -> dict[str, tuple[int, int]]:
-        # Far above the limit: address space is not memory, and a bound on one process bounds no tree. Only what
-        # no machine could hold is refused at once; what is taken is for the poller to see.
+        # Far above the limit: address space is not memory, and a bound on one process bounds no tree. Only
+        # what no machine could hold is refused at once; what is taken is for the poller to see.
         space = max(256 * int(self._limits.memory_bytes), 64 * 1024**3)
         bounds = {"RLIMIT_AS": space, "RLIMIT_DATA": space, "RLIMIT_NPROC": int(self._limits.pids) + 1}
         if _kernel() < (5, 14):
@@ -62,7 +62,7 @@ class Poller:
 
     def sample(self, folders: Folders) -> Reading:
         stored = folders.used()[0]
-        pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]
+        pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]  # noqa: PTH208
         memory, threads = self._occupied(folders.proc, pids)
         self._cpu = max(self._cpu, self._spent(folders.proc, pids))
         over = memory + stored > self._limits.memory_bytes
@@ -116,7 +116,7 @@ def _stats(proc: int, pids: list[str]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _shared(proc: int, pid: str) -> int:
-    """Bytes of one process with shared pages divided among their users; its full size where that is hidden."""
+    """Bytes of one process, shared pages divided among their users; its full size where that is hidden."""
     rollup = _text(proc, pid, "smaps_rollup")
     if _SHARED.search(rollup):
         return _sum_kib(_SHARED, rollup)

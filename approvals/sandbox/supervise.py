@@ -6,11 +6,11 @@ import array
 import contextlib
 import math
 import os
+import select
 import selectors
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from approvals.sandbox.artifacts import Collection
 from approvals.sandbox.bwrap import Launched
-from approvals.sandbox.escape import Stream, escape
+from approvals.sandbox.escape import Stream
 from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage
 from approvals.sandbox.meter import Folders, Meter, Reading
 
@@ -53,7 +53,9 @@ class End:
 class Supervisor:
     """Runs one launched sandbox to its end. Used once."""
 
-    def __init__(self, launched: Launched, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks) -> None:
+    def __init__(
+        self, launched: Launched, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks
+    ) -> None:
         self._launched = launched
         self._job = job
         self._argv = argv
@@ -64,6 +66,9 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._folders: Folders | None = None
         self._reading: Reading | None = None
+        self._init: int | None = None
+        self._due = 0.0
+        self._inodes = 0
         self._full = False
         self._cause: Ending | None = None
         self._end: End | None = None
@@ -94,7 +99,8 @@ class Supervisor:
             self.close()
 
     def close(self) -> None:
-        """Kill whatever is left and give everything back. May be called again."""
+        """Kill whatever is left, wait until it is gone, give everything back. May be called again."""
+        self._end_namespace()
         self._launched.process.kill()
         self._launched.process.wait()
         for stream in (self._launched.process.stdout, self._launched.process.stderr):
@@ -105,6 +111,18 @@ class Supervisor:
         if self._folders is not None:
             self._folders.close()
             self._folders = None
+
+    def _end_namespace(self) -> None:
+        """Kill the init. The kernel lets it end only after all else in its process namespace has ended."""
+        if self._init is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._init, signal.SIGKILL)
+        gone = select.poll()
+        gone.register(self._init, select.POLLIN)
+        gone.poll(_END_SECONDS * 1000)
+        os.close(self._init)
+        self._init = None
 
     def _stream(self, name: str) -> Stream:
         return Stream(cap=int(self._job.limits.output_bytes), emit=lambda text: self._emit(name, text))
@@ -148,8 +166,9 @@ class Supervisor:
         return b"C" + "\0".join([*lines, "", *self._argv]).encode()
 
     def _pause(self) -> float:
-        due = self._meter.interval if self._started is not None and self._end is None else 0.05
-        return max(0.0, min(due, self._deadline - time.monotonic()))
+        now = time.monotonic()
+        running = self._started is not None and self._end is None and self._cause is None
+        return max(0.0, min(self._due - now if running else 0.05, self._deadline - now))
 
     def _send(self, message: bytes) -> None:
         # A sandbox that is already gone is noticed when its end of the socket closes.
@@ -175,11 +194,12 @@ class Supervisor:
 
     def _handle(self, kind: bytes, body: bytes, descriptors: list[int], sender: int) -> bool:
         """Act on one message; True when its descriptors are ours to keep."""
-        if kind == b"R":
+        if kind == b"R" and self._folders is None:
+            self._init = os.pidfd_open(sender)
             self._version = body.decode("ascii")
             self._folders = Folders(descriptors[0], tuple(descriptors[1:]))
             return True
-        if kind == b"J":
+        if kind == b"J" and self._started is None:
             self._begin(sender)
         elif kind == b"E":
             self._finish(body)
@@ -207,25 +227,25 @@ class Supervisor:
         self._wall = time.monotonic() - (self._started or time.monotonic())
         self._deadline = time.monotonic() + _END_SECONDS
 
-    def _look(self) -> int:
-        """Take a reading; the number of inodes in use."""
-        if self._folders is None:
-            return 0
-        self._reading = self._meter.sample(self._folders)
-        _, inodes, full = self._folders.used()
-        self._full = self._full or full
-        return inodes
+    def _look(self) -> None:
+        if self._folders is not None:
+            self._reading = self._meter.sample(self._folders)
+            _, self._inodes, full = self._folders.used()
+            self._full = self._full or full
+        self._due = time.monotonic() + self._meter.interval
 
     def _enforce(self) -> None:
         if self._started is None or self._end is not None or self._cause is not None:
             return
-        self._cause = self._broken_limit(self._look())
+        if time.monotonic() >= self._due:
+            self._look()
+        self._cause = self._broken_limit()
         if self._cause is not None:
             self._wall = time.monotonic() - self._started
             self._deadline = time.monotonic() + _END_SECONDS
             self._send(b"K")
 
-    def _broken_limit(self, inodes: int) -> Ending | None:
+    def _broken_limit(self) -> Ending | None:
         limits, reading = self._job.limits, self._reading
         flood = _FLOOD * limits.output_bytes
         broken: dict[Ending, bool] = {
@@ -233,7 +253,7 @@ class Supervisor:
             "memory": reading is not None and reading.over_memory,
             "cpu": reading is not None and reading.cpu_seconds >= limits.cpu_seconds,
             "pids": reading is not None and reading.over_pids,
-            "disk": inodes > limits.inodes,
+            "disk": self._inodes > limits.inodes,
             "output": any(stream.total > flood for stream in self._streams.values()),
             "wall": time.monotonic() - (self._started or 0.0) >= limits.wall_seconds,
         }
