@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # Default-ignorable and format characters: they change nothing that a reader sees.
@@ -26,11 +27,12 @@ _PIECES = re.compile(
     re.DOTALL,
 )
 # Letters of other scripts that look like Latin ones. Only the common ones: enough that a word cannot be
-# dressed up, few enough that other languages keep their own words apart.
-_LOOKALIKES = str.maketrans(
-    "аеорсухіјѕԁһӏԛԝѵαοινρυτκ" + "ıɡℓ",
-    "aeopcyxijsdhlqwvaoivputk" + "igl",
-)
+# dressed up, few enough that it stays a table one can read.
+_FOREIGN, _LATIN = "аеорсухіјѕԁһӏԛԝѵαοινρυτκıɡℓ", "aeopcyxijsdhlqwvaoivputkigl"
+_FOREIGN_CAPITALS, _LATIN_CAPITALS = "АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX"
+_LOOKALIKES = str.maketrans(_FOREIGN + _FOREIGN_CAPITALS, _LATIN + _LATIN_CAPITALS)
+_TAGGED = re.compile("[\U000e0020-\U000e007e]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -48,27 +50,55 @@ class Folded:
         return self.starts[start], self.ends[end - 1]
 
 
-def fold(text: str, *, one_space: bool = True, lookalikes: bool = False) -> Folded:
-    """Compatibility-normalised (NFKC), lower-case, without invisible characters.
+def fold(text: str) -> Folded:
+    """As values are compared: see `reading`, in lower case, and each run of white space is one blank.
 
-    `one_space` makes each run of white space one blank; `lookalikes` reads Cyrillic and Greek look-alikes as
-    Latin. Lower case rather than case folding: folding would equate `ß` and `ss`, which are two domains.
+    Lower case rather than case folding: folding would equate `ß` and `ss`, which are two domains.
     """
-    if text.isascii() and not (one_space and re.search(r"\s\s|[^\S ]", text)):
+    if text.isascii() and not re.search(r"\s\s|[^\S ]", text):
         return Folded(text.lower())
+    return _rewritten(text, _folded_piece)
+
+
+def reading(text: str, *, lookalikes: bool = False, tags: bool = False) -> Folded:
+    """As it reads: compatibility-normalised (NFKC), without invisible characters, case and space kept.
+
+    `lookalikes` reads Cyrillic and Greek look-alikes as Latin; `tags` reads tag characters, which no screen
+    shows, as the ASCII they stand for. A lone surrogate reads as U+FFFD.
+    """
+    if text.isascii():
+        return Folded(text)
+
+    def piece(kind: str | None, written: str) -> str:
+        if kind != "cluster":
+            return written
+        if tags:
+            written = _TAGGED.sub(lambda found: chr(ord(found[0]) - 0xE0000), written)
+        shown = _compatible(_SURROGATE.sub("\ufffd", written))
+        return shown.translate(_LOOKALIKES) if lookalikes else shown
+
+    return _rewritten(text, piece)
+
+
+def _folded_piece(kind: str | None, written: str) -> str:
+    if kind == "space":
+        return " "
+    return (written if kind == "plain" else _compatible(written)).lower()
+
+
+def _rewritten(text: str, piece_of: Callable[[str | None, str], str]) -> Folded:
     parts: list[str] = []
     starts, ends = array("I"), array("I")
     for piece in _PIECES.finditer(text):
         begin, stop = piece.span()
-        if piece.lastgroup == "plain" or (piece.lastgroup == "space" and not one_space):
-            parts.append(piece.group().lower())
+        shown = piece_of(piece.lastgroup, piece.group())
+        parts.append(shown)
+        if len(shown) == stop - begin:
             starts.extend(range(begin, stop))
             ends.extend(range(begin + 1, stop + 1))
-            continue
-        shown = " " if piece.lastgroup == "space" else _compatible(piece.group(), lookalikes)
-        parts.append(shown)
-        starts.extend([begin] * len(shown))
-        ends.extend([stop] * len(shown))
+        else:
+            starts.extend([begin] * len(shown))
+            ends.extend([stop] * len(shown))
     return Folded("".join(parts), starts, ends)
 
 
@@ -84,6 +114,5 @@ def line_at(text: str, start: int, end: int, *, limit: int = 300) -> str:
     return ("…" if left > begin else "") + text[left:right].strip("\r\n") + ("…" if right < stop else "")
 
 
-def _compatible(cluster: str, lookalikes: bool) -> str:
-    shown = unicodedata.normalize("NFKC", INVISIBLE.sub("", cluster)).lower()
-    return shown.translate(_LOOKALIKES) if lookalikes else shown
+def _compatible(cluster: str) -> str:
+    return unicodedata.normalize("NFKC", INVISIBLE.sub("", cluster))
