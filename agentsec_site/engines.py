@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from agentsec_site.home import SYSTEM_STATE, Account, Home, SetupError, secret
+from agentsec_site.home import SOCKET_NAME, SYSTEM_STATE, Account, Home, SetupError, secret
 
 SUPERUSER = "postgres"
 DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps the servers off PATH
@@ -182,7 +182,7 @@ def start_postgres(home: Home, log: int) -> subprocess.Popen[bytes]:
     """Start the cluster and return when it accepts connections. Raises SetupError with the reason."""
     data = home.state / "postgres"
     _check_version(data, postgres_folder(home.account))
-    end_strays(data)
+    end_strays(home)
     options = {**POSTGRES_OPTIONS, "fsync": "on" if _fsync() else "off"}
     options["synchronous_commit"] = options["full_page_writes"] = options["fsync"]
     command = [str(postgres_folder(home.account) / "postgres"), "-D", str(data), "-k", str(home.run)]
@@ -210,13 +210,14 @@ def _postgres_ready(data: Path, pid: int) -> bool:
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
 
-def end_strays(data: Path) -> None:
-    """End what an earlier, killed start left running in this cluster, then its stale pid file.
+def end_strays(home: Home) -> None:
+    """End what an earlier, killed start left running in this cluster, then its stale lock files.
 
-    Only a caller that holds the keeper's lock may do so. PostgreSQL refuses to start while the pid in its
-    file is alive, which after a reboot or in a container may be anybody's; but it may go only once no
-    process works in the cluster any more.
+    Only a caller that holds the keeper's lock may do so. PostgreSQL refuses to start while the pid in one of
+    them is alive, which after a reboot or in a container may be anybody's, a zombie's even; but they may
+    go only once no process works in the cluster any more.
     """
+    data = home.state / "postgres"
     strays = [p for p in psutil.process_iter() if _works_in(p, data)]
     for process in strays:
         process.send_signal(signal.SIGQUIT)
@@ -224,7 +225,8 @@ def end_strays(data: Path) -> None:
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=5)
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    for stale in (data / "postmaster.pid", home.run / SOCKET_NAME, home.run / f"{SOCKET_NAME}.lock"):
+        stale.unlink(missing_ok=True)
 
 
 def _works_in(process: psutil.Process, data: Path) -> bool:

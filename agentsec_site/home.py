@@ -16,7 +16,6 @@ import os
 import pwd
 import re
 import secrets
-import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +150,7 @@ def _make(path: Path, mode: int, account: Account | None = None) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
         if account:
             os.chown(path, account.uid, account.gid)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) and not path.is_dir():
-        raise SetupError(f"{path} is not a folder; choose another place with --home")
+    found = path.lstat()  # of a link itself: one that somebody else put there is not ours
     if found.st_uid != owner:
         raise SetupError(
             f"{path} belongs to uid {found.st_uid}, not {owner}; start as its owner or use another --home"

@@ -31,14 +31,14 @@ class Listener:
 
 def listen(host: str, port: int) -> Listener:
     """Take host and port (0: any free one). Raises SetupError with what to do where that fails."""
+    if not 0 <= port <= 65535:  # the resolver would take it modulo 65536
+        raise SetupError(f"--port {port}: a port is a number from 0 to 65535")
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror:
         raise SetupError(f"--host {host}: no such address on this machine") from None
-    except OverflowError:
-        raise SetupError(f"--port {port}: a port is a number from 0 to 65535") from None
     taken = socket.socket(family, kind)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

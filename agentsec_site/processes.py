@@ -187,6 +187,7 @@ class Processes:
                 self._forget(child)
             if child.log:
                 child.log.close()
+            child.process, child.log = None, None
         self.selector.close()
 
 
