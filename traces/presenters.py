@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,10 @@ _HIDDEN_RANGES = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\U000f0000-\U0010ffff"
 )
 _HIDDEN = re.compile(f"[{_HIDDEN_RANGES}]")
-_MARK = ("start", "end", "detector", "label")
+_MARK = ("start", "end", "detector", "label", "severity")
+_SEVERITIES = ("high", "medium", "low")
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
+SNIPPET = 200
 _JOINERS = {"\u200d", "\ufe0f"}
 
 
@@ -35,6 +38,7 @@ class Mark:
     start: int
     end: int
     label: str = ""
+    severity: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Piece:
     hidden: bool = False
     marks: tuple[str, ...] = ()
     marked: bool = False
+    severity: str = ""
 
 
 def visible(text: str) -> str:
@@ -59,8 +64,9 @@ def pieces(text: str, marks: Iterable[Mark] = ()) -> Iterator[Piece]:
     """
     for start, end, over in _stretches(_inside(text, marks), len(text)):
         labels = tuple(dict.fromkeys(mark.label for mark in over if mark.label))
+        worst = min((mark.severity for mark in over), key=_rank, default="")
         for shown, hidden in _spelled(text, start, end):
-            yield Piece(text=shown, hidden=hidden, marks=labels, marked=bool(over))
+            yield Piece(text=shown, hidden=hidden, marks=labels, marked=bool(over), severity=worst)
 
 
 def spell(character: str) -> str:
@@ -76,12 +82,44 @@ def name(spelled: str) -> str:
 def mark_of(finding: Any) -> Mark:
     """A finding (a mapping or an object: start, end, and detector or label) → the mark to show for it."""
     values = finding if isinstance(finding, Mapping) else {key: getattr(finding, key, None) for key in _MARK}
-    start, end, detector, label = (values.get(key) for key in _MARK)
-    return Mark(int(start or 0), int(end or 0), str(detector or label or ""))
+    start, end, detector, label, severity = (values.get(key) for key in _MARK)
+    return Mark(int(start or 0), int(end or 0), str(detector or label or ""), str(severity or ""))
+
+
+def hits(text: str, q: str) -> list[Piece]:
+    """Text with the words of a search marked."""
+    return list(pieces(text, _hits(text, q)))
+
+
+def snippet(text: str, q: str) -> list[Piece]:
+    """About 200 characters around the first word that a search hits, else the beginning; cuts show as …"""
+    found = _hits(text, q)
+    first = max(0, found[0].start - SNIPPET // 3) if found else 0
+    part = text[first : first + SNIPPET]
+    before, after = "…" * bool(first), "…" * (first + SNIPPET < len(text))
+    return [*pieces(before), *hits(" ".join(part.split()), q), *pieces(after)]
+
+
+def _hits(text: str, q: str) -> list[Mark]:
+    """Where the words and phrases of a web-style search stand; -words and `or` mark nothing."""
+    wanted = [phrase or word for phrase, word in _WORD.findall(q) if phrase or _counts(word)]
+    if not wanted:
+        return []
+    any_of = "|".join(r"\s+".join(map(re.escape, words.split())) for words in wanted if words.strip())
+    whole_words = re.compile(rf"(?<!\w)(?:{any_of})(?!\w)", re.IGNORECASE)
+    return [Mark(hit.start(), hit.end()) for hit in whole_words.finditer(text)]
+
+
+def _counts(word: str) -> bool:
+    return word.casefold() != "or" and not word.startswith("-") and word != '"'
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity) if severity in _SEVERITIES else len(_SEVERITIES)
 
 
 def _inside(text: str, marks: Iterable[Mark]) -> list[Mark]:
-    clipped = (Mark(max(0, m.start), min(len(text), m.end), m.label) for m in marks)
+    clipped = (replace(m, start=max(0, m.start), end=min(len(text), m.end)) for m in marks)
     return sorted((mark for mark in clipped if mark.start < mark.end), key=lambda mark: mark.start)
 
 

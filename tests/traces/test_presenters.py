@@ -62,9 +62,9 @@ def test_a_template_escapes_the_text_and_names_the_hidden_character() -> None:
 
 
 def test_a_finding_is_marked_where_it_stands_and_its_label_is_escaped() -> None:
-    found = [{"start": 2, "end": 5, "detector": '"x'}]
+    found = [{"start": 2, "end": 5, "detector": '"x', "severity": "high"}]
     html = rendered("{{ text|marked:found }}", text="a <b> c", found=found)
-    assert html == 'a <mark title="&quot;x">&lt;b&gt;</mark> c'
+    assert html == 'a <mark class="finding sev-high" title="&quot;x">&lt;b&gt;</mark> c'
 
 
 def test_a_lone_surrogate_can_be_sent_to_the_browser() -> None:
@@ -74,3 +74,19 @@ def test_a_lone_surrogate_can_be_sent_to_the_browser() -> None:
 def test_many_marks_stay_cheap() -> None:
     marks = [Mark(n, n + 1) for n in range(20_000)]
     assert sum(1 for _ in presenters.pieces("x" * 20_000, marks)) == 20_000
+
+
+def test_a_snippet_starts_near_the_first_hit_and_says_that_it_is_cut() -> None:
+    text = f"{'before ' * 90}the invoice of May{' after' * 90}"
+    shown = "".join(f"[{p.text}]" if p.marked else p.text for p in presenters.snippet(text, "invoice"))
+    assert shown.startswith("…") and shown.endswith("…") and "the [invoice] of May" in shown
+
+
+def test_a_phrase_is_marked_whole_and_an_excluded_word_is_not() -> None:
+    shown = [p.text for p in presenters.hits("wire the old money, money", '"the old" -money or') if p.marked]
+    assert shown == ["the old"]
+
+
+@given(TEXT, TEXT)
+def test_any_search_of_any_text_gives_a_snippet(text: str, q: str) -> None:
+    assert len("".join(p.text for p in presenters.snippet(text, q) if not p.hidden)) <= presenters.SNIPPET + 2

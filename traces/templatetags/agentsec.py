@@ -30,14 +30,33 @@ def marked(text: Any, findings: Iterable[Any]) -> SafeString:
     return _markup(presenters.pieces(str("" if text is None else text), marks))
 
 
-def _markup(pieces: Iterable[presenters.Piece]) -> SafeString:
-    return format_html_join("", "{}", ((_piece(piece),) for piece in pieces))
+@register.filter
+def pieces(found: Iterable[presenters.Piece]) -> SafeString:
+    """Pieces of a search result → text with the words that hit in `<mark class="hit">`."""
+    return _markup(found, hit="hit")
 
 
-def _piece(piece: presenters.Piece) -> SafeString | str:
+@register.filter
+def offset(seconds: float) -> str:
+    """Seconds since a start → "+0.42 s", "+3 min 05 s", "+2 h 10 min"."""
+    if seconds < 60:
+        return f"+{seconds:.2f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"+{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"+{hours} h {minutes:02d} min"
+
+
+def _markup(pieces: Iterable[presenters.Piece], hit: str = "") -> SafeString:
+    return format_html_join("", "{}", ((_piece(piece, hit),) for piece in pieces))
+
+
+def _piece(piece: presenters.Piece, hit: str) -> SafeString | str:
     inner: SafeString | str = piece.text
     if piece.hidden:
         inner = format_html('<span class="ctl" title="{}">{}</span>', presenters.name(piece.text), piece.text)
-    if piece.marked:
-        inner = format_html('<mark title="{}">{}</mark>', ", ".join(piece.marks), inner)
-    return inner
+    if not piece.marked:
+        return inner
+    look = hit or f"finding sev-{piece.severity or 'medium'}"
+    return format_html('<mark class="{}" title="{}">{}</mark>', look, ", ".join(piece.marks), inner)
