@@ -79,12 +79,10 @@ class Processes:
         """End every child and everything it started; returns when nothing of it lives."""
         family = [p for child in self.children for p in _family(child)]
         for child in self.children:
-            if child.process and child.process.poll() is None:
+            if child.process and not _ended(child.process):
                 child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
-        while (
-            any(c.process and c.process.poll() is None for c in self.children) and time.monotonic() < deadline
-        ):
+        while any(c.process and not _ended(c.process) for c in self.children) and time.monotonic() < deadline:
             self._drain(0.05)
         for child in self.children:
             self._kill(child)
@@ -115,13 +113,13 @@ class Processes:
         if child.process is None:
             if child.due and time.monotonic() >= child.due:
                 self._start(child)
-        elif child.process.poll() is not None:
-            self._buried(child)
+        elif _ended(child.process):
+            self._bury(child)
 
-    def _buried(self, child: Child) -> None:
+    def _bury(self, child: Child) -> None:
         assert child.process is not None
+        self._kill(child)  # what it left running in its group goes too
         status = child.process.returncode
-        self._kill(child)  # what it left running in its session goes too
         self._forget(child)
         child.process, child.due = None, 0.0
         if child.once and status == 0:
@@ -197,8 +195,13 @@ def check_start(child: Child, *, attempts: int) -> None:
         raise SetupError(f"{child.name} does not start: {child.last_line or 'see its log'}")
 
 
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it is dead, without reaping it: until then no stranger can get its process group's number."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _family(child: Child) -> list[psutil.Process]:
-    if child.process is None or child.process.poll() is not None:
+    if child.process is None:
         return []
     try:
         return list(psutil.Process(child.process.pid).children(recursive=True))

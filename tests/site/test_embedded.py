@@ -277,9 +277,8 @@ def test_a_cluster_that_cannot_start_says_where_to_look(root: Path) -> None:
     with embedded.running(root):
         pass
     (root / "services" / "postgres" / "global" / "pg_control").unlink()
-    with pytest.raises(SetupError, match="PostgreSQL ended while starting"):
-        with embedded.running(root):
-            pass
+    with pytest.raises(SetupError, match="PostgreSQL ended while starting"), embedded.running(root):
+        pass
     assert gone(root)
 
 
