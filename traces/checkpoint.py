@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from traces.verify import ALGORITHM_ED25519, Checkpoint, VerifierKey, key_hash, open_checkpoint
+from traces import verify
+from traces.verify import ALGORITHM_ED25519, Checkpoint, VerifierKey, key_hash
 
 __all__ = ["Checkpoint", "Signer", "VerifierKey", "open_checkpoint"]
 
@@ -65,3 +67,16 @@ def sign(*, size: int, root: bytes, signer: Signer) -> str:
     body = f"{signer.name}\n{size}\n{base64.b64encode(root).decode()}\n"
     signature = base64.b64encode(signer.fingerprint + signer.key.sign(body.encode())).decode()
     return f"{body}\n— {signer.name} {signature}\n"
+
+
+def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
+    """The checkpoint that this key has signed. Raises verify.Invalid."""
+    return verify.open_checkpoint(note, key, _valid)
+
+
+def _valid(public: bytes, message: bytes, signature: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

@@ -10,19 +10,19 @@ import html as html_words
 import re
 from typing import Any
 
-import bleach
+import bleach  # type: ignore[import-untyped]
 import nh3
 
 TAGS = {
-    "a", "b", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p",
-    "pre", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
+    "a", "b", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol",
+    "p", "pre", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 LINKS = {"http", "https", "mailto"}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean(html: str) -> str:
-    """Untrusted HTML → HTML of harmless tags; links keep http, https and mailto only, nothing loads or runs."""
+    """Untrusted HTML → HTML of harmless tags; links are http, https or mailto, nothing loads or runs."""
     first = bleach.clean(
         storable(html), tags=TAGS, attributes={"a": ["href", "title"]}, protocols=LINKS, strip=True
     )

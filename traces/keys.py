@@ -65,7 +65,11 @@ def verifier_key() -> str:
 
 def _paths(home: Path | None) -> tuple[Path, Path, Path]:
     if home is None:
-        return Path(settings.AGENTSEC_KEK), Path(settings.AGENTSEC_LOG_KEY), Path(settings.AGENTSEC_LOG_PUBLIC_KEY)
+        return (
+            Path(settings.AGENTSEC_KEK),
+            Path(settings.AGENTSEC_LOG_KEY),
+            Path(settings.AGENTSEC_LOG_PUBLIC_KEY),
+        )
     folder = Path(home) / "keys"
     return folder / "kek.key", folder / "log.key", folder / "log.pub"
 

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -29,6 +31,8 @@ RESYNC: Mapping[str, Any] = {"type": "resync"}
 QUEUE = 1_000
 PING_SECONDS = 10.0
 MAX_PAUSE = 5.0
+SILENCE_SECONDS = 1.0
+EVERY_TOPIC = "*"
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +44,38 @@ def publish(topic: str, message: Mapping[str, Any]) -> None:
 
 def publish_all(topics: Iterable[str], message: Mapping[str, Any]) -> None:
     """One message to several topics, on commit. A Redis that is gone costs liveness, never the request."""
-    data = json.dumps({"topics": list(topics), "message": dict(message)})
-    transaction.on_commit(lambda: _send(data))
+    named = list(topics)
+    transaction.on_commit(lambda: announce(named, message))
 
 
-def _send(data: str) -> None:
+def announce(topics: Iterable[str], message: Mapping[str, Any]) -> None:
+    """Tell subscribers now; for what already stands committed."""
+    if time.monotonic() < _silence.until:
+        return
+    client = _client(settings.REDIS_URL)
     try:
-        _client(settings.REDIS_URL).publish(CHANNEL, data)
+        if _silence.lost:
+            client.publish(CHANNEL, _envelope([EVERY_TOPIC], RESYNC))
+            _silence.lost = False
+        client.publish(CHANNEL, _envelope(topics, message))
     except redis.RedisError as error:
+        _silence.until, _silence.lost = time.monotonic() + SILENCE_SECONDS, True
         log.warning("live push failed: %s", error)
+
+
+def _envelope(topics: Iterable[str], message: Mapping[str, Any]) -> str:
+    return json.dumps({"topics": list(topics), "message": dict(message)})
+
+
+@dataclass
+class _Silence:
+    """After a failure, a while without trying: a frozen Redis would cost every request its timeout."""
+
+    until: float = 0.0
+    lost: bool = False
+
+
+_silence = _Silence()
 
 
 @lru_cache(maxsize=4)
@@ -147,7 +174,7 @@ class Hub:
             await asyncio.sleep(pause)
 
     async def _read(self) -> None:
-        # Retries off: redis-py would reconnect silently, and what was published meanwhile would be lost unseen.
+        # Retries off: redis-py would reconnect silently, and what was published meanwhile be lost unseen.
         client = redis.asyncio.Redis.from_url(
             self._url or settings.REDIS_URL, socket_timeout=None, socket_connect_timeout=5,
             retry=AsyncRetry(NoBackoff(), 0),
@@ -177,6 +204,8 @@ class Hub:
         except (ValueError, KeyError, TypeError) as error:
             log.warning("live hub heard what it does not understand: %s", error)
             return
+        if EVERY_TOPIC in topics:
+            self._tell_all(message)
         for topic in topics:
             for subscription in tuple(self._topics.get(topic, ())):
                 subscription.put({"topic": topic, **message})

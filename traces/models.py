@@ -90,7 +90,9 @@ class Session(models.Model):
     purpose = models.TextField(blank=True)
     user = models.TextField(blank=True)
     external_id = models.CharField(max_length=200, blank=True)
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
+    )
     labels = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     attested = models.BooleanField(default=False)
     # The end of the chain: how many entries, and the leaf hash of the newest (empty before the first).
@@ -108,7 +110,9 @@ class Session(models.Model):
             models.Index(fields=["-last_at", "-id"], name="traces_session_newest"),
             models.Index(fields=["user"], condition=~Q(user=""), name="traces_session_user"),
             models.Index(
-                fields=["agent_id", "external_id"], condition=~Q(external_id=""), name="traces_session_external"
+                fields=["agent_id", "external_id"],
+                condition=~Q(external_id=""),
+                name="traces_session_external",
             ),
         ]
         constraints = [
@@ -212,7 +216,8 @@ class Tile(models.Model):
                 condition=Q(level__gte=0, level__lte=63, index__gte=0), name="traces_tile_coordinates"
             ),
             models.CheckConstraint(
-                condition=Q(width__gte=1, width__lte=256, data__length=F("width") * 32), name="traces_tile_width"
+                condition=Q(width__gte=1, width__lte=256, data__length=F("width") * 32),
+                name="traces_tile_width",
             ),
         ]
 

@@ -170,7 +170,9 @@ def erase_subject(*, subject: str, actor: str) -> Entry:
     if subject == SITE:
         raise problems.Invalid("The site's own events are about no person and cannot be erased.")
     sessions = _lock_sessions(subject)
-    keys = list(SubjectKey.objects.live().select_for_update().filter(subject=subject).values_list("pk", flat=True))
+    keys = list(
+        SubjectKey.objects.live().select_for_update().filter(subject=subject).values_list("pk", flat=True)
+    )
     if not keys and not sessions:
         raise problems.NotFound("There is nothing about this subject.")
     spans = _forget(keys)
@@ -216,7 +218,12 @@ def _lock(session: Session | None) -> tuple[int, bytes] | None:
     """
     if session is None:
         return None
-    row = Session.objects.select_for_update(no_key=True).filter(pk=session.pk).values("seq", "head", "labels").first()
+    row = (
+        Session.objects.select_for_update(no_key=True)
+        .filter(pk=session.pk)
+        .values("seq", "head", "labels")
+        .first()
+    )
     if row is None:
         raise problems.NotFound("There is no such session.")
     session.seq, session.head, session.labels = row["seq"], bytes(row["head"]), row["labels"]
@@ -281,7 +288,9 @@ def _store(entry: Entry, session: Session | None, payload: Mapping[str, Any]) ->
     topics = ["traces"]
     if session is not None:
         session.seq, session.head, session.last_at = entry.seq or 0, entry.leaf_hash, entry.at
-        Session.objects.filter(pk=session.pk).update(seq=session.seq, head=session.head, last_at=session.last_at)
+        Session.objects.filter(pk=session.pk).update(
+            seq=session.seq, head=session.head, last_at=session.last_at
+        )
         message["session"] = str(session.pk)
         topics.append(f"session:{session.pk}")
     live.publish_all(topics, message)

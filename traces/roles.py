@@ -49,7 +49,8 @@ def _app() -> Sequence[str]:
 def _sequencer() -> Sequence[str]:
     return (
         "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {sequencer}",
-        "GRANT SELECT ON traces_entry, traces_outbox, traces_leaf, traces_tile, traces_checkpoint TO {sequencer}",
+        "GRANT SELECT (id, leaf_hash) ON traces_entry TO {sequencer}",
+        "GRANT SELECT ON traces_outbox, traces_leaf, traces_tile, traces_checkpoint TO {sequencer}",
         "GRANT DELETE ON traces_outbox TO {sequencer}",
         "GRANT INSERT ON traces_leaf, traces_tile, traces_checkpoint TO {sequencer}",
         "GRANT UPDATE (width, data) ON traces_tile TO {sequencer}",

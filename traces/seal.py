@@ -38,7 +38,9 @@ class Tampered(Exception):
 def encode(payload: Mapping[str, Any]) -> bytes:
     """Mapping → JSON bytes. Raises Invalid for what JSON cannot say, TooLarge beyond 16 MiB."""
     try:
-        encoded = json.dumps(payload, cls=DjangoJSONEncoder, allow_nan=False, separators=(",", ":")).encode("ascii")
+        encoded = json.dumps(payload, cls=DjangoJSONEncoder, allow_nan=False, separators=(",", ":")).encode(
+            "ascii"
+        )
     except (TypeError, ValueError, RecursionError) as error:
         raise problems.Invalid(f"The event cannot be written as JSON: {error}") from error
     if len(encoded) > MAX_PAYLOAD:
@@ -81,4 +83,6 @@ def unwrap(wrapped: bytes, key_id: str) -> bytes:
     try:
         return AESGCM(keys.kek()).decrypt(wrapped[:NONCE], wrapped[NONCE:], _WRAP + key_id.encode())
     except (InvalidTag, ValueError) as error:
-        raise Tampered(f"Subject key {key_id} does not unwrap: is the key-encryption key another one?") from error
+        raise Tampered(
+            f"Subject key {key_id} does not unwrap: is the key-encryption key another one?"
+        ) from error

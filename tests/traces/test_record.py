@@ -17,7 +17,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def session() -> Session:
-    return record.open_session(agent_id="7", agent_name="billing-bot", actor="agent:7", team="finance", user="ada")
+    return record.open_session(
+        agent_id="7", agent_name="billing-bot", actor="agent:7", team="finance", user="ada"
+    )
 
 
 def append(session: Session | None = None, **wish: object) -> Entry:
@@ -128,7 +130,10 @@ def test_clearing_a_label_without_a_reason_is_refused(session: Session) -> None:
 def test_a_stale_object_does_not_lose_labels(session: Session) -> None:
     stale = Session.objects.get(pk=session.pk)
     record.add_labels(session=session, labels=["untrusted"], why="read a page", actor="agent:7")
-    assert record.add_labels(session=stale, labels=["private"], why="x", actor="agent:7") == ["private", "untrusted"]
+    assert record.add_labels(session=stale, labels=["private"], why="x", actor="agent:7") == [
+        "private",
+        "untrusted",
+    ]
 
 
 def test_an_erased_person_cannot_be_read(session: Session) -> None:
