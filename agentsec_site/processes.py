@@ -197,6 +197,8 @@ def check_start(child: Child, *, attempts: int) -> None:
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it is dead, without reaping it: until then no stranger can get its process group's number."""
+    if sys.platform == "darwin":  # it has no waitid
+        return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
