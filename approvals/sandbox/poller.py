@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator
 
 from approvals.sandbox.job import Limits
@@ -17,9 +18,11 @@ from approvals.sandbox.meter import Folders, Reading
 TIER = "bwrap+poller"
 _INTERVAL = 0.05
 _SHORTEST = 0.001
+_RECOUNT = 0.025
 # How fast one core can take pages it never had; the poll comes sooner the less room is left.
-_FILL_BYTES_PER_SECOND = 2 * 1024**3
+_FILL_BYTES_PER_SECOND = 4 * 1024**3
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PRIVATE = re.compile(rb"^(?:RssAnon|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
 _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
@@ -33,17 +36,16 @@ class Poller:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seen: dict[tuple[int, bytes], float] = {}
+        self._first: dict[str, int] = {}
         self._cpu = 0.0
         self._peak = 0
         self._headroom = int(limits.memory_bytes)
-        self._confirmed = False
+        self._overlap = 0
+        self._counted = 0.0
         self._most_pids = 0
 
     @property
     def interval(self) -> float:
-        # A tree that only looks large (shared pages counted twice) must not be measured without pause.
-        if self._confirmed:
-            return _INTERVAL / 2
         fill = _FILL_BYTES_PER_SECOND * (os.cpu_count() or 1)
         return min(_INTERVAL, max(_SHORTEST, self._headroom / fill))
 
@@ -63,15 +65,9 @@ class Poller:
     def sample(self, folders: Folders) -> Reading:
         stored = folders.used()[0]
         pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]  # noqa: PTH208
-        memory, threads = self._occupied(folders.proc, pids)
-        self._cpu = max(self._cpu, self._spent(folders.proc, pids))
+        memory, threads = self._memory(folders.proc, pids, stored=stored)
         over = memory + stored > self._limits.memory_bytes
-        if over:
-            memory = sum(_shared(folders.proc, pid) for pid in pids if pid != "1")
-            over = memory + stored > self._limits.memory_bytes
-            self._confirmed = not over
-        else:
-            self._confirmed = False
+        self._cpu = max(self._cpu, self._spent(folders.proc, pids))
         self._headroom = int(self._limits.memory_bytes) - memory - stored
         self._peak = max(self._peak, memory + stored)
         self._most_pids = max(self._most_pids, threads)
@@ -86,13 +82,38 @@ class Poller:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _occupied(self, proc: int, pids: list[str]) -> tuple[int, int]:
+    def _memory(self, proc: int, pids: list[str], *, stored: int) -> tuple[int, int]:
         """Bytes of anonymous and shared memory, and threads, of all processes but the init."""
-        memory = threads = 0
-        for status in (_text(proc, pid, "status") for pid in pids if pid != "1"):
-            memory += _sum_kib(_MEMORY, status)
-            threads += sum(int(n) for n in _THREADS.findall(status))
-        return memory, threads
+        texts = {pid: _text(proc, pid, "status") for pid in pids if pid != "1"}
+        threads = sum(int(n) for text in texts.values() for n in _THREADS.findall(text))
+        sizes = {pid: _sum_kib(_MEMORY, text) for pid, text in texts.items()}
+        certain = self._certain({pid: _sum_kib(_PRIVATE, text) for pid, text in texts.items()})
+        return self._judge(
+            proc, sizes, certain=certain, limit=int(self._limits.memory_bytes) - stored
+        ), threads
+
+    def _judge(self, proc: int, sizes: dict[str, int], *, certain: int, limit: int) -> int:
+        """The bytes the tree takes, exactly only where that decides.
+
+        The sum counts what forked processes share once for each. The exact count takes milliseconds, in which
+        a bomb grows, so what it found to be shared is taken as read for a while.
+        """
+        total = sum(sizes.values())
+        if total <= limit or certain > limit:
+            return total if total <= limit else certain
+        fresh = time.monotonic() - self._counted < _RECOUNT
+        if fresh and total - self._overlap <= limit:
+            return max(certain, total - self._overlap)
+        exact = sum(_shared(proc, pid) for pid in sizes)
+        self._overlap, self._counted = total - exact, time.monotonic()
+        return exact
+
+    def _certain(self, private: dict[str, int]) -> int:
+        """A lower bound: the largest process, and what the others took since they were first seen."""
+        self._first = {pid: self._first.get(pid, size) for pid, size in private.items()}
+        grown = {pid: max(0, size - self._first[pid]) for pid, size in private.items()}
+        largest = max(private, key=lambda pid: private[pid], default="")
+        return sum(grown.values()) - grown.get(largest, 0) + private.get(largest, 0)
 
     def _spent(self, proc: int, pids: list[str]) -> float:
         """CPU seconds: the larger of what each process ever showed itself, and what parents waited for.

@@ -67,6 +67,7 @@ class Supervisor:
         self._folders: Folders | None = None
         self._reading: Reading | None = None
         self._init: int | None = None
+        self._process: int | None = None
         self._due = 0.0
         self._inodes = 0
         self._full = False
@@ -111,6 +112,9 @@ class Supervisor:
         if self._folders is not None:
             self._folders.close()
             self._folders = None
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
 
     def _end_namespace(self) -> None:
         """Kill the init. The kernel lets it end only after all else in its process namespace has ended."""
@@ -170,6 +174,11 @@ class Supervisor:
         running = self._started is not None and self._end is None and self._cause is None
         return max(0.0, min(self._due - now if running else 0.05, self._deadline - now))
 
+    def _kill_job(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
     def _send(self, message: bytes) -> None:
         # A sandbox that is already gone is noticed when its end of the socket closes.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -213,6 +222,7 @@ class Supervisor:
         return False
 
     def _begin(self, pid: int) -> None:
+        self._process = os.pidfd_open(pid)
         self._meter.admit(pid)
         if self._hooks.on_start is not None:
             self._hooks.on_start(pid)
@@ -243,6 +253,8 @@ class Supervisor:
         if self._cause is not None:
             self._wall = time.monotonic() - self._started
             self._deadline = time.monotonic() + _END_SECONDS
+            # Both: the signal is immediate, and the init ends what the signal does not reach.
+            self._kill_job()
             self._send(b"K")
 
     def _broken_limit(self) -> Ending | None:

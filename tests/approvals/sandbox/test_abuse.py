@@ -1,7 +1,7 @@
 """Hostile programs, each run under every tier there is here; the header of each says what must hold.
 
-The folder is AGENTSEC_ABUSE_DIR, by default shared/abuse beside the repository. A program ends with status 42
-when it escaped and 0 when it found itself contained; where its header says ``JUDGE: harness``, ``JUDGES`` does.
+The folder is AGENTSEC_ABUSE_DIR (by default shared/abuse beside the repository). A program ends with 42 when
+it escaped and 0 when it found itself contained; where its header says ``JUDGE: harness``, ``JUDGES`` does.
 What a program would find on a careless host is really there: secrets, listeners, a process, a shared segment.
 """
 
