@@ -2,8 +2,8 @@
 
     python bench/firewall.py [FILE.jsonl] [--show benign|missed] [--source NAME]
 
-Each line of the file is {"set", "label" (1 attack, 0 benign), "kind" (prompt | tool_output), "text"}. The file
-is by default dev.jsonl in the folder AGENTSEC_FIREWALL_DATA names.
+Each line of the file is {"set", "label" (1 attack, 0 benign), "kind" (prompt | tool_output), "text"}. By
+default it is dev.jsonl in the folder that AGENTSEC_FIREWALL_DATA names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from policies.firewall import Inspection, inspect  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     folder = Path(os.environ.get("AGENTSEC_FIREWALL_DATA", "."))
     parser.add_argument("file", nargs="?", type=Path, default=folder / "dev.jsonl")
     parser.add_argument("--show", choices=["benign", "missed"], help="print the texts judged wrongly")

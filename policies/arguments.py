@@ -97,5 +97,7 @@ def _files(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
 def _reference(value: dict[str, Any], path: tuple[str | int, ...]) -> str:
     sha256 = value["$file"]
     if len(value) != 1 or not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise ArgumentsRefused(pointer(path), 'a file is {"$file": "<64 lower-case hex digits of its SHA-256>"}')
+        raise ArgumentsRefused(
+            pointer(path), 'a file is {"$file": "<64 lower-case hex digits of its SHA-256>"}'
+        )
     return sha256

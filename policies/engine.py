@@ -1,11 +1,12 @@
 """decide(facts, compiled) → Verdict. The only module that knows CEL.
 
 Combination: any block wins; else every matching ask together; else allow; else block, because nobody said
-yes. Rules marked as fallback combine the same way, and only where no other live rule matches. Errors fail
-closed: an allow whose condition errs does not match, an ask or a block whose condition errs does, and says so.
-The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type ERROR, an exhausted
-iteration budget raises RuntimeError, and a condition on untyped arguments may yield "false". So only a value
-of type BOOL that is True is a match, False is none, and all else is an error.
+yes. Rules marked as fallback combine the same way, and only where no other live rule matches.
+
+Errors fail closed: an allow whose condition errs does not match, an ask or a block whose condition errs does,
+and says so. The binding makes that easy to get wrong: a failed evaluation returns a truthy text of type
+ERROR, an exhausted iteration budget raises RuntimeError, and a condition on untyped arguments may yield
+"false". So only a value of type BOOL that is True is a match, False is none, and all else is an error.
 
 Language: https://github.com/google/cel-spec
 """
@@ -181,8 +182,12 @@ class _Outcome:
 
     @property
     def settled(self) -> bool:
-        """Whether a live rule that is no fallback has matched: then no fallback is asked."""
-        return any(not rule.fallback for rule, _ in self.matched)
+        """Whether a live rule that is no fallback has truly matched: then no fallback is asked.
+
+        One that matches only because its condition failed settles nothing: it might not have matched, and
+        then the fallback, which may be stricter, would have spoken.
+        """
+        return any(not rule.fallback and not match.error for rule, match in self.matched)
 
     def pass_over(self, rule: RuleSpec) -> None:
         self.considered.append(Considered(rule.id, rule.name, rule.effect, "not needed"))
@@ -284,7 +289,9 @@ def _globs(globs: tuple[str, ...]) -> Any:
     """One linear-time pattern for all, None for any."""
     if not globs or "*" in globs:
         return None
-    written = ("".join({"*": ".*", "?": "."}.get(sign) or re2.escape(sign) for sign in glob) for glob in globs)
+    written = (
+        "".join({"*": ".*", "?": "."}.get(sign) or re2.escape(sign) for sign in glob) for glob in globs
+    )
     return re2.compile("(?s)" + "|".join(f"(?:{pattern})" for pattern in written))
 
 

@@ -228,7 +228,11 @@ FACTS: tuple[Fact, ...] = (
         lambda facts: facts.tool.declared,
     ),
     Fact(
-        "agent.name", "string", "Who calls.", "agent.name.startsWith('billing-')", lambda facts: facts.agent.name
+        "agent.name",
+        "string",
+        "Who calls.",
+        "agent.name.startsWith('billing-')",
+        lambda facts: facts.agent.name,
     ),
     Fact(
         "agent.mode",
@@ -237,7 +241,9 @@ FACTS: tuple[Fact, ...] = (
         "agent.mode == 'standard'",
         lambda facts: facts.agent.mode,
     ),
-    Fact("agent.team", "string", "The agent's team.", "agent.team == 'finance'", lambda facts: facts.agent.team),
+    Fact(
+        "agent.team", "string", "The agent's team.", "agent.team == 'finance'", lambda facts: facts.agent.team
+    ),
     Fact(
         "agent.labels",
         "list(string)",
@@ -252,7 +258,9 @@ FACTS: tuple[Fact, ...] = (
         "'untrusted' in session.labels",
         lambda facts: list(facts.session.labels),
     ),
-    Fact("session.age", "int", "Seconds since it began.", "session.age > 3600", lambda facts: facts.session.age),
+    Fact(
+        "session.age", "int", "Seconds since it began.", "session.age > 3600", lambda facts: facts.session.age
+    ),
     Fact(
         "session.calls",
         "int",
@@ -271,7 +279,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "origin",
         "map(string, string)",
-        "Where each argument came from: user, trusted, reviewer, agent or untrusted; of a list its worst item.",
+        "Where each argument came from: user, trusted, reviewer, agent, untrusted; of a list its worst item.",
         "has(origin.body) && origin.body == 'untrusted'",
         lambda facts: facts.origin,
     ),

@@ -77,7 +77,7 @@ class Origin:
 
 
 class Index:
-    """The sources of a session, prepared for many look-ups. Build it once a proposal, or keep it a session."""
+    """The sources of a session, prepared for many look-ups. Build it once a proposal, or keep it longer."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._texts = [(source, fold(source.text)) for source in sources if source.origin != "agent"]
@@ -99,7 +99,7 @@ class Index:
 
 
 def trace(args: Mapping[str, Any], sources: Sequence[Source] | Index) -> dict[str, Origin]:
-    """The origin of every leaf of checked arguments, by its JSON Pointer. An empty list or object has none."""
+    """The origin of every leaf of checked arguments by its JSON Pointer. An empty list or object has none."""
     index = sources if isinstance(sources, Index) else Index(sources)
     known: dict[str, Origin] = {}
     return {pointer(path): _leaf(path, value, index, known) for path, value in _leaves(args, ())}
@@ -121,8 +121,13 @@ def summarize(origins: Mapping[str, Origin], authority: Iterable[str] | None) ->
     return worst
 
 
-def edited(origins: Mapping[str, Origin], *, before: Any, after: Any, entry_id: str, who: str) -> dict[str, Origin]:
-    """`origins` of the edited arguments `after`, with every leaf that differs from `before` the reviewer's."""
+def edited(
+    origins: Mapping[str, Origin], *, before: Any, after: Any, entry_id: str, who: str
+) -> dict[str, Origin]:
+    """The origins of the edited arguments `after`: every leaf that differs from `before` is the reviewer's.
+
+    `origins` are those of `after` traced anew.
+    """
     earlier = {pointer(path): value for path, value in _leaves(before, ())}
     result = dict(origins)
     for path, value in _leaves(after, ()):
@@ -160,7 +165,9 @@ def _value(value: Any, index: Index, known: dict[str, Origin]) -> Origin:
     if value is None or isinstance(value, bool):
         return Origin("agent")
     spellings = [value] if isinstance(value, str) else _spellings(value)
-    found = max((_remembered(text, index, known) for text in spellings), key=lambda origin: _rank(origin.origin))
+    found = max(
+        (_remembered(text, index, known) for text in spellings), key=lambda origin: _rank(origin.origin)
+    )
     if found.origin == "agent" and isinstance(value, str):
         return _tainted(value, index, known) or found
     return found
@@ -174,7 +181,9 @@ def _spellings(number: int | float) -> list[str]:
 
 
 def _tainted(value: str, index: Index, known: dict[str, Origin]) -> Origin | None:
-    telling = (token.group().strip(".:!?") for token in _TOKEN.finditer(value) if _TELLING.search(token.group()))
+    telling = (
+        token.group().strip(".:!?") for token in _TOKEN.finditer(value) if _TELLING.search(token.group())
+    )
     for _, token in zip(range(_MAX_TOKENS), telling, strict=False):
         found = _remembered(token, index, known)
         if found.origin == "untrusted":

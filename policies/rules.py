@@ -20,7 +20,7 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """One rule. `agents` and `tools` are globs (`*`, `?`), none meaning any; `when` is CEL, empty meaning always.
+    """One rule. `agents` and `tools` are globs (`*`, `?`), none meaning any; `when` is CEL, empty for always.
 
     `approvers` is a group or `@user` (the person the session serves); `expires_after` in seconds; `until`
     (aware) is when the rule ends by itself; `mode` is live or shadow: judged and recorded, never obeyed.
@@ -109,7 +109,7 @@ def release_digest(
 
 
 def sentence(rule: RuleSpec) -> str:
-    """The rule read aloud, for example: ask comms (1 of them, within 15 min) when any agent calls email.send."""
+    """The rule read aloud: ask comms (1 of them, within 15 min) when any agent calls email.send."""
     parts = [f"{rule.effect}{_whom(rule)} when {_names(rule.agents, 'any agent')} calls"]
     parts.append(_names(rule.tools, "any tool"))
     if rule.when.strip():

@@ -27,7 +27,14 @@ from policies.values import ArgumentsRefused, canonical, normalise, pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_ONE = ("additionalProperties", "items", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
+_ONE = (
+    "additionalProperties",
+    "items",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
 _MANY = ("properties", "patternProperties")
 _NAMED = (*_MANY, "$defs", "definitions", "dependentSchemas")
 _DATA = ("enum", "const", "default", "examples")
@@ -102,7 +109,9 @@ def _check_node(path: tuple[str | int, ...], node: dict[str, Any]) -> None:
         _compile(pattern, (*path, "patternProperties", pattern))
         if "unevaluatedProperties" in node or _branches(node):
             # The library would match these in Python's engine, which is not linear.
-            raise ArgumentsRefused(pointer(path), "patternProperties cannot stand beside branches of the schema")
+            raise ArgumentsRefused(
+                pointer(path), "patternProperties cannot stand beside branches of the schema"
+            )
 
 
 def _compile(pattern: str, path: tuple[str | int, ...]) -> None:

@@ -103,7 +103,7 @@ def _rewritten(text: str, piece_of: Callable[[str | None, str], str]) -> Folded:
 
 
 def line_at(text: str, start: int, end: int, *, limit: int = 300) -> str:
-    """The line of `text` that holds text[start:end], cut to about `limit` characters around it, with … where cut."""
+    """The line that holds text[start:end], cut to about `limit` characters around it, … showing where."""
     begin = text.rfind("\n", 0, start) + 1
     stop = text.find("\n", end)
     stop = len(text) if stop < 0 else stop

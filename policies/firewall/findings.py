@@ -15,7 +15,7 @@ MAX_FINDINGS = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """text[start:end] looks like something; `severity` is low, medium or high; `why` one clause for a person."""
+    """What text[start:end] looks like; `severity` is low, medium or high; `why` one clause for a person."""
 
     detector: str
     severity: str

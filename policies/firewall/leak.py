@@ -11,16 +11,20 @@ _B = r"(?:^|[^\pL\pN])"
 _W = r"[^\pL\pN]{1,4}"
 
 _SHOW = (
-    r"(?:show|reveal|print|repeat|output|display|tell|give|share|expose|disclose|leak|recite|dump|return|echo|"
+    r"(?:show|reveal|print|repeat|output|display|tell|give|share|expose|disclose|leak|recite|dump|return|"
+    r"echo|"
     r"paste|copy|spell out|write (?:out|down)|read out|list|provide|summari[sz]e|translate|encode|what)"
 )
 _FILL = (
-    r"(?:me|us|the|your|you|all|of|out|full|entire|exact|complete|verbatim|whole|first|own|a|an|is|are|was|were|"
+    r"(?:me|us|the|your|you|all|of|out|full|entire|exact|complete|verbatim|whole|first|own|a|an|is|are|was|"
+    r"were|"
     r"s|about|with|to|back|again|this|that|these|and|everything|in|current|actual|real|original|above|any)"
 )
 _SECRET = r"(?:system|initial|hidden|original|secret|developer|pre|starting|initiali[sz]ation|confidential|internal)"
 _OBJECT = r"(?:prompts?|instructions?|messages?|guidelines?|directives?|configuration|preprompt)"
-_ASK_ANSWER = r"(?:you (?:were|have been|got|received|are) (?:given|told|instructed|provided|programmed)(?: with)?)"
+_ASK_ANSWER = (
+    r"(?:you (?:were|have been|got|received|are) (?:given|told|instructed|provided|programmed)(?: with)?)"
+)
 
 _PATTERNS = (
     compiled(
@@ -51,21 +55,25 @@ _PATTERNS = (
         rf"{_B}(?P<hit>(?:zeige?|nenne|verrate?|gib|drucke|wiederhole|sag|liste|offenbare|what){_W}"
         rf"(?:(?:mir|uns|bitte|alle|deine?n?|ihre?n?|den|die|das|kompletten?|ganzen?|genauen?|vollständigen?|"
         rf"ursprünglichen?|internen?|geheimen?|aus|text|des){_W}){{1,6}}"
-        rf"(?:system.?prompts?|prompts?(?:.?texte?)?|systemanweisung(?:en)?|(?:system|start).?anweisungen|instruktionen))",
+        rf"(?:system.?prompts?|prompts?(?:.?texte?)?|systemanweisung(?:en)?|(?:system|start).?anweisungen|"
+        rf"instruktionen))",
         "high",
         "asks for the system prompt (German)",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:mu[eé]stra(?:me)?|revela(?:me)?|dime|repite|imprime|ens[eé][ñn]a(?:me)?|dame|muestre){_W}"
+        rf"{_B}(?P<hit>(?:mu[eé]stra(?:me)?|revela(?:me)?|dime|repite|imprime|ens[eé][ñn]a(?:me)?|dame|"
+        rf"muestre){_W}"
         rf"(?:(?:me|nos|todas?|todos|tus?|sus?|el|la|las|los|del?|texto|completo|por|favor){_W}){{1,6}}"
         rf"(?:prompts?(?:{_W}del{_W}sistema)?|instrucciones|indicaciones{_W}(?:iniciales|internas)))",
         "high",
         "asks for the system prompt (Spanish)",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:montre|affiche|r[eé]v[eè]le|r[eé]p[eè]te|donne|dis|imprime|montrez|affichez|donnez){_W}"
+        rf"{_B}(?P<hit>(?:montre|affiche|r[eé]v[eè]le|r[eé]p[eè]te|donne|dis|imprime|montrez|affichez|"
+        rf"donnez){_W}"
         rf"(?:(?:moi|nous|toutes?|tous|tes|ton|ta|vos|votre|le|la|les|du|de|texte|complet){_W}){{1,6}}"
-        rf"(?:prompts?(?:{_W}syst[eè]me)?|instructions{_W}(?:syst[eè]me|initiales|internes)|consignes{_W}initiales))",
+        rf"(?:prompts?(?:{_W}syst[eè]me)?|instructions{_W}(?:syst[eè]me|initiales|internes)|"
+        rf"consignes{_W}initiales))",
         "high",
         "asks for the system prompt (French)",
     ),

@@ -17,7 +17,7 @@ _END = r"(?:$|[^\pL\pN])"
 
 
 def _command(verbs: str, fillers: str, scopes: str, objects: str, language: str, after: str = "") -> Pattern:
-    """verb … scope … object ("ignore all the previous instructions"), or object and then scope where `after`."""
+    """verb … scope … object ("ignore all the previous instructions"); with `after`, scope last as well."""
     fill = f"(?:(?:{fillers}|{scopes}){_W})"
     forms = [f"{fill}{{0,5}}(?:{scopes}){_W}{fill}{{0,5}}(?:{objects})"]
     if after:
@@ -30,28 +30,37 @@ def _command(verbs: str, fillers: str, scopes: str, objects: str, language: str,
 
 
 _EN_VERBS = (
-    r"ignor(?:e|es|ing)|disregard(?:ing)?|forget(?:ting)?|neglect|overlook|override|overwrite|bypass|discard|dismiss|"
+    r"ignor(?:e|es|ing)|disregard(?:ing)?|forget(?:ting)?|neglect|overlook|override|overwrite|bypass|"
+    r"discard|dismiss|"
     r"set aside|throw away|erase|delete|abandon|violate|stop following|stop obeying|cease following|"
     r"(?:do not|don.?t|never|no longer) (?:follow|obey|listen to|adhere to|comply with)|pay no attention to"
 )
-_EN_BEFORE = r"previous(?:ly)?|prior|above|earlier|preceding|former|foregoing|past|initial|original|existing|old|last"
+_EN_BEFORE = (
+    r"previous(?:ly)?|prior|above|earlier|preceding|former|foregoing|past|initial|original|existing|old|last"
+)
 _EN_OBJECTS = (
-    r"instructions?|instrutions?|prompts?|rules?|directions?|directives?|commands?|guidelines?|guidance|orders|"
+    r"instructions?|instrutions?|prompts?|rules?|directions?|directives?|commands?|guidelines?|guidance|"
+    r"orders|"
     r"constraints?|restrictions?|programming|polic(?:y|ies)|training|context|assignments?|system messages?|"
-    r"statements?|safeguards?|protocols?|requests?|tasks?|conversations?|messages?|specifications?"
+    r"statements?|safeguards?|protocols?|requests?|tasks?|conversations?|messages?|specifications?|inputs?|"
+    r"documents?|"
+    r"paragraphs?|questions?|information|knowledge|role|persona"
 )
 _GIVEN = (
     r"above|before(?: (?:this|that|now))?|so far|up to now|until now|previously|beforehand|"
-    r"(?:that )?(?:you|u)(?:.ve| have| had)? (?:been |were |are )?(?:got|get|given|told|received|taught|programmed)"
+    r"(?:that )?(?:you|u)(?:.ve| have| had)? (?:been |were |are )?(?:got|get|given|told|received|taught|"
+    r"programmed)"
 )
 
 _ENGLISH = (
     _command(
         _EN_VERBS,
         r"about|of|the|any|these|those|this|that|my|our|other|and|or|single|given|current|set|to|from|for|in|"
-        r"content|text|moderation|ethical|safety|usage|system|developer|openai.?s?|default|standard|built.?in|"
+        r"content|text|moderation|ethical|safety|usage|system|developer|openai.?s?|default|standard|"
+        r"built.?in|"
         r"following|me|s|strictly|completely|entirely|whatever|contents?|all|every|each|them",
-        rf"{_EN_BEFORE}|all (?:of )?(?:the|your|my|our|these|those|previous|prior|other)|all|every|your|everything",
+        rf"{_EN_BEFORE}|all (?:of )?(?:the|your|my|our|these|those|previous|prior|other)|all|every|your|"
+        rf"everything",
         _EN_OBJECTS,
         "English",
         after=_GIVEN,
@@ -59,28 +68,40 @@ _ENGLISH = (
     compiled(
         rf"{_B}(?P<hit>(?:ignore|disregard|forget|discard|erase|override){_W}(?:about{_W}|please{_W})?"
         rf"(?:everything|anything|all|whatever|what|all of that|the (?:text|content|words?|stuff|part)s?){_W}"
-        rf"(?:(?:that|which|was|is|has|been|i|we|they|you|it|of|this|said|written|stated|mentioned|have|told|us|me|"
-        rf"to|come|came|from|in|the|were){_W}){{0,5}}"
-        rf"(?:above|before|previously|so far|prior|preceding|earlier|told|taught|instructed|learned|learnt))",
+        rf"(?:(?:that|which|was|is|has|been|i|we|they|you|it|of|this|said|written|stated|mentioned|have|"
+        rf"told|us|me|"
+        rf"to|come|came|from|in|the|were|discussed){_W}){{0,5}}"
+        rf"(?:above|before|beforehand|previously|so far|prior|preceding|earlier|told|taught|instructed|"
+        rf"learned|learnt|"
+        rf"know|discussed))",
         "high",
         "tells the agent to set everything before aside (English)",
     ),
     compiled(
         rf"{_B}(?P<hit>(?:ignore|disregard|forget|discard){_W}(?:all{_W}|the{_W}|everything{_W}){{0,2}}"
-        rf"(?:above|previous|preceding|foregoing)(?:{_W}(?:and|then|but|instead|now|text|content)|\s*[.,;:!]))",
+        rf"(?:above|previous|preceding|foregoing)(?:{_W}(?:and|then|but|instead|now|text|content)|"
+        rf"\s*[.,;:!]))",
         "high",
         "tells the agent to set everything before aside (English)",
     ),
     compiled(
-        rf"(?:^|\n|[.!?#*>=\-]\s{{0,3}})(?P<hit>(?:here (?:is|are) (?:your|the|my) )?"
-        rf"(?:new|updated|revised|real|actual) (?:system )?"
-        rf"(?:instructions?|prompts?|directives?|role|orders?)\s{{0,3}}[:=])",
+        rf"{_B}(?P<hit>(?:forget|ignore|disregard){_W}(?:about{_W})?(?:everything|all of (?:that|this))"
+        rf"(?:{_W}(?:and|then|else and|now)|\s*[.,;!]){_W}?(?:just|now|only|instead|say|tell|write|do|"
+        rf"answer|listen|you))",
+        "high",
+        "tells the agent to set everything before aside (English)",
+    ),
+    compiled(
+        r"(?:^|\n|[.!?#*>=\-]\s{0,3})(?P<hit>(?:here (?:is|are) (?:your|the|my) )?"
+        r"(?:new|updated|revised|real|actual) (?:system )?"
+        r"(?:instructions?|prompts?|directives?|role|orders?)\s{0,3}[:=])",
         "medium",
         "announces new instructions",
     ),
     compiled(
         rf"{_B}(?P<hit>(?:strictly|only|solely|exclusively|instead|immediately|must){_W}"
-        rf"(?:(?:you|should|must|please|now){_W}){{0,2}}(?:follow|obey|adhere to|execute|comply with|carry out){_W}"
+        rf"(?:(?:you|should|must|please|now){_W}){{0,2}}(?:follow|obey|adhere to|execute|comply with|"
+        rf"carry out){_W}"
         rf"(?:only{_W})?(?:the following|these|my|this|the new|the next)(?:{_W}new)?{_W}"
         rf"(?:instructions?|commands?|orders?|directives?|tasks?))",
         "high",
@@ -90,34 +111,44 @@ _ENGLISH = (
 
 _ROLE = (
     compiled(
-        rf"{_B}(?P<hit>do anything now|developer mode (?:enabled|on|output|v2)|(?:jailbreak(?:ed)?|god|dan|opposite) mode|"
-        rf"(?:enable|enter|activate|switch to|simulate)(?:{_W}[\pL]+){{0,3}}{_W}(?:developer|jailbreak|dan|god|debug|unrestricted|"
+        rf"{_B}(?P<hit>do anything now|developer mode (?:enabled|on|output|v2)|(?:jailbreak(?:ed)?|god|dan|"
+        rf"opposite) mode|"
+        rf"(?:enable|enter|activate|switch to|simulate)(?:{_W}[\pL]+){{0,3}}{_W}(?:developer|jailbreak|dan|"
+        rf"god|debug|unrestricted|"
         rf"sudo) mode)",
         "high",
         "names a known jailbreak mode",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:you(?:.re| are)?|act|acts|acting|role.?play|pretend|behave|respond|answer|reply|persona|ai|model|"
+        rf"{_B}(?P<hit>(?:you(?:.re| are)?|act|acts|acting|role.?play|pretend|behave|respond|answer|reply|"
+        rf"persona|ai|model|"
         rf"character|chatbot|assistant|bot)(?:{_W}[\pL\pN]+){{0,12}}{_W}"
-        rf"(?:without|free (?:from|of)|no longer (?:bound|restricted|limited)(?: by)?|not (?:bound|restricted|limited|"
+        rf"(?:without|free (?:from|of)|no longer (?:bound|restricted|limited)(?: by)?|not (?:bound|"
+        rf"restricted|limited|"
         rf"constrained|subject)(?: by| to)?|unbound(?:ed)? by|no|lacks?|ignor(?:es|ing)|unrestricted by){_W}"
-        rf"(?:(?:any|all|the|of|its|their|your|openai.?s?|moral|ethical|legal|content|safety|and|or|usage|standard|typical|"
+        rf"(?:(?:any|all|the|of|its|their|your|openai.?s?|moral|ethical|legal|content|safety|and|or|usage|"
+        rf"standard|typical|"
         rf"such|kind|whatsoever){_W}){{0,7}}"
-        rf"(?:restrictions?|filters?|limitations?|constraints?|censorship|guidelines?|ethics|morals?|morality|polic(?:y|ies)|"
+        rf"(?:restrictions?|filters?|limitations?|constraints?|censorship|guidelines?|ethics|morals?|"
+        rf"morality|polic(?:y|ies)|"
         rf"rules|boundaries|safeguards?|principles))",
         "high",
         "hands the agent a role without its rules",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:an? |the )?(?:unfiltered|uncensored|amoral|unethical|unrestricted|unhinged|immoral){_W}"
-        rf"(?:(?:and|or|completely|totally|unfiltered|uncensored|amoral|unethical|immoral|unrestricted|evil){_W}){{0,4}}"
+        rf"{_B}(?P<hit>(?:an? |the )?(?:unfiltered|uncensored|amoral|unethical|unrestricted|unhinged|"
+        rf"immoral){_W}"
+        rf"(?:(?:and|or|completely|totally|unfiltered|uncensored|amoral|unethical|immoral|unrestricted|"
+        rf"evil){_W}){{0,4}}"
         rf"(?:ai|a\.i\.|chatbot|bot|assistant|language model|llm|persona|response|answer|entity|version))",
         "high",
         "hands the agent a role without its rules",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:from now on|from this (?:moment|point) (?:on|onwards?|forward)|starting now|henceforth){_W}"
-        rf"(?:(?:you|u){_W}(?:are|will|must|shall|should|have|can|re)|act|answer|respond|embody|ignore|forget|your))",
+        rf"{_B}(?P<hit>(?:from now on|from this (?:moment|point) (?:on|onwards?|forward)|starting now|"
+        rf"henceforth){_W}"
+        rf"(?:(?:you|u){_W}(?:are|will|must|shall|should|have|can|re)|act|answer|respond|embody|ignore|"
+        rf"forget|your))",
         "medium",
         "changes how the agent behaves from here on",
     ),
@@ -127,8 +158,10 @@ _ROLE = (
         "hands the agent another role",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:pretend|imagine|act|behave|respond|answer)(?:{_W}(?:that|to be|as|if|though|like)){{0,3}}{_W}"
-        rf"(?:you(?:.re| are){_W})?(?:an? )?(?:evil|malicious|rogue|hacked|dan|jailbroken)(?:{_W}[\pL]+){{0,2}})",
+        rf"{_B}(?P<hit>(?:pretend|imagine|act|behave|respond|answer)(?:{_W}(?:that|to be|as|if|though|"
+        rf"like)){{0,3}}{_W}"
+        rf"(?:you(?:.re| are){_W})?(?:an? )?(?:evil|malicious|rogue|hacked|dan|"
+        rf"jailbroken)(?:{_W}[\pL]+){{0,2}})",
         "medium",
         "hands the agent a hostile role",
     ),
@@ -136,27 +169,33 @@ _ROLE = (
 
 _MARKS = (
     compiled(
-        r"(?P<hit><\|(?:im_start|im_end|system|user|assistant|start_header_id|end_header_id|eot_id|endoftext|begin_of_text)\|>"
+        r"(?P<hit><\|(?:im_start|im_end|system|user|assistant|start_header_id|end_header_id|eot_id|"
+        r"endoftext|begin_of_text)\|>"
         r"|<</?SYS>>|\[/?INST\]|<start_of_turn>|<end_of_turn>)",
         "high",
         "imitates the markers between messages of a model",
     ),
     compiled(
-        r"(?:^|\n)\s{0,8}(?P<hit>#{0,4}\s{0,2}(?:\[system\]|<system>|system (?:prompt|message|override|instructions?))\s{0,2}[:>\]\n(])",
+        r"(?:^|\n)\s{0,8}(?P<hit>#{0,4}\s{0,2}(?:\[system\]|<system>|system (?:prompt|message|override|"
+        r"instructions?))\s{0,2}[:>\]\n(])",
         "medium",
         "imitates a system message",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:if|since|when|attention|note|message|instructions?)(?:{_W}(?:to|for|you(?:.re| are)?|an?|the|any|all|"
-        rf"is|reading|this|important|note)){{0,5}}{_W}(?:ai|artificial intelligence|language model|llm|ai assistant|"
+        rf"{_B}(?P<hit>(?:if|since|when|attention|note|message|instructions?)(?:{_W}(?:to|for|you(?:.re|"
+        rf" are)?|an?|the|any|all|"
+        rf"is|reading|this|important|note)){{0,5}}{_W}(?:ai|artificial intelligence|language model|llm|"
+        rf"ai assistant|"
         rf"ai agent|chatbot|chatgpt)s?(?:{_W}(?:agent|assistant|model|system)s?)?"
         rf"(?:{_W}(?:that|who|which|is|are|reading|processing|summari[sz]ing|handling|this)|\s*[:,]))",
         "medium",
         "speaks to a model that reads the text",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:do not|don.?t|never|without){_W}(?:mention(?:ing)?|tell(?:ing)?|inform(?:ing)?|notify(?:ing)?|"
-        rf"reveal(?:ing)?|alert(?:ing)?|ask(?:ing)?)(?:{_W}(?:this|that|it|anything|of|about|to|any)){{0,4}}{_W}the{_W}user)",
+        rf"{_B}(?P<hit>(?:do not|don.?t|never|without){_W}(?:mention(?:ing)?|tell(?:ing)?|inform(?:ing)?|"
+        rf"notify(?:ing)?|"
+        rf"reveal(?:ing)?|alert(?:ing)?|ask(?:ing)?)(?:{_W}(?:this|that|it|anything|of|about|to|"
+        rf"any)){{0,4}}{_W}the{_W}user)",
         "medium",
         "tells the agent to keep something from the user",
     ),
@@ -164,20 +203,35 @@ _MARKS = (
 
 _OTHER_LANGUAGES = (
     _command(
-        r"ignoriere?n?(?: sie)?|vergiss|vergesst|vergessen sie|missachte?|missachten sie|verwirf|verwerfen sie|"
+        r"ignoriere?n?(?: sie)?|vergiss|vergesst|vergessen sie|missachte?|missachten sie|verwirf|"
+        r"verwerfen sie|"
         r"übergehe|überschreibe|(?:beachte|befolge) nicht(?: mehr)?",
-        r"bitte|die|den|das|der|dir|dich|mir|nun|jetzt|einfach|und|oder|von|aus|an|diese[nrs]?|gegebenen?|anderen?|jegliche[nr]?",
-        r"alle[nrs]?|alles|sämtliche[nr]?|deine[nr]?|ihre[nr]?|vorherige[nr]?|vorige[nr]?|bisherige[nr]?|obige[nr]?|"
-        r"vorangegangene[nr]?|vorhergehende[nr]?|frühere[nr]?|vorangehende[nr]?|ursprüngliche[nr]?|davor|vorher",
-        r"anweisung(?:en)?|instruktion(?:en)?|aufgaben?|aufgabenstellung|befehle?n?|regeln?|vorgaben?|anordnung(?:en)?|"
-        r"prompts?|aufträgen?|richtlinien|eingaben?|texte?|informationen|angaben|kontext|gesagte[ns]?|nachrichten",
+        r"bitte|die|den|das|der|dir|dich|mir|nun|jetzt|einfach|und|oder|von|aus|an|diese[nrs]?|gegebenen?|"
+        r"anderen?|jegliche[nr]?",
+        r"alle[nrs]?|alles|sämtliche[nr]?|deine[nr]?|ihre[nr]?|vorherige[nr]?|vorige[nr]?|bisherige[nr]?|"
+        r"obige[nr]?|"
+        r"vorangegangene[nr]?|vorhergehende[nr]?|frühere[nr]?|vorangehende[nr]?|ursprüngliche[nr]?|davor|"
+        r"vorher",
+        r"anweisung(?:en)?|instruktion(?:en)?|aufgaben?|aufgabenstellung|befehle?n?|regeln?|vorgaben?|"
+        r"anordnung(?:en)?|"
+        r"prompts?|aufträgen?|richtlinien|eingaben?|texte?|informationen|angaben|kontext|gesagte[ns]?|"
+        r"nachrichten",
         "German",
         after=r"davor|vorher|zuvor|oben|bisher|die du (?:bekommen|erhalten)",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:vergiss|vergessen sie|ignoriere?n?(?: sie)?){_W}(?:bitte{_W}|nun{_W}|jetzt{_W})?(?:alles|das|was)"
+        rf"{_B}(?P<hit>(?:vergiss|vergessen sie|ignoriere?n?(?: sie)?){_W}(?:bitte{_W}|nun{_W}|"
+        rf"jetzt{_W})?(?:alles|das|was)"
         rf"(?:{_W}(?:was|ich|du|dir|wir|mir|je|jemals|bisher)){{0,4}}{_W}"
         rf"(?:davor|vorher|zuvor|bisher|gelernt|gesagt|obige|vorherige|oben|bisherige|vorangegangene|weißt))",
+        "high",
+        "tells the agent to set everything before aside (German)",
+    ),
+    compiled(
+        rf"{_B}(?P<hit>(?:alle|die|deine|ihre|sämtliche){_W}(?:vorherigen|vorangegangenen|obigen|bisherigen|"
+        rf"früheren|vorigen){_W}"
+        rf"[\pL]+(?:{_W}[\pL]+){{0,4}}{_W}(?:zu{_W})?(?:ignorieren|vergessen|missachten|verwerfen|"
+        rf"streichen))",
         "high",
         "tells the agent to set everything before aside (German)",
     ),
@@ -186,9 +240,10 @@ _OTHER_LANGUAGES = (
         r"ha[zg]a? caso omiso (?:de|a)|no hagas? caso (?:de|a)|pasa por alto|no sigas",
         r"por|favor|las|los|la|el|lo|de|a|y|que|estas?|estos|dadas|otras",
         r"tod[oa]s?|tus?|sus|mis|cualquier|anteriores|anterior|previ[oa]s?|pasadas",
-        r"instrucci(?:ones|ón)|[oó]rdenes|reglas|indicaciones|directrices|tareas?|mensajes?|comandos|normas|restricciones",
+        r"instrucci(?:ones|ón)|[oó]rdenes|reglas|indicaciones|directrices|tareas?|mensajes?|comandos|normas|"
+        r"restricciones",
         "Spanish",
-        after=r"anteriores|anterior|previ[oa]s?|de arriba|de antes|dadas|que (?:te|le) (?:di|dieron|han dado)",
+        after=r"anteriores|anterior|previ[oa]s?|de (?:arriba|antes)|dadas|que (?:te|le) (?:di|dieron|han dado)",
     ),
     compiled(
         rf"{_B}(?P<hit>(?:olvida|olvide|ignora|ignore){_W}todo{_W}(?:lo|el){_W}(?:que|anterior|previo|de))",
@@ -196,16 +251,19 @@ _OTHER_LANGUAGES = (
         "tells the agent to set everything before aside (Spanish)",
     ),
     _command(
-        r"ignore[rz]?|ignores|oublie[rz]?|oublies|néglige[rz]?|neglige[rz]?|ne (?:tiens|tenez) (?:pas|plus) compte (?:des?|du)|"
+        r"ignore[rz]?|ignores|oublie[rz]?|oublies|néglige[rz]?|neglige[rz]?|ne (?:tiens|tenez) (?:pas|"
+        r"plus) compte (?:des?|du)|"
         r"fai(?:s|tes) abstraction (?:des?|du)|n.écoute[zs]? (?:pas|plus)|ne (?:suis|suivez) (?:pas|plus)",
         r"les|la|le|l|de|des|ces|et|que|à|aux|autres|données|s.il (?:te|vous) plaît",
         r"toute?s?|tous|tes|vos|mes|précédente?s?|precedente?s?|antérieure?s?|ci.dessus|initiales",
-        r"instructions?|consignes?|ordres|r[eè]gles|directives?|t[aâ]ches?|messages?|commandes?|indications|contraintes",
+        r"instructions?|consignes?|ordres|r[eè]gles|directives?|t[aâ]ches?|messages?|commandes?|indications|"
+        r"contraintes",
         "French",
         after=r"précédente?s?|precedente?s?|antérieure?s?|ci.dessus|d.avant|données|reçues|initiales",
     ),
     compiled(
-        rf"{_B}(?P<hit>(?:oublie[zs]?|ignore[zs]?){_W}tout{_W}(?:ce{_W}(?:qui|que|qu)|le{_W}reste{_W}avant|avant))",
+        rf"{_B}(?P<hit>(?:oublie[zs]?|ignore[zs]?){_W}tout{_W}(?:ce{_W}(?:qui|que|qu)|le{_W}reste{_W}avant|"
+        rf"avant))",
         "high",
         "tells the agent to set everything before aside (French)",
     ),

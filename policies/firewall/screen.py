@@ -2,7 +2,7 @@
 
 A user's text that overrides instructions is blocked. The same in what a tool returned is flagged and labels
 the session: such a page must stay readable, and policy, which knows where values come from, takes it from
-there. Secrets are masked and invisible characters stripped in both directions. A detector that crashes blocks.
+there. Secrets are masked and invisible characters stripped in both directions. A crashed detector blocks.
 """
 
 from __future__ import annotations
@@ -91,7 +91,11 @@ def _labels(hits: Sequence[Hit]) -> tuple[str, ...]:
 def _replaced(text: str, hits: Sequence[Hit]) -> str:
     """Overlapping places become one, so that no half of a secret stays behind."""
     wanted = sorted(
-        ((hit.finding.start, hit.finding.end, hit.replacement) for hit in hits if hit.replacement is not None),
+        (
+            (hit.finding.start, hit.finding.end, hit.replacement)
+            for hit in hits
+            if hit.replacement is not None
+        ),
         key=itemgetter(0, 1),
     )
     merged: list[tuple[int, int, str]] = []

@@ -42,7 +42,7 @@ _PREFIXED: dict[str, str] = {
 }
 
 _NAMED: dict[str, str] = {
-    "AWS secret key": r"(?i:aws.?secret.?access.?key|secretaccesskey)[\"'\s:=>]{1,8}(?P<hit>[A-Za-z0-9/+]{40})",
+    "AWS secret key": r"(?i:secret.?access.?key)[\"'\s:=>]{1,8}(?P<hit>[A-Za-z0-9/+]{40})",
     "password in a URL": r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://[^\s/:@\"'<>]{0,100}:(?P<hit>[^\s/@\"'<>\[\]]{3,200})@",
 }
 

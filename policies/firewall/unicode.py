@@ -23,7 +23,7 @@ _RUNS = re.compile(
     "|(?P<joiner>[\u200c\u200d]+)"
     "|(?P<mark>[\u200e\u200f\u061c]+)"
     "|(?P<bom>\ufeff+)"
-    f"|(?P<other>[{INVISIBLE_CLASS}])"
+    f"|(?P<other>[{INVISIBLE_CLASS}]+)"
 )
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _FLAG = "\U0001f3f4"
