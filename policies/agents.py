@@ -82,13 +82,14 @@ def rotate(*, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVER
     """A new key with the scopes of an old one, which ends after `overlap`.
 
     Without `prefix`, all keys of the agent end so; they must then be of the same scopes, since a union would
-    put `attest` into hands that only had `act`. Appends `key.issued` and `key.rotated`. Raises Refused: not_found (no such key), invalid.
+    put `attest` into hands that only had `act`. Appends `key.issued` and `key.rotated`. Raises Refused:
+    not_found (no such key), invalid.
     """
     with transaction.atomic():
         keys = _usable(agent, prefix)
         scopes = {tuple(sorted(key.scopes)) for key in keys}
         if len(scopes) > 1:
-            raise Refused("invalid", f"{agent.name} has keys of several scopes: name one ({_prefixes(keys)}).")
+            raise Refused("invalid", f"{agent.name}'s keys differ in scopes: name one ({_prefixes(keys)}).")
         raw = issue_key(agent, scopes.pop(), by=by)
         ends = timezone.now() + max(overlap, timedelta(0))
         old = AgentKey.objects.filter(pk__in=[key.pk for key in keys])

@@ -101,7 +101,7 @@ def is_placeholder(user: User) -> bool:
 def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
     """The group of that name and whether it had to be made. Appends `group.created` if so."""
     if not _GROUP.fullmatch(name):
-        raise Refused("invalid", f"{name!r} is no name of a group: letters, digits, spaces and . _ @ & - only.")
+        raise Refused("invalid", f"{name!r} names no group: letters, digits, spaces and . _ @ & - only.")
     with transaction.atomic():
         group, created = Group.objects.get_or_create(name=name)
         if created:
@@ -200,7 +200,7 @@ def request_reset(*, name: str) -> None:
         return
     link = reset(user=user, by=actor(user))
     text = (
-        f"Somebody asked to set a new password for {user.username}. If it was you, open this within 30 minutes:"
+        f"Somebody asked to set a new password for {user.username}. If it was you, open within 30 minutes:"
         f"\n\n{link.url}\n\nIf not, do nothing.\n"
     )
     send_mail("Set a new password", text, None, [user.email])
@@ -346,7 +346,7 @@ def _check_name(name: str) -> None:
     try:
         NAME(name)
     except ValidationError:
-        raise Refused("invalid", f"{name!r} is no name of a person: letters, digits and . _ @ - only.") from None
+        raise Refused("invalid", f"{name!r} names no person: letters, digits and . _ @ - only.") from None
 
 
 def _is_loopback(remote: str) -> bool:
@@ -358,4 +358,5 @@ def _is_loopback(remote: str) -> bool:
 
 def _log(kind: str, by: str, user: User, body: dict[str, object], what: str) -> None:
     title = f"{user.username} {what}"
-    record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=f"person:{user.pk}", title=title)
+    about = f"person:{user.pk}"
+    record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=about, title=title)

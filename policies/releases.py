@@ -1,0 +1,257 @@
+"""Releases: rules and tools are edited as drafts; what decides is what was published, frozen by digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from policies import cases, values
+from policies.arguments import ArgumentsRefused, canonical, check_schema, digest
+from policies.cases import Example
+from policies.engine import Compiled, RulesRefused, Verdict, compile_release
+from policies.facts import AgentFacts
+from policies.firewall import DETECTORS
+from policies.models import Agent, Case, Release, Rule, Tool
+from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
+from policies.tooling import ToolDef
+from traces import record
+from traces.models import Entry
+from traces.problems import Refused
+
+PUBLISHED = "policy.published"
+DRAFTED = "policy.drafted"
+# Any constant does, as long as every publisher takes the same.
+_PUBLISH_LOCK = 0x61677265
+
+
+@dataclass(frozen=True)
+class Active:
+    """The release that decides now, ready to use. Shared between threads."""
+
+    digest: str
+    release_id: int
+    compiled: Compiled
+    tools: Mapping[str, ToolDef]
+    groups: Mapping[str, tuple[str, ...]]
+    detectors: tuple[str, ...]
+
+    def tool(self, name: str) -> ToolDef:
+        """The definition of a tool; of one that nobody declared, the worst."""
+        return self.tools.get(name) or ToolDef.undeclared(name)
+
+    def rule_texts(self, verdict: Verdict) -> dict[str, str]:
+        """Each rule that a verdict names, read aloud."""
+        by_name = {rule.name: rule for rule in self.compiled.rules}
+        named = {match.name for match in (*verdict.matched, *verdict.shadow)} & by_name.keys()
+        return {name: sentence(by_name[name]) for name in sorted(named)}
+
+
+def current() -> Active:
+    """The newest release; before the first one, an empty one, which blocks everything.
+
+    One small query; the release itself is read and compiled once a process. Raises Refused("unavailable")
+    where the stored release was altered or does not compile.
+    """
+    newest = Release.objects.order_by("-id").values_list("id", "digest").first()
+    return _load(*newest) if newest else _nothing()
+
+
+def draft_content() -> dict[str, Any]:
+    """What publishing would freeze now: every rule and tool, the approver groups, the detectors.
+
+    Of the groups their names alone: who belongs to them changes with people and acts at once.
+    """
+    rules = [spec(rule) for rule in Rule.objects.all()]
+    tools = [values.normalise(definition(tool).to_json(), max_depth=100) for tool in Tool.objects.all()]
+    groups: dict[str, list[str]] = {
+        rule.approvers: [] for rule in rules if rule.approvers and not rule.approvers.startswith("@")
+    }
+    return release_content(rules=rules, tools=tools, groups=groups, detectors=DETECTORS)
+
+
+def spec(rule: Rule) -> RuleSpec:
+    """A rule's row as data. Its name is its id, so that equal rules are equal on every instance."""
+    return RuleSpec(
+        id=rule.name, name=rule.name, description=rule.description, effect=rule.effect,
+        agents=tuple(rule.agents), tools=tuple(rule.tools), when=rule.when, approvers=rule.approvers,
+        quorum=rule.quorum, expires_after=rule.expires_after, step_up=rule.step_up, fallback=rule.fallback,
+        mode=rule.mode, enabled=rule.enabled, until=rule.until,
+    )  # fmt: skip
+
+
+def definition(tool: Tool) -> ToolDef:
+    """A tool's row as data."""
+    return ToolDef(
+        name=tool.name, description=tool.description, runs=tool.runs, effect=tool.effect, output=tool.output,
+        untrusted_fields=tuple(tool.untrusted_fields), returns=tuple(tool.returns), sends=tool.sends,
+        idempotent=tool.idempotent, authority=tuple(tool.authority), target=tool.target, summary=tool.summary,
+        labels=tuple(tool.labels), parameters=tool.parameters, config=tool.config,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why the draft cannot be published: what is at fault (`rule`, `tool`, `case`), its name, a sentence."""
+
+    kind: str
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.why}"
+
+
+def problems(content: Mapping[str, Any]) -> list[Problem]:
+    """Everything that stands in the way of publishing this content with the cases as they are now."""
+    found = [Problem("tool", tool["name"], why) for tool in content["tools"] for why in _unusable(tool)]
+    try:
+        active = _activate(content, digest="", release_id=0)
+    except RulesRefused as refused:
+        return found + [_rule_problem(item) for item in refused.problems]
+    failed = cases.run(_examples(), compiled=active.compiled, tools=active.tools, now=timezone.now())
+    return found + [Problem("case", failure.name, failure.why) for failure in failed]
+
+
+def changes(content: Mapping[str, Any]) -> list[str]:
+    """How this content differs from the release that decides now, a line a difference."""
+    newest = Release.objects.order_by("-id").first()
+    before = json.loads(newest.content) if newest else release_content(rules=(), tools=(), groups={})
+    found = []
+    for kind in ("rules", "tools"):
+        found += _differences(kind[:-1], before[kind], content[kind])
+    for kind in ("groups", "detectors"):
+        old, new = set(before[kind]), set(content[kind])
+        found += [f"{kind[:-1]} {name}: no longer named" for name in sorted(old - new)]
+        found += [f"{kind[:-1]} {name}: now named" for name in sorted(new - old)]
+    return found
+
+
+def publish(*, by: str, note: str = "") -> Release:
+    """Freeze the draft as the release that decides from now on.
+
+    Publishes one at a time (advisory lock). Appends `policy.published`. Content equal to the newest release
+    is that release, and nothing is appended. Raises Refused: invalid with `problems` where a rule does not
+    type-check, a schema is unusable or a case fails; forbidden where four-eyes is on and `by` edited it.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PUBLISH_LOCK])
+        content = draft_content()
+        newest = Release.objects.order_by("-id").first()
+        frozen = digest(RELEASE_DOMAIN, content)
+        if newest is not None and newest.digest == frozen:
+            return newest
+        _refuse_problems(problems(content))
+        _refuse_same_eyes(by, newest)
+        said = changes(content)
+        release = Release.objects.create(
+            digest=frozen, content=canonical(content).decode(), published_by=by, note=note[:500]
+        )
+        body = {"release": release.pk, "digest": frozen, "note": note, "changes": said}
+        title, text = f"Release {release.pk} published", "\n".join([note, *said])
+        record.append(kind=PUBLISHED, actor=by, body=body, title=title, text=text)
+    return release
+
+
+def drafted(*, by: str, what: str, changed: Iterable[str]) -> None:
+    """Write down that somebody changed the draft. Appends `policy.drafted`; needs a transaction."""
+    lines = list(changed)
+    body, text = {"what": what, "changes": lines}, "\n".join(lines)
+    record.append(kind=DRAFTED, actor=by, body=body, title=f"{what} changed", text=text)
+
+
+def _refuse_problems(found: list[Problem]) -> None:
+    if found:
+        listed = [vars(problem) for problem in found]
+        raise Refused("invalid", "; ".join(str(problem) for problem in found), problems=listed)
+
+
+def _refuse_same_eyes(by: str, newest: Release | None) -> None:
+    """With four-eyes, whoever touched the draft since the last release does not publish it."""
+    if not settings.AGENTSEC_FOUR_EYES:
+        return
+    edits = Entry.objects.filter(kind=DRAFTED)
+    if newest is not None:
+        edits = edits.filter(at__gt=newest.published_at)
+    if edits.filter(actor=by).exists():
+        raise Refused("forbidden", "You changed this draft yourself: somebody else has to publish it.")
+
+
+def _rule_problem(item: Any) -> Problem:
+    place = f" (line {item.line}, column {item.column})" if item.line > 0 else ""
+    return Problem("rule", item.rule, f"{item.message}{place}")
+
+
+def _unusable(tool: Mapping[str, Any]) -> list[str]:
+    try:
+        check_schema(tool["parameters"])
+    except ArgumentsRefused as refused:
+        return [f"parameters{refused.path}: {refused.why}"]
+    return []
+
+
+def _examples() -> list[Example]:
+    agents = {agent.name: agent for agent in Agent.objects.select_related("team")}
+    return [_example(case, agents.get(case.agent)) for case in Case.objects.all()]
+
+
+def _example(case: Case, agent: Agent | None) -> Example:
+    # Standard, whatever the agent is at the moment: a case speaks of the rules, not of today's switches.
+    team = agent.team.name if agent and agent.team else ""
+    known = AgentFacts(
+        name=case.agent or "an-agent", mode="standard", team=team, labels=tuple(agent.labels) if agent else ()
+    )
+    return Example(
+        name=case.name, tool=case.tool, args=case.args, expect=case.expect, agent=known,
+        labels=tuple(case.labels), origin=case.origin,
+    )  # fmt: skip
+
+
+def _differences(kind: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+    old, new = ({item["name"]: item for item in items} for items in (before, after))
+    found = []
+    for name in sorted({*old, *new}):
+        if name not in new:
+            found.append(f"{kind} {name}: removed")
+        elif name not in old:
+            found.append(f"{kind} {name}: added")
+        elif old[name] != new[name]:
+            fields = sorted(key for key in new[name] if new[name][key] != old[name].get(key))
+            found.append(f"{kind} {name}: {', '.join(fields)} changed")
+    return found
+
+
+@lru_cache(maxsize=8)
+def _load(release_id: int, frozen: str) -> Active:
+    text = Release.objects.values_list("content", flat=True).get(pk=release_id)
+    content = json.loads(text)
+    if digest(RELEASE_DOMAIN, content) != frozen:
+        raise Refused("unavailable", f"Release {release_id} was altered: it does not match its digest.")
+    try:
+        return _activate(content, digest=frozen, release_id=release_id)
+    except RulesRefused as refused:
+        raise Refused("unavailable", f"Release {release_id} does not compile: {refused}") from None
+
+
+@lru_cache(maxsize=1)
+def _nothing() -> Active:
+    content = release_content(rules=(), tools=(), groups={}, detectors=DETECTORS)
+    return _activate(content, digest=digest(RELEASE_DOMAIN, content), release_id=0)
+
+
+def _activate(content: Mapping[str, Any], *, digest: str, release_id: int) -> Active:
+    return Active(
+        digest=digest,
+        release_id=release_id,
+        compiled=compile_release([RuleSpec.from_json(rule) for rule in content["rules"]], digest=digest),
+        tools={tool["name"]: ToolDef.from_json(tool) for tool in content["tools"]},
+        groups={name: tuple(members) for name, members in content["groups"].items()},
+        detectors=tuple(content["detectors"]),
+    )

@@ -1,0 +1,365 @@
+"""Sessions: who opened them, what was said in them and by whom, and which labels they have gathered.
+
+Who may say what the user said decides everything. Only a key with `attest`, held by the host application,
+writes user and system messages or trusted results as such, or opens a session with clean labels. The same
+event from a key without it counts as the agent's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from policies import provenance, releases, rendition
+from policies.firewall import Finding, Inspection, inspect
+from policies.models import Agent, AgentKey, Gathered, Source
+from policies.tooling import ToolDef
+from traces import clean, record
+from traces.models import Entry, Session
+from traces.problems import Refused
+
+KINDS = (
+    "user_message", "system_message", "reasoning", "retrieval", "artifact", "tool_result", "model_output",
+)  # fmt: skip
+MESSAGES = ("user_message", "system_message")
+OWN_WORDS = ("reasoning", "model_output")
+MAX_TEXT = 1 << 20
+MAX_QUOTED = 1000
+MEMORY = timedelta(hours=24)
+# Labels are remembered by the minute, so that a busy agent does not write the same row at every event.
+GRAIN = timedelta(minutes=1)
+AGENTSEC = "agentsec"
+_LENGTHS = {"purpose": 2000, "user": 150, "external_id": 200}
+
+Spans = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class EventAnswer:
+    """What became of an event. `text` is what may go on to the agent, "" when the verdict is block."""
+
+    entry: UUID
+    verdict: str
+    text: str
+    findings: tuple[dict[str, Any], ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A tool's output as it may go on (`output`), as text, with what was found in it."""
+
+    entry: UUID
+    output: Any
+    text: str
+    verdict: str
+    findings: list[dict[str, Any]]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """An event as it was read: `quoted` are the spans of `inspection.text` that nobody vouches for."""
+
+    kind: str
+    origin: str
+    tool: str
+    text: str
+    inspection: Inspection
+    quoted: Spans
+    key: AgentKey
+
+
+def open_session(
+    *,
+    agent: Agent,
+    key: AgentKey,
+    purpose: str = "",
+    user: str = "",
+    external_id: str = "",
+    parent: UUID | str | None = None,
+) -> Session:
+    """Open a session of this agent. A key without `attest` cannot shed labels: the session begins with those
+    that the agent gathered in the last 24 hours and those of its parent.
+
+    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, or a NUL), forbidden
+    (another agent's key).
+    """
+    _refuse_foreign(agent, key)
+    given = {"purpose": purpose, "user": user, "external_id": external_id}
+    for field, text in given.items():
+        _refuse_unreadable(field, text)
+    above = get_session(agent, parent) if parent else None
+    labels = () if key.attests else remembered(agent, now=timezone.now()) | set(above.labels if above else ())
+    return record.open_session(
+        agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
+        actor=_actor(agent), parent=above, labels=labels, attested=key.attests, **given,
+    )  # fmt: skip
+
+
+def get_session(agent: Agent, session_id: UUID | str) -> Session:
+    """The agent's session of that id. Raises Refused("not_found") for any other, another agent's included."""
+    try:
+        wanted = session_id if isinstance(session_id, UUID) else UUID(str(session_id))
+    except ValueError:
+        wanted = None
+    session = Session.objects.of_agent(str(agent.pk)).filter(pk=wanted).first() if wanted else None
+    if session is None:
+        raise Refused("not_found", "This agent has no such session.")
+    return session
+
+
+def add_event(
+    *,
+    agent: Agent,
+    key: AgentKey,
+    session: Session,
+    kind: str,
+    text: str,
+    tool: str = "",
+    quoted: Iterable[Sequence[int]] = (),
+) -> EventAnswer:
+    """Record what was said or read in a session; the firewall says what of it may go on to the agent.
+
+    `quoted` are spans (start, end; code points) of a message that its writer only passed on. Locks the
+    session. Appends `session.<kind>` and, where labels are new, `session.labelled`. Raises Refused: not_found
+    (another agent's session), invalid (kind, spans), too_large (more than 1 MiB of UTF-8).
+    """
+    _refuse_foreign(agent, key)
+    session = get_session(agent, session.pk)
+    _refuse_event(kind, text, tool)
+    direction = "input" if kind in MESSAGES else "output"
+    source = f"tool:{tool}" if tool else kind
+    inspection = inspect(text, direction=direction, source=source)
+    passed_on = _carried(text, _spans(quoted, len(text)), inspection, direction, source)
+    definition = releases.current().tool(tool) if tool else None
+    origin = _origin(kind, attested=key.attests, tool=definition)
+    passed_on += _fields(inspection.text, origin, definition)
+    said = _Said(kind, origin, tool, text, inspection, passed_on, key)
+    with transaction.atomic():
+        entry = _record(said, agent, session)
+        labels = gather(
+            session=session, labels=_labels(said, definition), why=f"{kind} was read", actor=_actor(agent)
+        )
+    findings = tuple(asdict(finding) for finding in inspection.findings)
+    return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
+
+
+def add_output(
+    *,
+    session: Session,
+    tool_name: str,
+    output: Any,
+    action_id: str | None = None,
+    attested: bool = False,
+) -> Returned:
+    """Record what a tool returned in a session, screened; the labels that follow from it are gathered.
+
+    What agentsec ran itself is vouched for as the tool is declared. What an agent reports of a tool that it
+    ran (`runs: agent`, `credential`) is trusted only where the reporting key attests. Needs a transaction.
+    Locks the session. Appends `session.tool_result` and, where labels are new, `session.labelled`.
+    """
+    tool = releases.current().tool(tool_name)
+    screened = rendition.screen(output, source=f"tool:{tool.name}")
+    origin = _origin("tool_result", attested=attested or tool.runs not in ("agent", "credential"), tool=tool)
+    outsiders = screened.rendition.of_fields(tool.untrusted_fields) if origin == "trusted" else ()
+    body = {
+        "tool": tool.name, "origin": origin, "verdict": screened.verdict, "findings": list(screened.findings),
+        "labels": list(screened.labels), "output": screened.output,
+    }  # fmt: skip
+    entry = record.append(
+        kind="session.tool_result", actor=AGENTSEC, session=session, action=action_id, body=body,
+        title=f"{tool.name} returned", text=screened.rendition.text, attributes={"tool": tool.name},
+    )  # fmt: skip
+    _remember_text(session, entry, origin, "tool_result", tool.name, screened.rendition.text, outsiders)
+    met = {*tool.labels_given, *screened.labels}
+    labels = gather(session=session, labels=met, why=f"{tool.name} returned", actor=AGENTSEC)
+    return Returned(
+        entry=entry.uuid, output=screened.output, text=screened.rendition.text, verdict=screened.verdict,
+        findings=list(screened.findings), labels=tuple(labels),
+    )  # fmt: skip
+
+
+def sources(session: Session) -> tuple[provenance.Source, ...]:
+    """Every text of the session, in the order in which it was said, to match arguments against."""
+    return tuple(
+        provenance.Source(
+            entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
+            quoted=tuple((start, end) for start, end in row.quoted),
+        )
+        for row in Source.objects.filter(session=session).order_by("id")
+    )  # fmt: skip
+
+
+def gather(*, session: Session, labels: Iterable[str], why: str, actor: str) -> list[str]:
+    """Add labels to a session and to what its agent remembers for 24 hours; returns all of the session's.
+
+    The one way to label: sessions that nobody attests inherit from that memory. Locks the session. Appends
+    `session.labelled` if one is new.
+    """
+    wanted = sorted(set(labels))
+    with transaction.atomic():
+        carried = record.add_labels(session=session, labels=wanted, why=why, actor=actor)
+        now = timezone.now()
+        known = Gathered.objects.filter(agent_id=int(session.agent_id), label__in=wanted)
+        fresh = set(known.filter(at__gt=now - GRAIN).values_list("label", flat=True))
+        for label in wanted:
+            if label not in fresh:
+                Gathered.objects.update_or_create(
+                    agent_id=int(session.agent_id), label=label, defaults={"at": now}
+                )
+    return carried
+
+
+def clear_label(*, session: Session, label: str, why: str, actor: str) -> list[str]:
+    """Take a label off a session: a person's decision. The agent forgets it too, unless another session of
+    the last 24 hours carries it. Appends `session.cleared`. Raises Refused: invalid (no reason), conflict.
+    """
+    with transaction.atomic():
+        left = record.clear_label(session=session, label=label, why=why, actor=actor)
+        others = Session.objects.of_agent(session.agent_id).exclude(pk=session.pk)
+        recent = others.filter(last_at__gt=timezone.now() - MEMORY, labels__contains=[label])
+        if not recent.exists():
+            Gathered.objects.filter(agent_id=int(session.agent_id), label=label).delete()
+    return left
+
+
+def remembered(agent: Agent, *, now: datetime) -> set[str]:
+    """The labels that this agent gathered in the last 24 hours, in whichever session."""
+    since = now - MEMORY - GRAIN
+    return set(Gathered.objects.filter(agent=agent, at__gt=since).values_list("label", flat=True))
+
+
+def _origin(kind: str, *, attested: bool, tool: ToolDef | None) -> str:
+    """What a text's writer may vouch for."""
+    if kind in OWN_WORDS:
+        return "agent"
+    if kind in MESSAGES:
+        return "user" if attested else "agent"
+    if tool is not None and tool.output == "trusted":
+        return "trusted" if attested else "agent"
+    return "untrusted"
+
+
+def _labels(said: _Said, tool: ToolDef | None) -> set[str]:
+    """What the session has met by this event."""
+    if said.kind in OWN_WORDS:
+        return set()
+    if said.kind in MESSAGES and said.key.attests:
+        reached = said.inspection.verdict != "block"
+        return {"untrusted"} if said.quoted and reached else set()
+    if said.kind in MESSAGES:
+        # Whoever holds this key had read the text before we did, whatever it calls it.
+        hostile = any(finding.severity == "high" for finding in _instructing(said.inspection))
+        return {name for name, met in (("injection", hostile), ("untrusted", said.quoted)) if met}
+    given = set(tool.labels_given) if tool is not None else {"untrusted"}
+    return given | set(said.inspection.labels)
+
+
+def _instructing(inspection: Inspection) -> list[Finding]:
+    return [finding for finding in inspection.findings if finding.detector in ("override", "leak")]
+
+
+def _record(said: _Said, agent: Agent, session: Session) -> Entry:
+    exact = rendition.masked(said.text, said.inspection)
+    passed_on = said.inspection.text if said.inspection.text != exact else None
+    body = {
+        "text": exact, "sha256": sha256(said.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "origin": said.origin, "tool": said.tool, "quoted": [list(span) for span in said.quoted],
+        "verdict": said.inspection.verdict, "passed_on": passed_on, "key": said.key.prefix,
+        "findings": [asdict(finding) for finding in said.inspection.findings],
+    }  # fmt: skip
+    entry = record.append(
+        kind=f"session.{said.kind}", actor=_actor(agent), session=session, body=body,
+        title=said.kind.replace("_", " ") + (f" of {said.tool}" if said.tool else ""), text=exact,
+        attributes={"origin": said.origin, "verdict": said.inspection.verdict},
+    )  # fmt: skip
+    # What was held back never reached the agent, so it explains no argument and vouches for none.
+    if said.inspection.verdict != "block":
+        who = session.user if said.origin == "user" else said.tool or agent.name
+        _remember_text(session, entry, said.origin, said.kind, who, said.inspection.text, said.quoted)
+    return entry
+
+
+def _remember_text(
+    session: Session, entry: Entry, origin: str, kind: str, who: str, text: str, quoted: Spans
+) -> None:
+    if origin != "agent" and text:
+        Source.objects.create(
+            session=session, entry=entry.uuid, origin=origin, kind=kind, who=clean.storable(who)[:150],
+            text=clean.storable(text), quoted=[list(span) for span in quoted],
+        )  # fmt: skip
+
+
+def _carried(text: str, spans: Spans, inspection: Inspection, direction: str, source: str) -> Spans:
+    """The quoted spans within the text that goes on, which the firewall may have changed.
+
+    Where the pieces do not add up to it (a secret across an edge), all of it counts as quoted.
+    """
+    if not spans or inspection.text == text or inspection.verdict == "block":
+        return spans
+    pieces, carried, at, length = [], [], 0, 0
+    for start, end in (*spans, (len(text), len(text))):
+        for piece, is_quoted in ((text[at:start], False), (text[start:end], True)):
+            changed = inspect(piece, direction=direction, source=source).text
+            pieces.append(changed)
+            if is_quoted and changed:
+                carried.append((length, length + len(changed)))
+            length += len(changed)
+        at = end
+    return tuple(carried) if "".join(pieces) == inspection.text else ((0, len(inspection.text)),)
+
+
+def _fields(text: str, origin: str, tool: ToolDef | None) -> Spans:
+    """An event is text, in which a trusted tool's outside fields cannot be told apart: then all of it is."""
+    if origin == "trusted" and tool is not None and tool.untrusted_fields and text:
+        return ((0, len(text)),)
+    return ()
+
+
+def _spans(quoted: Iterable[Sequence[int]], length: int) -> Spans:
+    """The spans in order, overlapping ones joined."""
+    spans = [tuple(span) for span in quoted]
+    if len(spans) > MAX_QUOTED:
+        raise Refused("invalid", f"At most {MAX_QUOTED} passages can be marked as quoted.")
+    joined: list[tuple[int, int]] = []
+    for span in sorted(spans):
+        if len(span) != 2 or not 0 <= span[0] < span[1] <= length:
+            raise Refused("invalid", f"A quoted passage is [start, end] within the {length} characters.")
+        if joined and span[0] <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], span[1]))
+        else:
+            joined.append((span[0], span[1]))
+    return tuple(joined)
+
+
+def _refuse_event(kind: str, text: str, tool: str) -> None:
+    if kind not in KINDS:
+        raise Refused("invalid", f"{kind!r} is not a kind of event: {', '.join(KINDS)}.")
+    if len(text) > MAX_TEXT or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT:
+        raise Refused("too_large", "The text of an event is at most 1 MiB.")
+    if len(tool) > 100:
+        raise Refused("invalid", "A tool's name has at most 100 characters.")
+
+
+def _refuse_unreadable(field: str, text: str) -> None:
+    if len(text) > _LENGTHS[field]:
+        raise Refused("invalid", f"{field} has at most {_LENGTHS[field]} characters.")
+    if clean.storable(text) != text:
+        raise Refused("invalid", f"{field} holds a NUL or a lone surrogate.")
+
+
+def _refuse_foreign(agent: Agent, key: AgentKey) -> None:
+    if key.agent_id != agent.pk:
+        raise Refused("forbidden", "This key is another agent's.")
+
+
+def _actor(agent: Agent) -> str:
+    return f"agent:{agent.pk}"
