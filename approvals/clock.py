@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections, transaction
@@ -57,7 +57,7 @@ def tick() -> None:
         raise ExceptionGroup("parts of the clock failed", failures)
 
 
-def expire(now: timezone.datetime) -> int:
+def expire(now: datetime) -> int:
     """Pending and ready actions whose time is over."""
     ended = 0
     for action_id in Action.objects.overdue(now).values_list("pk", flat=True)[:BATCH]:
@@ -69,7 +69,7 @@ def expire(now: timezone.datetime) -> int:
     return ended
 
 
-def recover(now: timezone.datetime) -> int:
+def recover(now: datetime) -> int:
     """Starts whose worker has stopped telling that it lives: interrupted, and their grants end."""
     stale = Now() - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS)
     dead = Execution.objects.filter(
@@ -92,7 +92,7 @@ def recover(now: timezone.datetime) -> int:
     return len(found)
 
 
-def reap(now: timezone.datetime) -> int:
+def reap(now: datetime) -> int:
     """Grants whose time is over, and the actions that waited under them."""
     for grant in Grant.objects.due(now)[:BATCH]:
         if grants.revoke(grant=grant, why=grant.why or "its time was over"):
@@ -104,7 +104,7 @@ def reap(now: timezone.datetime) -> int:
     return over.count()
 
 
-def resume(now: timezone.datetime) -> int:
+def resume(now: datetime) -> int:
     """Interrupted actions of idempotent tools run again by themselves."""
     again = 0
     for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[
@@ -119,7 +119,7 @@ def resume(now: timezone.datetime) -> int:
     return again
 
 
-def sweep(now: timezone.datetime) -> int:
+def sweep(now: datetime) -> int:
     """Hand every action that may start to the workers, again if Redis forgot it."""
     startable = Action.objects.startable(now).filter(runs__in=execution.WORKER_KINDS)
     due = startable.filter(Q(changed_at__lt=now - timedelta(seconds=1)) | Q(not_before__isnull=False))
@@ -129,7 +129,7 @@ def sweep(now: timezone.datetime) -> int:
     return len(ready)
 
 
-def forget_keys(now: timezone.datetime) -> int:
+def forget_keys(now: datetime) -> int:
     """Idempotency keys are kept for a day, then free again."""
     old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
     return old.update(idempotency_key="")

@@ -284,7 +284,7 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     action.call_digest = arguments.call_digest(
         agent=action.agent.name, tool=tool.name, manifest=tool.manifest, args=checked
     )
-    if changed & set(tool.authority_of(checked)):
+    if changed & {name.partition(".")[0] for name in tool.authority_in(checked)}:
         action.needs_other_than = user.username
     pipeline.take_on(action, args=checked, judged=judged)
     pipeline.set_approvals(action, _both(asked_before, judged.approvals))

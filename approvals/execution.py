@@ -147,23 +147,25 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
         raise Refused("conflict", f"this start is over: {states.already(action)}")
     artifacts = _keep_artifacts(execution, action, outcome)
     result = output.result | {"artifacts": artifacts}
-    inspected = sessions.add_output(
-        session=action.session, tool_name=action.tool, output=result, action_id=str(action.pk)
+    returned = sessions.add_output(
+        session=action.session,
+        tool_name=action.tool,
+        output=result,
+        action_id=str(action.pk),
+        attested=output.attested,
     )
     _close(execution, output, outcome)
     body = {
-        "result": inspected.output,
-        "findings": inspected.findings,
-        "ended": output.ended,
-        "tier": output.tier,
-    }
+        "ended": output.ended, "tier": output.tier, "usage": result.get("usage", {}), "artifacts": artifacts,
+        "findings": returned.findings, "verdict": returned.verdict, "output_entry": str(returned.entry),
+    }  # fmt: skip
     record.append(
         kind="action.output", actor=states.AGENTSEC, session=action.session, action=str(action.pk), body=body,
-        title=f"{action.tool}: {output.ended}", text=inspected.text, attributes={"ended": output.ended},
+        title=f"{action.tool}: {output.ended}", attributes={"ended": output.ended},
     )  # fmt: skip
     states.move(
         action, to=S.SUCCEEDED if output.succeeded else S.FAILED, actor=states.AGENTSEC,
-        where={"fence": execution.fence}, result_json=json.dumps(inspected.output), error=output.error,
+        where={"fence": execution.fence}, result_json=json.dumps(returned.output), error=output.error,
         body={"fence": execution.fence, "ended": output.ended, "error": output.error},
     )  # fmt: skip
     live.publish(f"output:{action.pk}", {"type": "output", "id": str(action.pk)})

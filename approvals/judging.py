@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from approvals.models import Action
 from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
 from policies.models import Agent
+from policies.tooling import ToolDef
 from traces.models import Session
 
 SHOWN = 160  # characters of one value in the one-sentence summary
@@ -21,7 +22,7 @@ PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 class Judged:
     """Everything that judging found out about one revision of one call."""
 
-    tool: releases.ToolDef
+    tool: ToolDef
     verdict: engine.Verdict
     facts: facts.Facts
     origins: dict[str, Any]
@@ -53,7 +54,7 @@ def judge(
     *,
     agent: Agent,
     session: Session,
-    tool: releases.ToolDef,
+    tool: ToolDef,
     args: dict[str, Any],
     usage: facts.UsageFacts,
     now: datetime,
@@ -80,7 +81,7 @@ def screen(args: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for path, text in _texts(args, ""):
         inspection = firewall.inspect(text, direction="output", source="argument")
-        found += [finding.to_json() | {"path": path} for finding in inspection.findings]
+        found += [asdict(finding) | {"path": path} for finding in inspection.findings]
         if inspection.verdict == "block":
             found[-1]["blocks"] = True
     return found
@@ -98,7 +99,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_built_in(
-    verdict: engine.Verdict, agent: Agent, tool: releases.ToolDef, findings: list[dict[str, Any]]
+    verdict: engine.Verdict, agent: Agent, tool: ToolDef, findings: list[dict[str, Any]]
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
     blocks = [("agent-mode", limits.mode_block(agent, tool))]
@@ -132,13 +133,13 @@ def _session_facts(session: Session, now: datetime) -> facts.SessionFacts:
     )  # fmt: skip
 
 
-def target(tool: releases.ToolDef, args: Mapping[str, Any]) -> str:
+def target(tool: ToolDef, args: Mapping[str, Any]) -> str:
     """What the card names and a person types to confirm: the tool's target argument, else the tool's name."""
     value = args.get(tool.target) if tool.target else None
     return _plain(value) if value not in (None, "", []) else tool.name
 
 
-def summary(tool: releases.ToolDef, args: Mapping[str, Any]) -> str:
+def summary(tool: ToolDef, args: Mapping[str, Any]) -> str:
     """One sentence from the tool's own template. A long value says that it is cut and how long it is."""
     template = tool.summary or f"Call {tool.name}"
     return PLACEHOLDER.sub(lambda found: _short(args.get(found.group(1))), template)

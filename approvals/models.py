@@ -121,23 +121,23 @@ class Action(models.Model):
 
     @property
     def args(self) -> dict[str, Any]:
-        return json.loads(self.args_json)
+        return dict(json.loads(self.args_json))
 
     @property
     def verdict(self) -> dict[str, Any]:
-        return json.loads(self.verdict_json)
+        return dict(json.loads(self.verdict_json))
 
     @property
     def approvals(self) -> list[dict[str, Any]]:
-        return json.loads(self.approvals_json)
+        return list(json.loads(self.approvals_json))
 
     @property
     def origins(self) -> dict[str, Any]:
-        return json.loads(self.origins_json)
+        return dict(json.loads(self.origins_json))
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        return json.loads(self.findings_json)
+        return list(json.loads(self.findings_json))
 
     @property
     def result(self) -> Any:

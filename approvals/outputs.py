@@ -11,13 +11,16 @@ from policies import firewall
 
 @dataclass(frozen=True)
 class Output:
-    """`ended` says why it ended; `succeeded` only for exit status 0."""
+    """`ended` says why it ended; `succeeded` only for exit status 0; `attested` if a host application
+    reports it.
+    """
 
     succeeded: bool
     ended: str
     result: dict[str, Any] = field(default_factory=dict)
     tier: str = ""
     error: str = ""
+    attested: bool = False
 
 
 def of_outcome(outcome: Outcome) -> Output:

@@ -21,6 +21,7 @@ from approvals.judging import Judged
 from approvals.models import Action, Revision
 from policies import arguments, limits, releases, sessions
 from policies.models import Agent, AgentKey
+from policies.tooling import ToolDef
 from traces import record
 from traces.models import Session
 from traces.problems import Refused
@@ -100,7 +101,7 @@ def _admitted(call: Call) -> Action:
     return _store(call, agent, args, judged, digest, now)
 
 
-def checked(tool: releases.ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:
+def checked(tool: ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments in canonical values, as the tool's schema allows them. Raises Refused("invalid")."""
     try:
         arguments.files_in(args)
@@ -195,7 +196,7 @@ def deadline(action: Action, judged: Judged, now: datetime) -> datetime:
 
 
 def _log(call: Call, action: Action, judged: Judged) -> None:
-    about = {"session": action.session, "action": str(action.pk)}
+    about: dict[str, Any] = {"session": action.session, "action": str(action.pk)}
     proposed = {
         "tool": action.tool, "args": action.args, "reason": action.reason, "manifest": action.manifest,
         "call_digest": action.call_digest, "digest": action.digest, "target": action.target,

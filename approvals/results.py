@@ -15,10 +15,17 @@ STATUSES = ("succeeded", "failed")
 
 
 def report(
-    *, agent: Agent, action_id: UUID | str, status: str, output: Any, grant: UUID | str | None = None
+    *,
+    agent: Agent,
+    action_id: UUID | str,
+    status: str,
+    output: Any,
+    grant: UUID | str | None = None,
+    attested: bool = False,
 ) -> Action:
     """The agent's result: inspected, recorded, and the grant ends.
 
+    `attested` says that the reporting key is the host application's, whose word on a trusted tool counts.
     Locks the action, then its session. Appends `action.output`, `action.<status>`, `grant.revoked`.
     Raises Refused: not_found (another agent's), conflict (not running), gone (the grant has ended or is
     another).
@@ -34,7 +41,12 @@ def report(
     _refuse_status(status)
     grants.use(action_id=action.pk, digest=action.digest, fence=action.fence)
     error = "" if status == "succeeded" else "the agent reports a failure"
-    _end(action, outputs.Output(not error, "reported by the agent", {"output": output}, error=error))
+    _end(
+        action,
+        outputs.Output(
+            not error, "reported by the agent", {"output": output}, error=error, attested=attested
+        ),
+    )
     grants.revoke(grant=held, why="the agent reported its result")
     action.refresh_from_db()
     return action

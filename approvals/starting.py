@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from approvals import states, voting
 from approvals.models import Action, Execution
-from policies import arguments, engine, facts, grants, limits, releases
+from policies import arguments, engine, facts, grants, limits, releases, sessions
 from policies.models import Grant
-from traces import proofs, record
+from policies.tooling import ToolDef
+from traces import proofs
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -35,7 +36,7 @@ class Started:
     action: Action
     execution: Execution
     grant: Grant
-    tool: releases.ToolDef
+    tool: ToolDef
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
     return held if held is not None else _begin(action, tool, worker)
 
 
-def _begin(action: Action, tool: releases.ToolDef, worker: str) -> Started | Dropped:
+def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
     fence = _next_fence()
     try:
         grant = grants.mint(
@@ -85,7 +86,7 @@ def _begin(action: Action, tool: releases.ToolDef, worker: str) -> Started | Dro
     except Refused as refused:
         return _drop(action, S.CANCELLED, refused.detail)
     execution = Execution.objects.create(action=action, fence=fence, worker=worker)
-    record.add_labels(
+    sessions.gather(
         session=action.session,
         labels=tool.labels_given,
         why=f"{tool.name} was started",
@@ -115,7 +116,7 @@ def _too_late(action: Action) -> Dropped | None:
     return _drop(action, S.EXPIRED, "it did not start in time", decision_reason="it did not start in time")
 
 
-def _altered(action: Action, tool: releases.ToolDef) -> Dropped | None:
+def _altered(action: Action, tool: ToolDef) -> Dropped | None:
     """What would run must be what was judged and voted on, bit for bit."""
     if action.manifest != tool.manifest:
         why = "the tool's definition changed since this was judged"
@@ -155,7 +156,7 @@ def _votes_gone(action: Action) -> Dropped | None:
     return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
 
 
-def _held(action: Action, tool: releases.ToolDef) -> Held | None:
+def _held(action: Action, tool: ToolDef) -> Held | None:
     now = timezone.now()
     if action.not_before is not None and action.not_before > now:
         return Held(f"not before {action.not_before.isoformat()}")

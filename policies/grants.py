@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from policies.issuers import ISSUERS, Issued, IssuerFailed
 from policies.models import Agent, Grant
-from policies.releases import ToolDef
+from policies.tooling import ToolDef
 from traces import record
 from traces.models import Session
 from traces.problems import Refused
@@ -161,7 +161,7 @@ def _failed(grant: Grant, why: str) -> None:
 
 
 def _log(grant: Grant, *, kind: str, body: dict[str, Any], actor: str) -> None:
-    session = Session.objects.filter(id=grant.session_id).first()
+    session = Session.objects.filter(id=grant.session_id).first() if grant.session_id else None
     title = f"Grant for {grant.tool} {'ended' if kind == 'grant.revoked' else 'could not be ended'}"
     record.append(
         kind=kind, actor=actor, session=session, action=str(grant.action_id), body=body, title=title

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from policies.releases import ToolDef
-
 from approvals.sandbox import Job, Limits
 from policies.arguments import canonical
+from policies.tooling import ToolDef
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,99}")
 ARGUMENTS = "args.json"

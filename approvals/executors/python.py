@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from policies.releases import ToolDef
-
 from approvals.executors.base import NotRunnable, input_files, limits
 from approvals.sandbox import Job
+from policies.tooling import ToolDef
 
 
 def job(args: Mapping[str, Any], tool: ToolDef, content: Callable[[str], bytes]) -> Job:

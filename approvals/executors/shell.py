@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from policies.releases import ToolDef
-
 from approvals.executors.base import NotRunnable, input_files, limits
 from approvals.sandbox import Job
 from policies.arguments import canonical
+from policies.tooling import ToolDef
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 
