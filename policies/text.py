@@ -69,15 +69,24 @@ def reading(text: str, *, lookalikes: bool = False, tags: bool = False) -> Folde
     if text.isascii():
         return Folded(text)
 
+    inside_tags = False
+
     def piece(kind: str | None, written: str) -> str:
+        nonlocal inside_tags
+        before, inside_tags = inside_tags, tags and _TAGGED.match(written) is not None
         if kind != "cluster":
             return written
-        if tags:
-            written = _TAGGED.sub(lambda found: chr(ord(found[0]) - 0xE0000), written)
+        if inside_tags:
+            # What is hidden begins on a line of its own, or the word before it would hide it once more.
+            return ("" if before else "\n") + _TAGGED.sub(_untagged, written)
         shown = _compatible(_SURROGATE.sub("\ufffd", written))
         return shown.translate(_LOOKALIKES) if lookalikes else shown
 
     return _rewritten(text, piece)
+
+
+def _untagged(found: re.Match[str]) -> str:
+    return chr(ord(found[0]) - 0xE0000)
 
 
 def _folded_piece(kind: str | None, written: str) -> str:

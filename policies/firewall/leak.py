@@ -20,7 +20,7 @@ _FILL = (
     r"were|"
     r"s|about|with|to|back|again|this|that|these|and|everything|in|current|actual|real|original|above|any)"
 )
-_SECRET = r"(?:system|initial|hidden|original|secret|developer|pre|starting|initiali[sz]ation|confidential|internal)"
+_SECRET = r"(?:system|initial|hidden|original|secret|developer|pre|starting|confidential|internal)"
 _OBJECT = r"(?:prompts?|instructions?|messages?|guidelines?|directives?|configuration|preprompt)"
 _ASK_ANSWER = (
     r"(?:you (?:were|have been|got|received|are) (?:given|told|instructed|provided|programmed)(?: with)?)"

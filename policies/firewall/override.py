@@ -243,7 +243,7 @@ _OTHER_LANGUAGES = (
         r"instrucci(?:ones|ón)|[oó]rdenes|reglas|indicaciones|directrices|tareas?|mensajes?|comandos|normas|"
         r"restricciones",
         "Spanish",
-        after=r"anteriores|anterior|previ[oa]s?|de (?:arriba|antes)|dadas|que (?:te|le) (?:di|dieron|han dado)",
+        after=r"anteriores|anterior|previ[oa]s?|de (?:arriba|antes)|dadas|que (?:te|le) (?:di|dieron)",
     ),
     compiled(
         rf"{_B}(?P<hit>(?:olvida|olvide|ignora|ignore){_W}todo{_W}(?:lo|el){_W}(?:que|anterior|previo|de))",
