@@ -142,6 +142,8 @@ def answer(listener: socket.socket, world: World) -> None:
     with contextlib.suppress(OSError):
         while True:
             _, peer = listener.recvfrom(512)
+            if peer is None:
+                return
             world.contacts.append("datagram")
             listener.sendto(b"answer", peer)
 

@@ -1,0 +1,104 @@
+"""The filter decides as intended on both machines, whichever one the tests run on."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from approvals.sandbox import seccomp
+from approvals.sandbox.job import SandboxUnavailable
+from approvals.sandbox.syscalls import numbers
+
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
+ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+MACHINES = pytest.mark.parametrize("machine", sorted(ARCH))
+
+
+def decide(machine: str, number: int, *arguments: int, arch: int | None = None, memfd: bool = True) -> int:
+    """Run the filter as the kernel would: classic BPF over struct seccomp_data."""
+    code = list(struct.iter_unpack("=HBBI", seccomp.build(machine=machine, memfd=memfd)))
+    padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
+    data = struct.pack("=IIQ6Q", number, ARCH[machine] if arch is None else arch, 0, *padded)
+    at = accumulator = 0
+    while True:
+        op, jump_true, jump_false, k = code[at]
+        at += 1
+        if op == 0x20:
+            accumulator = struct.unpack_from("=I", data, k)[0]
+        elif op == 0x54:
+            accumulator &= k
+        elif op in (0x15, 0x35):
+            hit = accumulator == k if op == 0x15 else accumulator >= k
+            at += jump_true if hit else jump_false
+        else:
+            assert op == 0x06
+            return k
+
+
+@MACHINES
+def test_only_listed_calls_are_allowed(machine: str) -> None:
+    listed = set(numbers(machine=machine).values())
+    for number in range(451):
+        if number not in listed:
+            assert decide(machine, number) == EPERM
+
+
+@MACHINES
+def test_calls_of_the_future_do_not_exist(machine: str) -> None:
+    assert decide(machine, 451) == decide(machine, 999) == ENOSYS
+
+
+@MACHINES
+def test_another_machines_calls_kill(machine: str) -> None:
+    assert decide(machine, 20, arch=0x40000003) == KILL
+    assert decide(machine, 0x40000000 + 39) == KILL
+
+
+@MACHINES
+@pytest.mark.parametrize(
+    ("name", "arguments", "verdict"),
+    [
+        ("read", (), ALLOW),
+        ("clone", (0x01200011,), ALLOW),
+        ("clone", (0x3D0F00,), ALLOW),
+        ("clone", (0x10000011,), EPERM),
+        ("clone", (0x00020000,), EPERM),
+        ("clone", (0x40000000 | 17,), EPERM),
+        ("clone3", (), ENOSYS),
+        ("ioctl", (0, 0x5401), ALLOW),
+        ("ioctl", (0, 0x5412), EPERM),
+        ("ioctl", (0, 0x541C), EPERM),
+        ("ioctl", (0, 0xFFFFFFFF00005412), EPERM),
+        ("socket", (1, 1), ALLOW),
+        ("socket", (2, 0x80801), ALLOW),
+        ("socket", (10, 2, 17), ALLOW),
+        ("socket", (2, 3, 1), EPERM),
+        ("socket", (2, 1, 132), EPERM),
+        ("socket", (16, 3, 0), ALLOW),
+        ("socket", (16, 3, 4), EPERM),
+        ("socket", (40, 1), EPERM),
+        ("socket", (17, 3, 768), EPERM),
+        ("prctl", (15,), ALLOW),
+        ("prctl", (22, 2), EPERM),
+        ("prlimit64", (0,), ALLOW),
+        ("prlimit64", (1,), EPERM),
+        ("setpriority", (0, 0), ALLOW),
+        ("setpriority", (0, 1), EPERM),
+        ("setpriority", (2, 0), EPERM),
+    ],
+)
+def test_arguments_decide(machine: str, name: str, arguments: tuple[int, ...], verdict: int) -> None:
+    assert decide(machine, numbers(machine=machine)[name], *arguments) == verdict
+
+
+@MACHINES
+def test_unmapped_memory_is_for_tiers_that_count_it(machine: str) -> None:
+    number = numbers(machine=machine)["memfd_create"]
+    assert decide(machine, number) == ALLOW
+    assert decide(machine, number, memfd=False) == EPERM
+
+
+def test_an_unknown_machine_is_refused() -> None:
+    with pytest.raises(SandboxUnavailable, match="riscv64"):
+        seccomp.build(machine="riscv64", memfd=True)
