@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from approvals import payloads, revisions
+from approvals import payloads, reasons, revisions
 from approvals.models import Action, Vote
 from approvals.origins import Authority, authorities
+from approvals.reasons import Program
 from approvals.voting import Tally, tally
 from policies.access import Verb, may
 from policies.models import User
@@ -42,6 +43,8 @@ class Row:
     risk: Risk
     rule: str
     requester: str
+    votes: int
+    needed: int
 
     @property
     def look(self) -> str:
@@ -97,6 +100,7 @@ class Panel:
     my_vote: Vote | None
     undo_until: Any
     missing: str
+    may_decide: bool
 
     @property
     def look(self) -> str:
@@ -120,6 +124,7 @@ class Card:
     blocks: tuple[payloads.Block, ...]
     raw: str
     authority: tuple[Authority, ...]
+    program: Program
     rules: tuple[Rule, ...]
     findings: tuple[Found, ...]
     revisions: tuple[revisions.Change, ...]
@@ -131,9 +136,14 @@ class Card:
 
 
 def row(action: Action) -> Row:
-    """The row of an action; asks the database nothing beyond `action.session` and `action.agent`."""
+    """The row of an action; asks the database nothing where session, agent and votes were read along."""
     rules = [item["rule"] for item in action.approvals] or [match["name"] for match in action.verdict["matched"]]
-    return Row(action=action, risk=risk(action), rule=", ".join(rules), requester=action.session.user)
+    standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
+    return Row(
+        action=action, risk=risk(action), rule=", ".join(rules), requester=action.session.user,
+        votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing),
+        needed=sum(int(item["quorum"]) for item in action.approvals),
+    )  # fmt: skip
 
 
 def risk(action: Action) -> Risk:
@@ -154,8 +164,8 @@ def risk(action: Action) -> Risk:
     return Risk("Low", "ok", "it only reads")
 
 
-def card(action: Action, *, user: User, rule_texts: Mapping[str, str]) -> Card:
-    """The card as this person sees it. `rule_texts` are the rules of the action's release, read aloud."""
+def card(action: Action, *, user: User) -> Card:
+    """The card as this person sees it."""
     origins = action.origins
     authority = authorities(action)
     context = payloads.Context(
@@ -166,7 +176,8 @@ def card(action: Action, *, user: User, rule_texts: Mapping[str, str]) -> Card:
     args = action.args
     return Card(
         row=row(action), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
-        raw=payloads.raw(args), authority=authority, rules=_rules(action, rule_texts),
+        raw=payloads.raw(args), authority=authority, program=reasons.program(action),
+        rules=_rules(action, reasons.rule_texts(action)),
         findings=tuple(_found(args, finding) for finding in action.findings),
         revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user),
     )  # fmt: skip
@@ -180,6 +191,7 @@ def panel(action: Action, *, user: User) -> Panel:
     return Panel(
         action=action, asked=_asked(action, counted), votes=votes, my_vote=mine, missing=counted.missing,
         undo_until=_undo_until(action, mine), why_not=_why_not(action, user, mine, counted),
+        may_decide=may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups).allowed,
     )  # fmt: skip
 
 
@@ -237,6 +249,3 @@ def _text_at(args: Any, path: str) -> str:
     known = {at.lstrip("/"): value for at, value in payloads.leaves(args, "")}
     return payloads.plain(known.get(path, ""))
 
-
-def rows(actions: Iterable[Action]) -> Sequence[Row]:
-    return [row(action) for action in actions]

@@ -1,0 +1,95 @@
+"""The inbox's lists: what waits, what I decided, all I may see; in keyset pages of a constant number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db.models import Q
+
+from approvals import presenters, queries
+from approvals.models import Action, ActionQuerySet, Vote
+from policies.models import User
+
+PAGE = 50
+MAX_WORDS = 200
+SHOWS = {"waiting": "Waiting", "decided": "Decided by me", "all": "All"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the address asks for. `after` is the place where the page before ended."""
+
+    show: str = "waiting"
+    q: str = ""
+    after: str = ""
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> Wish:
+        """Whatever an address may say, as a wish; what makes no sense is the plain inbox."""
+        show = query.get("show", "waiting")
+        words = query.get("q", "").replace("\0", "").strip()[:MAX_WORDS]
+        return cls(show if show in SHOWS else "waiting", words, query.get("after", ""))
+
+    @property
+    def order(self) -> str:
+        """The field that the list is sorted by; the most urgent first, or the newest first."""
+        return "deadline" if self.show == "waiting" else "-created_at"
+
+    def link(self, **changes: str) -> str:
+        """The address of this wish with something changed."""
+        wanted = {"show": self.show, "q": self.q, "after": "", **changes}
+        kept = {name: value for name, value in wanted.items() if value and (name, value) != ("show", "waiting")}
+        return "/?" + urlencode(kept) if kept else "/"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of rows; `more` is the address of the next page, empty at the end."""
+
+    wish: Wish
+    rows: tuple[presenters.Row, ...]
+    more: str
+    waiting: int
+
+    @property
+    def tabs(self) -> list[tuple[str, str, bool]]:
+        return [(label, self.wish.link(show=name), name == self.wish.show) for name, label in SHOWS.items()]
+
+
+def page(user: User, wish: Wish) -> Listing:
+    """The page of the list that this person asked for, of what this person may see."""
+    found = list(_after(_rows(user, wish), wish)[: PAGE + 1])
+    more = wish.link(after=_place(found[PAGE - 1], wish)) if len(found) > PAGE else ""
+    rows = tuple(presenters.row(action) for action in found[:PAGE])
+    return Listing(wish, rows, more, waiting=queries.inbox(user).count())
+
+
+def _rows(user: User, wish: Wish) -> ActionQuerySet:
+    rows = queries.inbox(user) if wish.show == "waiting" else queries.visible(user)
+    if wish.show == "decided":
+        rows = rows.filter(pk__in=Vote.objects.filter(user=user).values("action"))
+    if wish.q:
+        columns = ("tool", "agent__name", "summary", "target", "session__user")
+        rows = rows.filter(Q(*[(f"{column}__icontains", wish.q) for column in columns], _connector=Q.OR))
+    way = "-id" if wish.order.startswith("-") else "id"
+    return rows.order_by(wish.order, way).prefetch_related("votes")
+
+
+def _after(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:
+    at, _, key = wish.after.rpartition("~")
+    try:
+        moment, identity = datetime.fromisoformat(at), UUID(key)
+    except ValueError:
+        return rows
+    if moment.tzinfo is None:
+        return rows
+    field, past = wish.order.lstrip("-"), "lt" if wish.order.startswith("-") else "gt"
+    return rows.filter(Q((f"{field}__{past}", moment)) | Q((field, moment), (f"id__{past}", identity)))
+
+
+def _place(action: Action, wish: Wish) -> str:
+    return f"{getattr(action, wish.order.lstrip('-')).isoformat()}~{action.pk}"

@@ -1,0 +1,78 @@
+"""What the action's own release says: its rules read aloud, and what its tool would run."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from approvals.models import Action
+from policies import releases
+from policies.models import Release
+from policies.rules import RuleSpec, sentence
+from policies.tooling import ToolDef
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the tool's definition fixes of what will run. `stale`: the definition changed since, so it will not."""
+
+    description: str
+    code: str
+    argv: tuple[str, ...]
+    limits: Mapping[str, Any]
+    egress: tuple[str, ...]
+    secrets: tuple[str, ...]
+    stale: bool
+    declared: bool
+
+
+def rule_texts(action: Action) -> Mapping[str, str]:
+    """The rules of the release that judged it, each read aloud; empty where that release is gone."""
+    frozen = _frozen(action.release)
+    return frozen.sentences if frozen else {}
+
+
+def program(action: Action) -> Program:
+    """What the tool's frozen definition says about running it."""
+    tool = _tool(action)
+    config = tool.config
+    return Program(
+        description=tool.description, code=str(config.get("code") or ""), argv=tuple(map(str, config.get("argv") or ())),
+        limits=config.get("limits") or {}, egress=tuple(config.get("egress") or ()), declared=tool.declared,
+        secrets=tuple(config.get("secrets") or ()),
+        stale=releases.current().tool(action.tool).manifest != action.manifest,
+    )  # fmt: skip
+
+
+def _tool(action: Action) -> ToolDef:
+    frozen = _frozen(action.release)
+    return (frozen and frozen.tools.get(action.tool)) or ToolDef.undeclared(action.tool)
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    sentences: Mapping[str, str]
+    tools: Mapping[str, ToolDef]
+
+
+# A release never changes. One that was not found is not remembered: it may be there a moment later.
+_remembered: OrderedDict[str, _Frozen] = OrderedDict()
+REMEMBERED = 16
+
+
+def _frozen(digest: str) -> _Frozen | None:
+    if digest in _remembered:
+        return _remembered[digest]
+    text = Release.objects.filter(digest=digest).values_list("content", flat=True).first()
+    if text is None:
+        return None
+    content = json.loads(text)
+    sentences = {rule["name"]: sentence(RuleSpec.from_json(rule)) for rule in content["rules"]}
+    frozen = _Frozen(sentences, {tool["name"]: ToolDef.from_json(tool) for tool in content["tools"]})
+    _remembered[digest] = frozen
+    while len(_remembered) > REMEMBERED:
+        _remembered.popitem(last=False)
+    return frozen

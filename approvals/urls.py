@@ -1,0 +1,20 @@
+"""Addresses of the inbox and of actions."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from approvals import views
+
+urlpatterns = [
+    path("", views.inbox, name="inbox"),
+    path("actions/<uuid:action_id>", views.page, name="action"),
+    path("actions/<uuid:action_id>/card", views.card, name="action-card"),
+    path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),
+    path("actions/<uuid:action_id>/edit", views.edit, name="action-edit"),
+    path("actions/<uuid:action_id>/decide", views.decide, name="action-decide"),
+    path("actions/<uuid:action_id>/undo", views.undo, name="action-undo"),
+    path("actions/<uuid:action_id>/again", views.again, name="action-again"),
+    path("actions/<uuid:action_id>/progress", views.progress, name="action-progress"),
+    path("actions/<uuid:action_id>/artifacts/<path:name>", views.artifact, name="action-artifact"),
+]

@@ -1,0 +1,217 @@
+"""The pages of the inbox and of one action. A view parses, calls one verb, renders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from approvals import decisions, editing, files, listing, presenters, queries
+from approvals.decisions import Decision
+from approvals.journey import journey
+from approvals.models import Action
+from policies.access import Verb, may
+from policies.models import User
+from traces.problems import Refused
+
+View = Callable[..., HttpResponse]
+
+
+def page_of(verb: Verb) -> Callable[[View], View]:
+    """For people who are signed in and may use `verb`; an action that is not theirs to see is a 404."""
+
+    def decorate(view: View) -> View:
+        @never_cache
+        @login_required
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            access = may(request.user, verb)
+            if not access.allowed:
+                return render(request, "site/refused.html", {"why": access.why}, status=403)
+            try:
+                return view(request, *args, **kwargs)
+            except Refused as refused:
+                if refused.code != "not_found":
+                    raise
+                raise Http404(refused.detail) from None
+
+        return guarded
+
+    return decorate
+
+
+def person(request: HttpRequest) -> User:
+    return cast(User, request.user)
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def inbox(request: HttpRequest) -> HttpResponse:
+    """The list, and beside it the card of the action that the address names in `open`."""
+    user = person(request)
+    shown: dict[str, Any] = {"listing": listing.page(user, listing.Wish.read(request.GET))}
+    if request.headers.get("HX-Request"):
+        return render(request, "approvals/_rows.html", shown)
+    if wanted := request.GET.get("open", ""):
+        shown["card"] = _card(user, queries.get_visible(user, wanted))
+    return render(request, "approvals/inbox.html", shown)
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def card(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """One action to decide on."""
+    user = person(request)
+    return render(request, "approvals/_card.html", {"card": _card(user, queries.get_visible(user, action_id))})
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Votes and buttons alone; says so when the arguments are not those with the digest `seen` any more."""
+    user = person(request)
+    action = queries.get_visible(user, action_id)
+    seen = request.GET.get("seen", action.digest)
+    return _panel(request, action, changed=seen != action.digest)
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The form to change the arguments, field by field or as JSON."""
+    action = queries.get_visible(person(request), action_id)
+    shown = {"action": action, "fields": editing.fields(action.args), "as_json": request.GET.get("as") == "json"}
+    shown["whole"] = json.dumps(action.args, indent=2, ensure_ascii=False)
+    return render(request, "approvals/_edit.html", shown)
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
+def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Approve, reject, or edit and approve, for exactly the digest that was shown."""
+    user = person(request)
+    action = queries.get_visible(user, action_id)
+    try:
+        decision = _decided(request, action)
+    except Refused as refused:
+        return _not_decided(request, action, refused)
+    return _answer(request, decision, whole=request.POST.get("verdict") == "edit")
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
+def undo(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Take one's approval back."""
+    action = queries.get_visible(person(request), action_id)
+    try:
+        decision = decisions.undo(action_id=action.pk, user=person(request))
+    except Refused as refused:
+        return _not_decided(request, action, refused)
+    return _answer(request, decision)
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
+def again(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Put an interrupted action before people again."""
+    action = queries.get_visible(person(request), action_id)
+    try:
+        decision = decisions.run_again(action_id=action.pk, user=person(request))
+    except Refused as refused:
+        return _not_decided(request, action, refused)
+    return _answer(request, decision)
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def page(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The whole way of one action."""
+    user = person(request)
+    action = queries.get_visible(user, action_id)
+    return render(request, "approvals/action.html", {"card": _card(user, action), **_way(user, action)})
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def progress(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The way and the output so far, for a page that follows along."""
+    user = person(request)
+    return render(request, "approvals/_progress.html", _way(user, queries.get_visible(user, action_id)))
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
+    """A file that the action left, only ever as a download: nobody knows what is in it."""
+    action = queries.get_visible(person(request), action_id)
+    content = bytes(files.artifact(action_id=action.pk, name=name).blob.content)
+    response = HttpResponse(content, content_type="application/octet-stream")
+    response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+    return response
+
+
+def _decided(request: HttpRequest, action: Action) -> Decision:
+    post, user = request.POST, person(request)
+    said = {"action_id": action.pk, "user": user, "digest": post.get("digest", ""), "comment": post.get("comment", "").strip()}
+    confirm = post.get("confirm", "")
+    match post.get("verdict"):
+        case "approve":
+            return decisions.approve(**said, confirm=confirm)
+        case "reject" if said["comment"]:
+            return decisions.reject(**said)
+        case "reject":
+            raise Refused("invalid", "say why: the reason goes to the agent")
+        case "edit":
+            return decisions.edit(**said, confirm=confirm, args=editing.read(post.dict(), action.args))
+        case _:
+            raise Refused("invalid", "approve, reject or edit?")
+
+
+def _answer(request: HttpRequest, decision: Decision, *, whole: bool = False) -> HttpResponse:
+    """What came of it: the panel (or the whole card) for htmx, else the inbox with a message."""
+    action = queries.get_visible(person(request), decision.action.pk)
+    if not request.headers.get("HX-Request"):
+        messages.success(request, decision.message)
+        return redirect(f"/?open={action.pk}")
+    told = {"id": str(action.pk), "effect": decision.effect, "state": action.state, "message": decision.message}
+    if whole:
+        response = render(request, "approvals/_card.html", {"card": _card(person(request), action)})
+        response.headers["HX-Retarget"] = "#card"
+    else:
+        response = _panel(request, action)
+    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:decided": told})
+    return response
+
+
+def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> HttpResponse:
+    """Nothing happened, and why."""
+    fresh = queries.get_visible(person(request), action.pk)
+    if not request.headers.get("HX-Request"):
+        messages.error(request, refused.detail)
+        return redirect(f"/?open={action.pk}")
+    changed = request.POST.get("digest", fresh.digest) != fresh.digest
+    return _panel(request, fresh, error=refused.detail, changed=changed, status=409 if refused.code == "conflict" else 422)
+
+
+def _panel(request: HttpRequest, action: Action, *, status: int = 200, **shown: Any) -> HttpResponse:
+    seen = presenters.panel(action, user=person(request))
+    return render(request, "approvals/_panel.html", {"panel": seen, **shown}, status=status)
+
+
+def _card(user: User, action: Action) -> presenters.Card:
+    return presenters.card(action, user=user)
+
+
+def _way(user: User, action: Action) -> dict[str, Any]:
+    export = may(user, Verb.TRACE_EXPORT, team=action.team, groups=action.groups)
+    return {"journey": journey(action), "may_export": export.allowed}
