@@ -2,6 +2,7 @@
 
     HOME/keys/        0700, one secret a file, 0600; the same files on every host of one installation
     HOME/logs/        what the processes wrote
+    HOME/static/      for `collectstatic`; otherwise empty
     HOME/services/    PostgreSQL's and Valkey's state, unless their account cannot reach it
 
 PostgreSQL refuses to run as root, so a root start hands the services to an unprivileged account. Where
@@ -100,6 +101,7 @@ def prepare(root: Path) -> Home:
         _make(root, 0o711 if account else 0o700)
         _make(root / "keys", 0o700)
         _make(root / "logs", 0o700)
+        _make(root / "static", 0o700)
         state = _state(root, account)
         _make(state, 0o700, account)
         run = _run_folder(state, account)

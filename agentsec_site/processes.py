@@ -48,6 +48,7 @@ class Child:
     due: float = 0.0
     crashes: int = 0
     last_line: str = ""
+    rest: bytes = b""  # of a line that has not ended yet
     log: BinaryIO | None = field(default=None, repr=False)
 
 
@@ -64,9 +65,11 @@ class Processes:
         self.say = say
         self.selector = selectors.DefaultSelector()
 
-    def start(self) -> None:
+    def start(self, *names: str) -> None:
+        """Start the children of these names; without names, all that do not run yet."""
         for child in self.children:
-            self._start(child)
+            if child.process is None and (not names or child.name in names):
+                self._start(child)
 
     def step(self, seconds: float) -> None:
         """Copy output for at most `seconds`, then see who died and start those that are due."""
@@ -145,6 +148,8 @@ class Processes:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(child.process.stdout.fileno(), 65536):
                 self._write(child, data)
+        if child.rest:
+            self._write(child, b"\n")
         self._unregister(child)
 
     def _unregister(self, child: Child) -> None:
@@ -168,7 +173,8 @@ class Processes:
     def _write(self, child: Child, data: bytes) -> None:
         assert child.log is not None
         child.log.write(data)
-        for line in data.splitlines():
+        *lines, child.rest = (child.rest + data).split(b"\n")
+        for line in lines:
             if line.strip() and not QUIET.search(line[:80]):
                 child.last_line = line.decode(errors="replace").strip()[:300]
                 self.say(self._prefix(child) + line.decode(errors="replace"))

@@ -10,14 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.core.management import execute_from_command_line
+from django.core.management import execute_from_command_line, load_command_class
 
 from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import SetupError
 
-# These need no database: they start their own, only check, or print.
-WITHOUT_SERVICES = frozenset({"up", "demo", "test", "schema", "help", "check", "makemigrations", "version"})
+# These only start other processes, and need no apps loaded for that: it spares a second.
+OWN_PROCESSES = frozenset({"up", "demo", "test"})
+# These need no database either: they check or print.
+WITHOUT_SERVICES = OWN_PROCESSES | frozenset({"schema", "help", "check", "makemigrations", "version"})
 AS_SEQUENCER = frozenset({"sequencer"})
 
 
@@ -62,13 +64,20 @@ def main(arguments: Sequence[str]) -> int:
                 role = "sequencer" if arguments[1] in AS_SEQUENCER else "app"
                 instance = stack.enter_context(ready(home_folder()))
                 _replace_environment(instance.environment(role))
-            execute_from_command_line(list(arguments))
+            _execute(list(arguments))
     except SetupError as error:
         print(f"agentsec: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _execute(arguments: list[str]) -> None:
+    if arguments[1:2] and arguments[1] in OWN_PROCESSES:
+        load_command_class("agentsec_site", arguments[1]).run_from_argv(arguments)
+    else:
+        execute_from_command_line(arguments)
 
 
 def take_home(arguments: Sequence[str]) -> tuple[list[str], str]:

@@ -67,8 +67,10 @@ def _run(plan: Plan, listener: Listener, instance: Ready) -> None:
     children = site_children(plan, listener, instance, environment)
     processes = Processes(children, logs=instance.services.home.logs, say=say)
     try:
-        processes.start()
+        # The page comes first: all processes at once would keep each other from starting.
+        processes.start("web")
         _wait_until_ready(processes, listener)
+        processes.start()
         link = _command(plan.link, environment) if plan.link else ""
         _announce(plan, listener, link)
         _stay(processes, instance)

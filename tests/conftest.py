@@ -17,6 +17,7 @@ from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from tests import house, wipe
+from tests.live import Live, make_home
 from traces import keys
 
 
@@ -59,6 +60,24 @@ def django_db_setup(
     yield
     patch.undo()
     wiper.close()
+
+
+@pytest.fixture(scope="session")
+def live_instance() -> Iterator[Live]:
+    """A whole instance with real processes, shared by the end-to-end tests; `.url`, `.manage(…)`, `.link`."""
+    live = Live(home=make_home())
+    try:
+        yield live.start()
+    finally:
+        live.remove()
+
+
+@pytest.fixture
+def own_instance() -> Iterator[Live]:
+    """An instance of one test, not started yet, for tests that kill it; removed afterwards."""
+    live = Live(home=make_home())
+    yield live
+    live.remove()
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from django.core.management import get_commands
 from django.core.management.base import CommandParser
 
 from agentsec_site import packages, startup, supervisor
@@ -13,6 +13,7 @@ from agentsec_site.management.base import AgentsecCommand
 
 # The command that prints what to open on a first start: the one-time link of the first administrator.
 FIRST_LINK = "first_link"
+COMMANDS = Path(__file__).resolve().parent
 
 
 def add_server_arguments(parser: CommandParser) -> None:
@@ -41,6 +42,6 @@ class Command(AgentsecCommand):
             port=options["port"],
             workers=options["workers"],
             began=startup.began(),
-            link=(FIRST_LINK,) if FIRST_LINK in get_commands() else (),
+            link=(FIRST_LINK,) if (COMMANDS / f"{FIRST_LINK}.py").exists() else (),
         )
         supervisor.run(plan)
