@@ -20,7 +20,7 @@ from policies.facts import AgentFacts
 from policies.firewall import DETECTORS
 from policies.models import Agent, Case, Release, Rule, Tool
 from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
-from policies.tooling import ToolDef
+from policies.tooling import NO_PARAMETERS, ToolDef
 from traces import record
 from traces.models import Entry
 from traces.problems import Refused
@@ -92,7 +92,7 @@ def definition(tool: Tool) -> ToolDef:
         name=tool.name, description=tool.description, runs=tool.runs, effect=tool.effect, output=tool.output,
         untrusted_fields=tuple(tool.untrusted_fields), returns=tuple(tool.returns), sends=tool.sends,
         idempotent=tool.idempotent, authority=tuple(tool.authority), target=tool.target, summary=tool.summary,
-        labels=tuple(tool.labels), parameters=tool.parameters, config=tool.config,
+        labels=tuple(tool.labels), parameters=tool.parameters or NO_PARAMETERS, config=tool.config,
     )  # fmt: skip
 
 

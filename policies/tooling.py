@@ -13,6 +13,8 @@ from policies.facts import ToolFacts
 
 TOOL_DOMAIN = b"agentsec/tool/v1\n"
 OPEN = {"type": "object", "additionalProperties": True}
+# Of a tool that declares no parameters: it takes none, since an empty schema would take anything.
+NO_PARAMETERS = {"type": "object", "properties": {}}
 _LISTS = ("untrusted_fields", "returns", "authority", "labels")
 
 

@@ -1,0 +1,323 @@
+"""apply() and dump(): agents, tools, rules and cases as one declarative file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Model, ProtectedError
+from django.utils import timezone
+
+from policies import agents, people, releases, worldfile, yamldump
+from policies.models import Agent, Case, Release, Role, Rule, Tool, User
+from policies.values import canonical
+from policies.worldfile import CONFIG, Fault, Item, World
+from traces import record
+from traces.problems import Refused
+
+STARTERS = Path(__file__).parent / "starters"
+AGENTSEC = "agentsec"
+# Any constant does, as long as everybody who applies takes the same.
+_APPLY_LOCK = 0x6167776F
+_MODELS: Mapping[str, type[Model]] = {"agents": Agent, "tools": Tool, "rules": Rule, "cases": Case}
+_DRAFTED = ("tools", "rules", "cases")
+
+
+class WorldRefused(Refused):
+    """Nothing of the file was applied; `faults` are all its mistakes, each with line and field."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        listed = [vars(fault) for fault in faults]
+        super().__init__("invalid", "\n".join(str(fault) for fault in faults), faults=listed)
+        self.faults = tuple(faults)
+
+
+@dataclass
+class Report:
+    """What applying did: a line a change, what a reader should know besides, and the release that decides.
+
+    `published` is None where nothing was published, which `draft` explains.
+    """
+
+    changes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    published: int | None = None
+    draft: str = ""
+
+
+def apply(text: str, *, by: str) -> Report:
+    """Make the instance what the file says, all of it or, on any mistake, nothing; publish the rules.
+
+    What the file does not mention stays; `absent: true` removes an item. Applies one file at a time (advisory
+    lock). Appends `agent.created`, `agent.changed`, `group.created`, `person.declared`, `policy.drafted` and
+    `policy.published` as needed. With four-eyes on, rules and tools stay a draft for somebody else to
+    publish. Raises WorldRefused.
+    """
+    world = worldfile.read(text)
+    if world.faults:
+        raise WorldRefused(world.faults)
+    report = Report()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPLY_LOCK])
+        others = _foreign_drafts(world)
+        drafted = list(_apply_items(world, by, report))
+        if drafted:
+            releases.drafted(by=by, what="A world file", changed=drafted)
+        _refuse_broken(world)
+        _publish(by, others, report)
+        report.warnings += _warnings(world)
+    return report
+
+
+def begin(*, by: str = AGENTSEC) -> Report | None:
+    """Give a new instance the starter set; None where there is a release already."""
+    if Release.objects.exists():
+        return None
+    return apply(starter(), by=by)
+
+
+def starter() -> str:
+    """The starter set, as a world file."""
+    return (STARTERS / "starter.yaml").read_text(encoding="utf-8")
+
+
+def dump() -> str:
+    """The world file that makes another instance like this one; applied here it changes nothing."""
+    kinds: dict[str, list[dict[str, Any]]] = {
+        "agents": [_dump_agent(agent) for agent in Agent.objects.select_related("owner", "team")],
+        "tools": [_dump_row("tools", tool) for tool in Tool.objects.all()],
+        "rules": [_dump_row("rules", rule) for rule in Rule.objects.all()],
+        "cases": [_dump_row("cases", case) for case in Case.objects.all()],
+    }
+    return yamldump.write({kind: items for kind, items in kinds.items() if items})
+
+
+def _apply_items(world: World, by: str, report: Report) -> Iterator[str]:
+    """Apply every item; yields the changes to drafts, reports all of them."""
+    for item in world.of("agents"):
+        report.changes += _apply_agent(item, by)
+    for kind in _DRAFTED:
+        for item in world.of(kind):
+            lines = _apply_group(item, by) + _apply_row(kind, item)
+            report.changes += lines
+            yield from lines
+
+
+def _apply_group(item: Item, by: str) -> list[str]:
+    """An approver group that does not exist yet is made, and said."""
+    name = item.values.get("approvers", "")
+    if item.absent or not name or name.startswith("@"):
+        return []
+    _, created = people.ensure_group(name=name, by=by)
+    return [f"group {name}: created"] if created else []
+
+
+def _apply_row(kind: str, item: Item) -> list[str]:
+    model, word = _MODELS[kind], kind[:-1]
+    row = model.objects.select_for_update().filter(name=item.name).first()  # type: ignore[attr-defined]
+    if item.absent:
+        if row is None:
+            return []
+        row.delete()
+        return [f"{word} {item.name}: removed"]
+    if row is None:
+        model.objects.create(name=item.name, **_wanted(kind, item, None))  # type: ignore[attr-defined]
+        return [f"{word} {item.name}: created"]
+    changed = _set(row, _wanted(kind, item, row))
+    return [f"{word} {item.name}: {', '.join(changed)} changed"] if changed else []
+
+
+def _wanted(kind: str, item: Item, row: Model | None) -> dict[str, Any]:
+    """The value of every field of the row: what the file says, else the default."""
+    given = dict(item.values)
+    if kind == "tools":
+        given["config"] = {key: given.pop(key) for key in CONFIG if key in given}
+        if isinstance(row, Tool):
+            given.setdefault("paused", row.paused)
+    return {name: given.get(name, default) for name, default in _defaults(kind).items()}
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    """The fields of a kind that a file may set, with the model's defaults."""
+    model = _MODELS[kind]
+    names = [name for name in worldfile.FIELDS[kind] if name not in (*CONFIG, "name")]
+    names += ["config"] if kind == "tools" else []
+    return {name: model._meta.get_field(name).get_default() for name in names}
+
+
+def _set(row: Model, wanted: Mapping[str, Any]) -> list[str]:
+    changed = [name for name, value in wanted.items() if not _same(getattr(row, name), value)]
+    if changed:
+        for name in changed:
+            setattr(row, name, wanted[name])
+        row.save(update_fields=changed)
+    return changed
+
+
+def _same(one: Any, other: Any) -> bool:
+    # To Python True equals 1; in JSON they are two values.
+    if isinstance(one, dict | list) and isinstance(other, dict | list):
+        return canonical(one) == canonical(other)
+    return bool(one == other)
+
+
+def _apply_agent(item: Item, by: str) -> list[str]:
+    agent = Agent.objects.select_for_update(no_key=True).filter(name=item.name).first()
+    if item.absent:
+        return _remove_agent(agent, item, by)
+    lines: list[str] = []
+    wanted = _wanted_agent(item, by, lines)
+    if agent is None:
+        agent = agents.create_agent(name=item.name, by=by)
+        _set(agent, wanted)
+        return [*lines, f"agent {item.name}: created, {agent.get_mode_display().lower()}"]
+    before = agent.mode
+    changed = _set(agent, wanted)
+    if not changed:
+        return lines
+    body = {"agent": agent.pk, "fields": changed, "mode": agent.mode, "mode_before": before}
+    record.append(
+        kind="agent.changed", actor=by, body=body, title=f"{agent.name}: {', '.join(changed)} changed"
+    )
+    told = [f"mode {before} → {agent.mode}" if name == "mode" else name for name in changed]
+    return [*lines, f"agent {item.name}: {', '.join(told)} changed"]
+
+
+def _wanted_agent(item: Item, by: str, lines: list[str]) -> dict[str, Any]:
+    given = dict(item.values)
+    limits = given.pop("limits", {})
+    wanted = {name: Agent._meta.get_field(name).get_default() for name in worldfile.LIMITS} | limits
+    wanted |= {"description": given.get("description", ""), "labels": given.get("labels", [])}
+    wanted |= {"mode": given["mode"]} if "mode" in given else {}
+    return wanted | {
+        "owner": _owner(given.get("owner"), by, lines),
+        "team": _team(given.get("team"), by, lines),
+    }
+
+
+def _owner(name: str | None, by: str, lines: list[str]) -> User | None:
+    if name is None:
+        return None
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        user = people.placeholder(name=name, by=by)
+        lines.append(f"person {name}: declared; `manage.py user create {name}` invites them")
+    return user
+
+
+def _team(name: str | None, by: str, lines: list[str]) -> Any:
+    if name is None:
+        return None
+    group, created = people.ensure_group(name=name, by=by)
+    if created:
+        lines.append(f"group {name}: created")
+    return group
+
+
+def _remove_agent(agent: Agent | None, item: Item, by: str) -> list[str]:
+    if agent is None:
+        return []
+    body = {"agent": agent.pk, "name": agent.name}
+    record.append(kind="agent.removed", actor=by, body=body, title=f"{agent.name} removed")
+    try:
+        with transaction.atomic():
+            agent.delete()
+    except ProtectedError:
+        why = f"{agent.name} has a history and cannot be removed: pause it (mode: paused)"
+        raise WorldRefused([item.fault("absent", why)]) from None
+    return [f"agent {item.name}: removed"]
+
+
+def _foreign_drafts(world: World) -> list[str]:
+    """Changes to the draft that were there before this file and that it does not speak of."""
+    mine = {f"{kind[:-1]} {item.name}" for kind in _DRAFTED for item in world.of(kind)}
+    return [line for line in releases.changes(releases.draft_content()) if line.split(":")[0] not in mine]
+
+
+def _refuse_broken(world: World) -> None:
+    """Whatever keeps the draft from being published refuses the file, with its line where that is at fault."""
+    mine = {(kind[:-1], item.name): item for kind in _DRAFTED for item in world.of(kind)}
+    faults = []
+    for problem in releases.problems(releases.draft_content()):
+        item = mine.get((problem.kind, problem.name))
+        if item is not None:
+            faults.append(item.fault("when" if problem.kind == "rule" else "", problem.why))
+        else:
+            faults.append(
+                Fault(0, "", f"{problem} (it is not in this file, and nothing can be published with it)")
+            )
+    if faults:
+        raise WorldRefused(faults)
+
+
+def _publish(by: str, others: list[str], report: Report) -> None:
+    waiting = releases.changes(releases.draft_content())
+    first = not Release.objects.exists()
+    if not waiting and not first:
+        return
+    if settings.AGENTSEC_FOUR_EYES and by != AGENTSEC:
+        report.draft = "The rules stay a draft: four-eyes is on, so somebody else publishes them."
+        return
+    report.published = releases.publish(by=by, note="applied from a file").pk
+    report.warnings += [f"published with it, not from this file: {line}" for line in others]
+
+
+def _warnings(world: World) -> list[str]:
+    """What is no mistake and still worth knowing."""
+    found = []
+    tools = set(Tool.objects.values_list("name", flat=True))
+    for item in (item for item in world.of("rules") if not item.absent):
+        plain = [name for name in item.values.get("tools", []) if not {"*", "?"} & set(name)]
+        found += [
+            f"rule {item.name} names the tool {name}, which nobody declared"
+            for name in plain
+            if name not in tools
+        ]
+        found += _too_few(item)
+    return found
+
+
+def _too_few(item: Item) -> list[str]:
+    group, quorum = item.values.get("approvers", ""), item.values.get("quorum", 1)
+    if not group or group.startswith("@"):
+        return []
+    able = User.objects.filter(is_active=True, groups__name=group, roles__contains=[Role.APPROVER]).count()
+    if able >= quorum:
+        return []
+    return [f"rule {item.name} asks {quorum} of {group}, where {able or 'nobody'} may approve yet"]
+
+
+def _dump_agent(agent: Agent) -> dict[str, Any]:
+    fields = {
+        "name": agent.name,
+        "description": agent.description,
+        "owner": agent.owner.username if agent.owner else "",
+        "team": agent.team.name if agent.team else "",
+        "mode": agent.mode,
+        "labels": agent.labels,
+        "limits": {name: getattr(agent, name) for name in worldfile.LIMITS},
+    }
+    return {name: value for name, value in fields.items() if value not in ("", [])}
+
+
+def _dump_row(kind: str, row: Any) -> dict[str, Any]:
+    """The row's name and every field that is not at its default."""
+    found: dict[str, Any] = {"name": row.name}
+    for name, default in _defaults(kind).items():
+        value = getattr(row, name)
+        if value != default or name in ("effect", "tool", "expect"):
+            found |= value if name == "config" else {name: _written(name, value)}
+    return found
+
+
+def _written(name: str, value: Any) -> Any:
+    if name == "expires_after":
+        return yamldump.duration(value)
+    if name == "until":
+        return value.astimezone(timezone.get_default_timezone()).isoformat()
+    return value
