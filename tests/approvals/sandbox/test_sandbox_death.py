@@ -27,7 +27,7 @@ CALLER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from approvals import sandbox
-source = "import os, time\\nfor _ in range(3):\\n  os.fork()\\nos.setsid() if os.getpid() != 2 else 0\\ntime.sleep(99)"
+source = "import os, time\\nfor _ in range(3): os.fork() or os.setsid()\\ntime.sleep(99)"
 sandbox.status()
 print("up", flush=True)
 sandbox.run(sandbox.Job(source=source), on_start=lambda pid: print(pid, flush=True))
@@ -36,7 +36,8 @@ AS_NORMAL_USER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from approvals import sandbox
-outcome = sandbox.run(sandbox.Job(source="open('a','w').write(open('/in/x').read()); print(1)", files={"x": b"in"}))
+source = "open('a', 'w').write(open('/in/x').read()); print(1)"
+outcome = sandbox.run(sandbox.Job(source=source, files={"x": b"in"}))
 bomb = sandbox.run(sandbox.Job(source="a = []\\nwhile True: a.append(bytearray(1 << 26))"))
 print(json.dumps([outcome.status, outcome.stdout, outcome.artifacts[0].content.decode(), bomb.ended]))
 """
@@ -76,6 +77,10 @@ def reap(before: set[int]) -> None:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[1]) == os.getpid() and fields[0] == "Z" and int(stat.parent.name) not in before:
                 os.waitpid(int(stat.parent.name), os.WNOHANG)
+
+
+def descriptors() -> set[str]:
+    return {link.name for link in Path("/proc/self/fd").iterdir()}
 
 
 def caller() -> subprocess.Popen[str]:
@@ -123,20 +128,20 @@ def test_a_finished_job_leaves_no_process_and_no_descriptor() -> None:
         "import os, time\nif not os.fork():\n  os.setsid()\n  if not os.fork(): time.sleep(30)\n  os._exit(0)"
     )
     sandbox.run(Job(source=source))
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(5):
         sandbox.run(Job(source=source, files={"x": b"1"}, stdin=b"2"), on_start=pids.append)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_refused_jobs_leave_no_descriptor() -> None:
     sandbox.status()
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(5):
         with pytest.raises(OSError, match="No such file"):
             sandbox.run(Job(source="pass", files={"x": Path("/no/such/file")}))
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_no_cgroup_is_left() -> None:

@@ -170,15 +170,15 @@ def test_a_job_can_be_stopped_while_it_runs(tier: str) -> None:
     stop = threading.Event()
     job = Job(source="print('working'); import time; time.sleep(60)")
     outcome = sandbox.run(job, stop=stop, on_output=lambda stream, text: stop.set())
-    assert (outcome.ended, outcome.stdout) == ("stopped", "working\n")
+    assert (outcome.ended, outcome.stdout.strip()) == ("stopped", "working")
     assert outcome.usage.wall_seconds < 5
 
 
 def test_output_arrives_while_the_job_runs(tier: str) -> None:
     seen: list[tuple[str, str, float]] = []
-    source = "import sys, time\nprint('one')\ntime.sleep(0.5)\nprint('two', file=sys.stderr)"
+    source = "import os, time\nos.write(1, b'one')\ntime.sleep(0.5)\nos.write(2, b'two')"
     sandbox.run(Job(source=source), on_output=lambda name, text: seen.append((name, text, time.monotonic())))
-    assert [(name, text) for name, text, _ in seen] == [("stdout", "one\n"), ("stderr", "two\n")]
+    assert [(name, text) for name, text, _ in seen] == [("stdout", "one"), ("stderr", "two")]
     assert seen[1][2] - seen[0][2] > 0.3
 
 
