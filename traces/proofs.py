@@ -57,14 +57,18 @@ def is_covered(entry_ids: Iterable[int]) -> bool:
 
 
 def wait_covered(entry_ids: Iterable[int], *, timeout: float) -> None:
-    """Return once a checkpoint covers the entries. Raises Unavailable after `timeout` seconds."""
-    wanted, end = list(entry_ids), time.monotonic() + timeout
-    while not is_covered(wanted):
+    """Return once a checkpoint covers a leaf for each entry. Raises Unavailable after `timeout` seconds."""
+    wanted, end = set(entry_ids), time.monotonic() + timeout
+    while not _placed(wanted):
         if time.monotonic() > end:
-            raise problems.Unavailable(
-                "The log has not taken in these entries yet: is the sequencer running?"
-            )
+            raise problems.Unavailable("The log has not taken these entries in: is the sequencer running?")
         time.sleep(POLL_SECONDS)
+
+
+def _placed(wanted: set[int]) -> bool:
+    newest = Checkpoint.objects.newest()
+    size = newest.size if newest else 0
+    return Leaf.objects.filter(entry_id__in=wanted, index__lt=size).count() == len(wanted)
 
 
 def inclusion(entry_id: int, *, checkpoint: Checkpoint | None = None) -> Inclusion:
