@@ -62,7 +62,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
         ready = _Migrations.are_done()
     except DatabaseError:
         ready = False
-    return HttpResponse("ok\n" if ready else "not ready\n", status=200 if ready else 503, content_type="text/plain")
+    return HttpResponse(
+        "ok\n" if ready else "not ready\n", status=200 if ready else 503, content_type="text/plain"
+    )
 
 
 @never_cache
@@ -74,7 +76,9 @@ def page(request: HttpRequest) -> HttpResponse:
         return render(request, "site/refused.html", {"why": access.why}, status=403)
     parts = [part() for part in PARTS]
     shown = {"parts": parts, "waiting": queries.inbox(request.user).count()}  # type: ignore[arg-type]
-    return render(request, "site/_health.html" if request.headers.get("HX-Request") else "site/health.html", shown)
+    return render(
+        request, "site/_health.html" if request.headers.get("HX-Request") else "site/health.html", shown
+    )
 
 
 def refused(request: HttpRequest, error: Refused) -> HttpResponse:
@@ -97,7 +101,12 @@ def _redis() -> Part:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
             client.ping()
     except redis.RedisError:
-        return Part("Redis", "danger", "Away", "Pages do not update by themselves and jobs start late; nothing is lost.")
+        return Part(
+            "Redis",
+            "danger",
+            "Away",
+            "Pages do not update by themselves and jobs start late; nothing is lost.",
+        )
     return Part("Redis", "ok", "Answers", "Carries ids only: live updates and the workers' queue")
 
 
@@ -106,11 +115,15 @@ def _log() -> Part:
     waiting = Outbox.objects.count()
     oldest = Outbox.objects.aggregate(at=Min("entry__at"))["at"]
     newest = Checkpoint.objects.newest()
-    size = f"{newest.size:,} entries under the checkpoint of {newest.at:%H:%M:%S} UTC" if newest else "no checkpoint yet"
+    size = (
+        f"{newest.size:,} entries under the checkpoint of {newest.at:%H:%M:%S} UTC"
+        if newest
+        else "no checkpoint yet"
+    )
     if oldest and timezone.now() - oldest > LAG_WARN:
         lag = int((timezone.now() - oldest).total_seconds())
-        detail = f"{waiting:,} entries wait, the oldest for {lag} s; approved actions start only once covered. {size}"
-        return Part("Log", "danger", "Behind", detail)
+        detail = f"{waiting:,} entries wait, the oldest for {lag} s; what was approved waits too."
+        return Part("Log", "danger", "Behind", f"{detail} {size}")
     return Part("Log", "ok", "Current", size)
 
 
@@ -134,10 +147,17 @@ def _sandbox() -> Part:
 
 
 def _actions() -> Part:
-    waiting, ready = (Action.objects.filter(state=state).count() for state in (Action.State.PENDING, Action.State.READY))
+    waiting, ready = (
+        Action.objects.filter(state=state).count() for state in (Action.State.PENDING, Action.State.READY)
+    )
     late = Action.objects.overdue(timezone.now() - timedelta(seconds=10)).exists()
     if late:
-        return Part("Clock", "danger", "Behind", "Actions whose time is over have not been expired: is the clock running?")
+        return Part(
+            "Clock",
+            "danger",
+            "Behind",
+            "Actions whose time is over have not been expired: is the clock running?",
+        )
     return Part("Clock", "ok", "On time", f"{waiting} waiting for people, {ready} about to start")
 
 

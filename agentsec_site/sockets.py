@@ -1,4 +1,4 @@
-"""The WebSocket routes; apart from asgi.py because consumers can be imported only once the apps are loaded."""
+"""The WebSocket routes, apart from asgi.py: consumers can be imported only once the apps are loaded."""
 
 from __future__ import annotations
 

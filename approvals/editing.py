@@ -78,7 +78,9 @@ def _json(text: str, what: str) -> Any:
 
 
 def _is_lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) and item and "\n" not in item for item in value)
+    return isinstance(value, list) and all(
+        isinstance(item, str) and item and "\n" not in item for item in value
+    )
 
 
 def _lines(text: str) -> str:

@@ -63,8 +63,9 @@ def journey(action: Action) -> Journey:
 def _step(entry: Entry, names: dict[str, str], covered: int) -> Step:
     span = getattr(entry, "span", None)
     state = entry.kind.partition(".")[2]
+    said = span.text if span and entry.kind.startswith("vote") else ""
     return Step(
-        entry=entry, title=span.title if span else "", text=span.text if span and entry.kind.startswith("vote") else "",
+        entry=entry, title=span.title if span else "", text=said,
         who=names.get(entry.actor, entry.actor), look=LOOKS.get(entry.kind, STATE_LOOK.get(state, "muted")),
         badge=explore.badge(entry, covered),
     )  # fmt: skip
@@ -73,7 +74,12 @@ def _step(entry: Entry, names: dict[str, str], covered: int) -> Step:
 def _names(actors: Iterable[str]) -> dict[str, str]:
     """The names behind "user:7" and "agent:3"; the log itself holds ids only."""
     wanted = {actor: actor.partition(":") for actor in set(actors)}
-    ids = {kind: [key for word, _, key in wanted.values() if word == kind and key.isdecimal()] for kind in ("user", "agent")}
+    ids = {
+        kind: [key for word, _, key in wanted.values() if word == kind and key.isdecimal()]
+        for kind in ("user", "agent")
+    }
     users = dict(User.objects.filter(pk__in=ids["user"]).values_list("pk", "username"))
     agents = dict(Agent.objects.filter(pk__in=ids["agent"]).values_list("pk", "name"))
-    return {f"user:{key}": name for key, name in users.items()} | {f"agent:{key}": name for key, name in agents.items()}
+    return {f"user:{key}": name for key, name in users.items()} | {
+        f"agent:{key}": name for key, name in agents.items()
+    }

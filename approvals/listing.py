@@ -1,4 +1,4 @@
-"""The inbox's lists: what waits, what I decided, all I may see; in keyset pages of a constant number of queries."""
+"""The inbox's lists: what waits, what I decided, all I see; keyset pages, a constant number of queries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Wish:
     def link(self, **changes: str) -> str:
         """The address of this wish with something changed."""
         wanted = {"show": self.show, "q": self.q, "after": "", **changes}
-        kept = {name: value for name, value in wanted.items() if value and (name, value) != ("show", "waiting")}
+        kept = {
+            name: value for name, value in wanted.items() if value and (name, value) != ("show", "waiting")
+        }
         return "/?" + urlencode(kept) if kept else "/"
 
 

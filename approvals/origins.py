@@ -51,7 +51,9 @@ def authorities(action: Action) -> tuple[Authority, ...]:
     return tuple(sorted(found, key=lambda item: _rank(item.origin)))
 
 
-def _quotes(args: Mapping[str, Any], name: str, origins: Mapping[str, Mapping[str, Any]]) -> tuple[Quoted, ...]:
+def _quotes(
+    args: Mapping[str, Any], name: str, origins: Mapping[str, Mapping[str, Any]]
+) -> tuple[Quoted, ...]:
     by_path = {path.lstrip("/"): origin for path, origin in origins.items()}
     grouped: dict[tuple[str, str, str, str], list[str]] = {}
     for path, value in _leaves(args, name):

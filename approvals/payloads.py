@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAIL_ORDER = ("from", "to", "cc", "bcc", "subject", "body", "attachments")
-PROGRAM_NAMES = {"python": ("code", "source", "script"), "shell": ("command", "script", "source"), "sql": ("sql", "query")}
+PROGRAM_NAMES = {
+    "python": ("code", "source", "script"),
+    "shell": ("command", "script", "source"),
+    "sql": ("sql", "query"),
+}
 SHOWN_ITEMS = 12
 
 
@@ -49,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Context:
-    """What is known about the arguments beside their values; paths are JSON Pointers without the first slash."""
+    """What is known of the arguments beside their values; paths are JSON Pointers less the first slash."""
 
     runs: str
     authority: frozenset[str] = frozenset()
@@ -123,7 +127,9 @@ def _block(name: str, value: Any, context: Context) -> Block:
         rows = tuple(tuple(plain(row[key]) if key in row else "" for key in columns) for row in value)
         return Block(name, "table", columns=columns, rows=rows, authority=authority, size=f"{len(rows)} rows")
     if isinstance(value, dict) and set(value) == {"$file"}:
-        return Block(name, "file", value=_value(value["$file"], f"{path}/$file", context), authority=authority)
+        return Block(
+            name, "file", value=_value(value["$file"], f"{path}/$file", context), authority=authority
+        )
     if isinstance(value, dict | list):
         return Block(name, "json", value=_below(value, path, context), authority=authority)
     return Block(name, "value", value=_value(value, path, context), authority=authority)

@@ -21,8 +21,9 @@ from policies.models import User
 EXCERPT = 60  # characters shown on each side of a finding
 
 STATE_LOOK = {
-    "blocked": "danger", "pending": "wait", "ready": "info", "running": "run", "succeeded": "ok", "failed": "danger",
-    "interrupted": "danger", "rejected": "danger", "expired": "muted", "cancelled": "muted",
+    "blocked": "danger", "pending": "wait", "ready": "info", "running": "run", "succeeded": "ok",
+    "failed": "danger", "interrupted": "danger", "rejected": "danger", "expired": "muted",
+    "cancelled": "muted",
 }  # fmt: skip
 
 
@@ -137,7 +138,9 @@ class Card:
 
 def row(action: Action) -> Row:
     """The row of an action; asks the database nothing where session, agent and votes were read along."""
-    rules = [item["rule"] for item in action.approvals] or [match["name"] for match in action.verdict["matched"]]
+    rules = [item["rule"] for item in action.approvals] or [
+        match["name"] for match in action.verdict["matched"]
+    ]
     standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
     return Row(
         action=action, risk=risk(action), rule=", ".join(rules), requester=action.session.user,
@@ -160,7 +163,9 @@ def risk(action: Action) -> Risk:
     if high:
         return Risk("High", "danger", ", ".join(high))
     if action.effect == "write" or severities or "untrusted" in origins:
-        return Risk("Medium", "wait", "it changes something" if action.effect == "write" else "look at its origins")
+        return Risk(
+            "Medium", "wait", "it changes something" if action.effect == "write" else "look at its origins"
+        )
     return Risk("Low", "ok", "it only reads")
 
 
@@ -196,10 +201,11 @@ def panel(action: Action, *, user: User) -> Panel:
 
 
 def _asked(action: Action, counted: Tally) -> tuple[Asked, ...]:
+    have = counted.counts
     return tuple(
-        Asked(item["group"], int(item["quorum"]), counted.counts[item["group"]], item["rule"], bool(item["step_up"]))
+        Asked(item["group"], int(item["quorum"]), have[item["group"]], item["rule"], bool(item["step_up"]))
         for item in action.approvals
-    )  # fmt: skip
+    )
 
 
 def _undo_until(action: Action, mine: Vote | None) -> Any:
@@ -248,4 +254,3 @@ def _found(args: Mapping[str, Any], finding: Mapping[str, Any]) -> Found:
 def _text_at(args: Any, path: str) -> str:
     known = {at.lstrip("/"): value for at, value in payloads.leaves(args, "")}
     return payloads.plain(known.get(path, ""))
-

@@ -17,7 +17,7 @@ from policies.tooling import ToolDef
 
 @dataclass(frozen=True)
 class Program:
-    """What the tool's definition fixes of what will run. `stale`: the definition changed since, so it will not."""
+    """What the tool's definition fixes of what will run. `stale`: it changed since, so nothing will run."""
 
     description: str
     code: str
@@ -40,7 +40,8 @@ def program(action: Action) -> Program:
     tool = _tool(action)
     config = tool.config
     return Program(
-        description=tool.description, code=str(config.get("code") or ""), argv=tuple(map(str, config.get("argv") or ())),
+        description=tool.description, code=str(config.get("code") or ""),
+        argv=tuple(map(str, config.get("argv") or ())),
         limits=config.get("limits") or {}, egress=tuple(config.get("egress") or ()), declared=tool.declared,
         secrets=tuple(config.get("secrets") or ()),
         stale=releases.current().tool(action.tool).manifest != action.manifest,

@@ -72,7 +72,9 @@ def inbox(request: HttpRequest) -> HttpResponse:
 def card(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """One action to decide on."""
     user = person(request)
-    return render(request, "approvals/_card.html", {"card": _card(user, queries.get_visible(user, action_id))})
+    return render(
+        request, "approvals/_card.html", {"card": _card(user, queries.get_visible(user, action_id))}
+    )
 
 
 @require_safe
@@ -90,7 +92,11 @@ def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
 def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """The form to change the arguments, field by field or as JSON."""
     action = queries.get_visible(person(request), action_id)
-    shown = {"action": action, "fields": editing.fields(action.args), "as_json": request.GET.get("as") == "json"}
+    shown = {
+        "action": action,
+        "fields": editing.fields(action.args),
+        "as_json": request.GET.get("as") == "json",
+    }
     shown["whole"] = json.dumps(action.args, indent=2, ensure_ascii=False)
     return render(request, "approvals/_edit.html", shown)
 
@@ -162,7 +168,12 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
 
 def _decided(request: HttpRequest, action: Action) -> Decision:
     post, user = request.POST, person(request)
-    said = {"action_id": action.pk, "user": user, "digest": post.get("digest", ""), "comment": post.get("comment", "").strip()}
+    said = {
+        "action_id": action.pk,
+        "user": user,
+        "digest": post.get("digest", ""),
+        "comment": post.get("comment", "").strip(),
+    }
     confirm = post.get("confirm", "")
     match post.get("verdict"):
         case "approve":
@@ -183,7 +194,12 @@ def _answer(request: HttpRequest, decision: Decision, *, whole: bool = False) ->
     if not request.headers.get("HX-Request"):
         messages.success(request, decision.message)
         return redirect(f"/?open={action.pk}")
-    told = {"id": str(action.pk), "effect": decision.effect, "state": action.state, "message": decision.message}
+    told = {
+        "id": str(action.pk),
+        "effect": decision.effect,
+        "state": action.state,
+        "message": decision.message,
+    }
     if whole:
         response = render(request, "approvals/_card.html", {"card": _card(person(request), action)})
         response.headers["HX-Retarget"] = "#card"
@@ -200,7 +216,13 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
     changed = request.POST.get("digest", fresh.digest) != fresh.digest
-    return _panel(request, fresh, error=refused.detail, changed=changed, status=409 if refused.code == "conflict" else 422)
+    return _panel(
+        request,
+        fresh,
+        error=refused.detail,
+        changed=changed,
+        status=409 if refused.code == "conflict" else 422,
+    )
 
 
 def _panel(request: HttpRequest, action: Action, *, status: int = 200, **shown: Any) -> HttpResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode, urlsplit
+
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout
@@ -30,7 +32,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     wanted = _wanted(request)
     if request.headers.get("HX-Request"):
         # A fragment was asked for after the session ended: the whole page goes to the sign-in.
-        return HttpResponse(status=204, headers={"HX-Redirect": "/sign-in"})
+        return HttpResponse(
+            status=204, headers={"HX-Redirect": f"/sign-in?{urlencode({'next': _shown_page(request)})}"}
+        )
     if request.method == "POST":
         name, password = request.POST.get("username", ""), request.POST.get("password", "")
         user = authenticate(request, username=name, password=password)
@@ -54,7 +58,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("password", "again")
 @require_http_methods(["GET", "HEAD", "POST"])
 def welcome(request: HttpRequest, token: str) -> HttpResponse:
-    """A set-up, invitation, reset or demo link. Opening one changes nothing, except that a demo link signs in."""
+    """A set-up, invitation, reset or demo link. Opening it changes nothing, but a demo link signs in."""
     try:
         link = people.peek(token)
         if link.purpose == Link.Purpose.DEMO:
@@ -131,7 +135,15 @@ def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
 
 def _account(request: HttpRequest, *, status: int = 200, **shown: str) -> HttpResponse:
     tokens = PersonalToken.objects.filter(user=request.user, revoked_at=None).order_by("-created_at")
-    return render(request, "people/account.html", {"tokens": tokens, "themes": THEMES, **shown}, status=status)
+    return render(
+        request, "people/account.html", {"tokens": tokens, "themes": THEMES, **shown}, status=status
+    )
+
+
+def _shown_page(request: HttpRequest) -> str:
+    """The page that the fragment was for, as htmx names it."""
+    shown = urlsplit(request.headers.get("HX-Current-URL", ""))
+    return f"{shown.path}?{shown.query}" if shown.query else shown.path or "/"
 
 
 def _wanted(request: HttpRequest) -> str:
