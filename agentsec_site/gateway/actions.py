@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -10,8 +11,9 @@ from django.utils import timezone
 from ninja import Query, Router
 
 from agentsec_site.gateway import auth, problems, reviewer
+from agentsec_site.gateway.intake import read
 from agentsec_site.gateway.replies import download, reply
-from agentsec_site.gateway.schemas import ERRORS, ActionIn, ActionOut, Nothing, ResultIn, Wait
+from agentsec_site.gateway.schemas import ERRORS, NOTHING, ActionIn, ActionOut, Nothing, Raw, ResultIn, Wait
 from agentsec_site.gateway.waiting import Seen, in_thread, settle
 from approvals import answers, decisions, files, handout, pipeline, queries, results
 from approvals.models import Action
@@ -20,25 +22,39 @@ from traces.problems import NotFound
 
 RECHECK_SECONDS = 1.0
 
+ACTION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": ActionIn.model_json_schema()}},
+    }
+}
+
 router = Router(tags=["actions"])
 
 
-@router.post("/actions", auth=auth.agents, response={(200, 202): ActionOut, **ERRORS}, url_name="actions")
-async def propose(request: HttpRequest, body: ActionIn) -> HttpResponse:
+@router.post(
+    "/actions", auth=auth.agents, response={(200, 202): ActionOut, **ERRORS}, openapi_extra=ACTION_BODY
+)
+async def propose(request: HttpRequest) -> HttpResponse:
     """Propose a call. 200 when it is final or the grant is in the answer, 202 to poll, 403 when policy blocks
     it (the answer, with the verdict, is also the problem document), 429 at a limit.
     """
     caller = auth.agent_caller(request, scope="act")
-    action = await in_thread(lambda: _proposed(caller, body))
+    action, wait = await in_thread(lambda: _proposed(caller, request))
     if action.state == Action.State.BLOCKED:
         return _blocked(await in_thread(lambda: answers.answer(action)))
-    seen = await settle(topic=f"action:{action.pk}", look=_looker(action.pk, caller.agent), seconds=body.wait)
+    seen = await settle(topic=f"action:{action.pk}", look=_looker(action.pk, caller.agent), seconds=wait)
     response = _answer(seen)
     response["Location"] = f"/api/v1/actions/{action.pk}"
     return response
 
 
-@router.get("/actions/{uuid:action_id}", auth=auth.anyone, response={(200, 202): ActionOut, **ERRORS}, url_name="action")
+@router.get(
+    "/actions/{uuid:action_id}",
+    auth=auth.anyone,
+    response={(200, 202): ActionOut, **ERRORS},
+    url_name="action",
+)
 async def poll(request: HttpRequest, action_id: UUID, wait: Wait = Query(0.0)) -> HttpResponse:
     """The action as it stands; with `wait`, as soon as it is final or its grant can be handed out.
 
@@ -54,23 +70,33 @@ async def poll(request: HttpRequest, action_id: UUID, wait: Wait = Query(0.0)) -
 
 @router.post("/actions/{uuid:action_id}/result", auth=auth.agents, response={200: ActionOut, **ERRORS})
 def report_result(request: HttpRequest, action_id: UUID, body: ResultIn) -> HttpResponse:
-    """For tools that the agent runs: what came of it, under the grant. The output is inspected and labels the session."""
+    """For tools that the agent runs: what came of it, under the grant.
+
+    The output is inspected and labels the session.
+    """
     caller = auth.agent_caller(request, scope="act")
     _own(caller.agent, action_id)
     action = results.report(
-        agent=caller.agent, action_id=action_id, status=body.status, output=body.output, grant=body.grant
+        agent=caller.agent,
+        action_id=action_id,
+        status=body.status,
+        output=body.output,
+        grant=body.grant,
+        attested=caller.key.attests,
     )
     return reply(answers.answer(action))
 
 
 @router.post("/actions/{uuid:action_id}/cancel", auth=auth.agents, response={200: ActionOut, **ERRORS})
-def cancel(request: HttpRequest, action_id: UUID, body: Nothing = Nothing()) -> HttpResponse:
+def cancel(request: HttpRequest, action_id: UUID, body: Nothing = NOTHING) -> HttpResponse:
     """Take a call back before it has started."""
     caller = auth.agent_caller(request, scope="act")
     return reply(answers.answer(decisions.cancel(action_id=action_id, agent=caller.agent)))
 
 
-@router.get("/actions/{uuid:action_id}/artifacts/{path:name}", auth=auth.anyone, response={200: bytes, **ERRORS})
+@router.get(
+    "/actions/{uuid:action_id}/artifacts/{path:name}", auth=auth.anyone, response={200: Raw, **ERRORS}
+)
 def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     """A file that the action left, as a download."""
     caller = auth.caller(request)
@@ -84,12 +110,15 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     return download(bytes(found.blob.content), name=name.rpartition("/")[2])
 
 
-def _proposed(caller: auth.AgentCaller, body: ActionIn) -> Action:
-    return pipeline.propose(
+def _proposed(caller: auth.AgentCaller, request: HttpRequest) -> tuple[Action, float]:
+    """The action that a body proposes, and how long its sender will wait for it."""
+    body = read(request, ActionIn)
+    action = pipeline.propose(
         agent=caller.agent, key=caller.key, session_id=body.session, tool=body.tool, args=body.args,
         reason=body.reason, tool_call_id=body.tool_call_id, not_before=body.not_before,
         idempotency_key=body.idempotency_key,
     )  # fmt: skip
+    return action, body.wait
 
 
 def _looker(action_id: UUID, agent: Agent) -> Callable[[], Seen]:

@@ -40,14 +40,18 @@ def _groups(schema: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     body = operation.get("requestBody", {}).get("content", {})
-    answers = {status: _fields(schema, _first(response)) for status, response in operation["responses"].items()}
+    answers = {
+        status: _fields(schema, _first(response)) for status, response in operation["responses"].items()
+    }
     return {
         "id": operation["operationId"],
         "method": method.upper(),
         "path": path,
         "what": operation.get("description", ""),
         "callers": " or ".join(_CALLERS[name] for item in operation.get("security", []) for name in item),
-        "parameters": [_field(schema, p["name"], p["schema"], p["required"]) for p in operation["parameters"]],
+        "parameters": [
+            _field(schema, p["name"], p["schema"], p["required"]) for p in operation["parameters"]
+        ],
         "body_type": next(iter(body), ""),
         "body": _fields(schema, next(iter(body.values()), {}).get("schema", {})),
         "answers": {status: fields for status, fields in answers.items() if int(status) < 400},
@@ -77,7 +81,9 @@ def _resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 def _fields(schema: dict[str, Any], part: dict[str, Any]) -> list[dict[str, Any]]:
     whole = _resolved(schema, part)
     required = whole.get("required", [])
-    return [_field(schema, name, item, name in required) for name, item in whole.get("properties", {}).items()]
+    return [
+        _field(schema, name, item, name in required) for name, item in whole.get("properties", {}).items()
+    ]
 
 
 def _field(schema: dict[str, Any], name: str, item: dict[str, Any], required: bool) -> dict[str, Any]:

@@ -11,15 +11,14 @@ import struct
 from typing import Any
 from uuid import UUID
 
-from django.db.models import BinaryField, F, Func
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from agentsec_site.gateway import auth
 from agentsec_site.gateway.replies import reply
-from agentsec_site.gateway.schemas import ERRORS, EntryOut, ProofOut
+from agentsec_site.gateway.schemas import ERRORS, EntryOut, Note, ProofOut, Raw
 from policies.access import Verb, require
-from traces import proofs, tiles
+from traces import merkle, proofs, tiles
 from traces.models import Checkpoint, Entry, Leaf, Tile
 from traces.problems import NotFound, Unavailable
 from traces.tiles import Place
@@ -27,7 +26,7 @@ from traces.tiles import Place
 router = Router(tags=["log"])
 
 
-@router.get("/log/checkpoint", auth=auth.anyone, response={200: str, **ERRORS}, url_name="log-checkpoint")
+@router.get("/log/checkpoint", auth=auth.anyone, response={200: Note, **ERRORS}, url_name="log-checkpoint")
 def checkpoint(request: HttpRequest) -> HttpResponse:
     """The newest signed checkpoint, as a C2SP signed note."""
     newest = Checkpoint.objects.newest()
@@ -36,22 +35,23 @@ def checkpoint(request: HttpRequest) -> HttpResponse:
     return HttpResponse(newest.note, content_type="text/plain; charset=utf-8")
 
 
-@router.get("/log/tile/entries/{path:place}", auth=auth.people, response={200: bytes, **ERRORS})
+@router.get("/log/tile/entries/{path:place}", auth=auth.people, response={200: Raw, **ERRORS})
 def entry_bundle(request: HttpRequest, place: str) -> HttpResponse:
     """Up to 256 entries, each after its length as a big-endian uint16. For auditors."""
     require(auth.person(request), Verb.TRACE_READ)
     where, width = _place(f"0/{place}")
     first = where.index * tiles.WIDTH
-    digest = Func(F("entry__sealed"), function="sha256", output_field=BinaryField())
     rows = Leaf.objects.filter(index__gte=first, index__lt=first + width).order_by("index")
-    found = list(rows.annotate(digest=digest).values_list("entry__header", "digest"))
-    if len(found) != width:
+    # One by one: 256 sealed payloads may be 256 MiB, and only their hashes go out.
+    found = rows.values_list("entry__header", "entry__sealed").iterator(chunk_size=4)
+    framed = [_framed(merkle.leaf_data(bytes(header), bytes(sealed))) for header, sealed in found]
+    if len(framed) != width:
         raise NotFound("There is no such bundle of entries.")
-    data = b"".join(_framed(bytes(header) + bytes(payload)) for header, payload in found)
+    data = b"".join(framed)
     return _immutable(data, full=width == tiles.WIDTH)
 
 
-@router.get("/log/tile/{path:place}", auth=auth.anyone, response={200: bytes, **ERRORS})
+@router.get("/log/tile/{path:place}", auth=auth.anyone, response={200: Raw, **ERRORS})
 def tile(request: HttpRequest, place: str) -> HttpResponse:
     """Hashes of one level of the Merkle tree: `<level>/<index>[.p/<width>]`."""
     where, width = _place(place)

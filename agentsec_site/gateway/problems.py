@@ -72,7 +72,9 @@ def document(code: str, detail: str, **extra: Any) -> dict[str, Any]:
     }
 
 
-def problem(code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any) -> HttpResponse:
+def problem(
+    code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: Any
+) -> HttpResponse:
     """A problem document as a response. `retry_after` (seconds) in `extra` also becomes the header."""
     body = document(code, detail, **extra)
     response = HttpResponse(encode(body), status=body["status"], content_type=MEDIA_TYPE, headers=headers)
@@ -145,9 +147,7 @@ def _unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpRe
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     """ninja hides why a body could not be parsed behind its own error; the cause knows better."""
     if isinstance(error.__cause__, Refused):
-        cause = error.__cause__
-        code = "malformed" if cause.code == "invalid" else cause.code
-        return problem(code, cause.detail, **cause.extra)
+        return _refused(request, error.__cause__)
     if error.__cause__ is not None:
         return _failed(request, error)
     return problem(CODES.get(error.status_code, "malformed"), error.message)
@@ -155,7 +155,9 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 def _suspicious(request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
     code = "too_large" if "Big" in type(error).__name__ or "TooMany" in type(error).__name__ else "malformed"
-    return problem(code, "The request is too large." if code == "too_large" else "The request cannot be read.")
+    return problem(
+        code, "The request is too large." if code == "too_large" else "The request cannot be read."
+    )
 
 
 def _data_error(request: HttpRequest, error: DataError) -> HttpResponse:

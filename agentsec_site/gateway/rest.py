@@ -1,4 +1,4 @@
-"""REST at /api/v1: sessions, events, files, the firewall, grants; `actions`, `reviewer` and `log` hold the rest.
+"""REST at /api/v1: sessions, events, files, firewall, grants; the rest is in `actions`, `reviewer`, `log`.
 
 A view reads its request, calls one verb and answers; whatever a verb refuses becomes a problem document.
 """
@@ -12,6 +12,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Router
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 
 from agentsec_site.gateway import actions, auth, log, problems, reviewer
 from agentsec_site.gateway.docs import DocsPage
@@ -19,6 +20,7 @@ from agentsec_site.gateway.intake import StrictParser, raw_body
 from agentsec_site.gateway.replies import reply
 from agentsec_site.gateway.schemas import (
     ERRORS,
+    NOTHING,
     EventIn,
     EventOut,
     FileOut,
@@ -47,8 +49,8 @@ def open_session(request: HttpRequest, body: SessionIn) -> HttpResponse:
     """Open a session. Without the scope `attest` it inherits the labels that the agent gathered of late."""
     caller = auth.agent_caller(request)
     session = sessions.open_session(
-        agent=caller.agent, key=caller.key, purpose=body.purpose, user=body.user, external_id=body.external_id,
-        parent=body.parent,
+        agent=caller.agent, key=caller.key, purpose=body.purpose, user=body.user,
+        external_id=body.external_id, parent=body.parent,
     )  # fmt: skip
     return reply({"id": session.pk, "labels": session.labels})
 
@@ -61,12 +63,12 @@ def add_event(request: HttpRequest, session_id: UUID, body: EventIn) -> HttpResp
         agent=caller.agent, key=caller.key, session=sessions.get_session(caller.agent, session_id),
         kind=body.kind, text=body.text, tool=body.tool, quoted=[(start, end) for start, end in body.quoted],
     )  # fmt: skip
-    found = [asdict(finding) for finding in answer.findings]
-    body_out = {"entry": answer.entry, "verdict": answer.verdict, "text": answer.text}
-    return reply({**body_out, "findings": found, "labels": answer.labels})
+    return reply(asdict(answer))
 
 
-@router.post("/files", auth=auth.agents, response={200: FileOut, **ERRORS}, tags=["files"], openapi_extra=FILE_BODY)
+@router.post(
+    "/files", auth=auth.agents, response={200: FileOut, **ERRORS}, tags=["files"], openapi_extra=FILE_BODY
+)
 def store_file(request: HttpRequest) -> HttpResponse:
     """Keep up to 16 MiB of raw bytes, which an argument may then name as {"$file": sha256}."""
     caller = auth.agent_caller(request, scope="act")
@@ -86,7 +88,7 @@ def inspect(request: HttpRequest, body: InspectIn) -> HttpResponse:
 
 
 @router.delete("/grants/{uuid:grant_id}", auth=auth.agents, response={204: None, **ERRORS}, tags=["grants"])
-def give_back(request: HttpRequest, grant_id: UUID, body: Nothing = Nothing()) -> HttpResponse:
+def give_back(request: HttpRequest, grant_id: UUID, body: Nothing = NOTHING) -> HttpResponse:
     """Give a privilege back before it ends by itself."""
     results.give_back(agent=auth.agent_caller(request).agent, grant_id=grant_id)
     return HttpResponse(status=204)
@@ -102,13 +104,16 @@ class Api(NinjaAPI):
                 operation["responses"] = {str(s): _described(s, r) for s, r in operation["responses"].items()}
         return schema
 
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__
+
 
 def _described(status: int, response: dict[str, Any]) -> dict[str, Any]:
     content = response.get("content", {}).get("application/json")
     if status >= 400 and content:
         return {**response, "content": {problems.MEDIA_TYPE: content}}
-    if content and content["schema"].get("format") == "binary":
-        return {**response, "content": {"application/octet-stream": content}}
+    if content and (media := content["schema"].get("contentMediaType")):
+        return {**response, "content": {media: content}}
     return response
 
 

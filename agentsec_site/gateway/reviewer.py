@@ -17,7 +17,15 @@ from ninja import Query, Router
 
 from agentsec_site.gateway import auth
 from agentsec_site.gateway.replies import download, reply
-from agentsec_site.gateway.schemas import ERRORS, ActionOut, DecisionIn, DecisionOut, InboxOut, PageCursor, PageSize
+from agentsec_site.gateway.schemas import (
+    ERRORS,
+    DecisionIn,
+    DecisionOut,
+    InboxOut,
+    PageCursor,
+    PageSize,
+    Zip,
+)
 from agentsec_site.gateway.waiting import Seen
 from approvals import answers, decisions, evidence, queries
 from approvals.models import Action
@@ -38,7 +46,9 @@ def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor =
         rows = rows.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, id__gt=key))
     found = list(rows[: limit + 1])
     page, more = found[:limit], found[limit:]
-    return reply({"actions": [describe(item, user) for item in page], "next": _cursor(page[-1]) if more else None})
+    return reply(
+        {"actions": [describe(item, user) for item in page], "next": _cursor(page[-1]) if more else None}
+    )
 
 
 @router.post("/actions/{uuid:action_id}/decision", auth=auth.people, response={200: DecisionOut, **ERRORS})
@@ -49,12 +59,11 @@ def decide(request: HttpRequest, action_id: UUID, body: DecisionIn) -> HttpRespo
     return reply({"effect": decision.effect, "message": decision.message, "action": action})
 
 
-@router.get("/actions/{uuid:action_id}/evidence", auth=auth.people, response={200: bytes, **ERRORS})
-def bundle(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The evidence of an action as a bundle that verifies offline; the export is itself an entry."""
+@router.get("/actions/{uuid:action_id}/evidence", auth=auth.people, response={200: Zip, **ERRORS})
+def export(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The action and its session as a bundle that verifies offline; the export is itself an entry."""
     user = auth.person(request)
     action = queries.get_visible(user, action_id)
-    require(user, Verb.TRACE_EXPORT, team=action.team, groups=action.groups)
     content = evidence.export(action=action, user=user)
     return download(content, name=f"evidence-{action.pk}.zip", media_type="application/zip")
 
@@ -106,7 +115,13 @@ def _vote(vote: Any) -> dict[str, Any]:
 
 
 def _decided(user: User, action_id: UUID, body: DecisionIn) -> decisions.Decision:
-    common = {"action_id": action_id, "user": user, "digest": body.digest, "comment": body.comment, "channel": "rest"}
+    common = {
+        "action_id": action_id,
+        "user": user,
+        "digest": body.digest,
+        "comment": body.comment,
+        "channel": "rest",
+    }
     if body.verdict == "reject":
         return decisions.reject(**common)
     if body.args is not None:

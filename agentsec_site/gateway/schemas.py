@@ -1,4 +1,4 @@
-"""The shapes of requests and answers. Requests are strict: no unknown field, no coerced type, no endless text.
+"""The shapes of requests and answers. Requests are strict: no unknown field, no coerced type, bounded text.
 
 Answers are described for the OpenAPI document and built by the verbs.
 """
@@ -9,7 +9,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 MAX_TEXT = 1 << 20
 MAX_WAIT = 60.0
@@ -32,10 +41,13 @@ def _capped(seconds: float) -> float:
     return min(seconds, MAX_WAIT)
 
 
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+NO_NUL = r"^[^\x00]*$"
+
 # PostgreSQL's text holds no NUL; names and keys hold no control characters at all.
-Short = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Prose = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
-ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Short = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
+Prose = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
+ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROL)]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text_of_a_mebibyte)]
 Id = Annotated[UUID, Field(strict=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -54,9 +66,14 @@ class Nothing(Strict):
     """A call that takes no body; an empty object is also none."""
 
 
+NOTHING = Nothing()
+
+
 class SessionIn(Strict):
-    purpose: Prose = ""
-    user: Short = Field("", description="The person whom the session serves.")
+    purpose: Annotated[str, Field(max_length=2000, pattern=NO_NUL)] = ""
+    user: Annotated[
+        str, Field(max_length=150, pattern=NO_CONTROL, description="Whom the session serves.")
+    ] = ""
     external_id: Short = ""
     parent: Id | None = None
 
@@ -66,8 +83,10 @@ class EventIn(Strict):
         "user_message", "system_message", "reasoning", "retrieval", "artifact", "tool_result", "model_output"
     ]
     text: Text = Field(description="At most 1 MiB of UTF-8.")
-    tool: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
-    quoted: list[Range] = Field([], max_length=1000, description="[start, end] in code points: pasted, so untrusted.")
+    tool: Annotated[str, Field(max_length=100, pattern=NO_CONTROL)] = ""
+    quoted: list[Range] = Field(
+        [], max_length=1000, description="[start, end] in code points: pasted, so untrusted."
+    )
 
     @model_validator(mode="after")
     def ranges_lie_in_the_text(self) -> EventIn:
@@ -104,7 +123,9 @@ class DecisionIn(Strict):
     verdict: Literal["approve", "reject"]
     digest: Digest = Field(description="What was seen and is voted on; another is refused with 409.")
     comment: Prose = ""
-    args: dict[str, Any] | None = Field(None, description="With approve: edit to these arguments and approve them.")
+    args: dict[str, Any] | None = Field(
+        None, description="With approve: edit to these arguments and approve them."
+    )
     confirm: Prose = Field("", description="The target's name, where the tool is destructive.")
 
     @model_validator(mode="after")
@@ -209,4 +230,14 @@ class EntryOut(Out):
     leaf_hash: str
 
 
-ERRORS: dict[tuple[int, ...], type[Problem]] = {(400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 503): Problem}
+def _media(media_type: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "contentMediaType": media_type})
+
+
+# Answers that are not JSON, for the OpenAPI description.
+Raw = Annotated[bytes, _media("application/octet-stream")]
+Zip = Annotated[bytes, _media("application/zip")]
+Note = Annotated[str, _media("text/plain")]
+ERRORS: dict[tuple[int, ...], type[Problem]] = {
+    (400, 401, 403, 404, 409, 410, 413, 415, 422, 429, 503): Problem
+}

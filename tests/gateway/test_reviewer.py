@@ -1,0 +1,134 @@
+"""The reviewer's calls: what waits, a vote on exactly what was seen, the evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from approvals.models import Action
+from tests.cast import MANY
+from tests.gateway.caller import MAIL
+from tests.gateway.conftest import Door
+
+MASS = {**MAIL, "to": MANY}
+
+
+def vote(verdict: str, action: Action, **more: object) -> dict[str, object]:
+    return {"verdict": verdict, "digest": action.digest, **more}
+
+
+def test_the_inbox_shows_the_asked_group_what_it_needs_to_decide(door: Door) -> None:
+    action = door.cast.mass_mail()
+    status, told = door.approver.get("/inbox")
+    [row] = told["actions"]
+    assert (status, row["id"], row["digest"], row["tool"]) == (
+        200,
+        str(action.pk),
+        action.digest,
+        "email.send",
+    )
+    assert row["args"]["to"] == MANY
+    assert row["may_decide"]["allowed"]
+
+
+def test_an_auditor_reads_and_is_told_why_not_to_decide(door: Door) -> None:
+    action = door.cast.mass_mail()
+    [row] = door.auditor.get("/inbox")[1]["actions"]
+    assert not row["may_decide"]["allowed"] and row["may_decide"]["why"]
+    assert door.auditor.post(f"/actions/{action.pk}/decision", vote("approve", action))[0] == 403
+
+
+def test_a_stranger_sees_nothing(door: Door) -> None:
+    action = door.cast.mass_mail()
+    assert door.stranger.get("/inbox")[1]["actions"] == []
+    assert door.stranger.get(f"/actions/{action.pk}")[0] == 404
+    assert door.stranger.get(f"/actions/{action.pk}/evidence")[0] == 404
+    assert door.stranger.get(f"/actions/{action.pk}/artifacts/x")[0] == 404
+    assert door.stranger.post(f"/actions/{action.pk}/decision", vote("approve", action))[0] == 404
+
+
+def test_the_inbox_comes_in_pages_and_loses_nothing(door: Door) -> None:
+    wanted = {str(door.cast.mass_mail().pk) for _ in range(5)}
+    seen: list[str] = []
+    after = ""
+    while True:
+        told = door.approver.get(f"/inbox?limit=2&after={after}")[1]
+        seen += [row["id"] for row in told["actions"]]
+        if not (after := told["next"]):
+            break
+    assert len(seen) == 5 and set(seen) == wanted
+
+
+@pytest.mark.parametrize(
+    "after", ["x", "bnVsbA", "WzEsMl0", "WyIyMDMwLTAxLTAxIiwieCJd", "W1tbW1tb", "%00", "é"]
+)
+def test_a_made_up_place_in_the_inbox_is_refused(door: Door, after: str) -> None:
+    assert door.approver.get(f"/inbox?after={after}")[0] == 422
+
+
+def test_an_approval_reaches_the_agent(door: Door) -> None:
+    told = door.agent.propose("email.send", MASS)[1]
+    status, decided = door.approver.post(
+        f"/actions/{told['id']}/decision", {"verdict": "approve", "digest": told["digest"], "comment": "fine"}
+    )
+    assert (status, decided["effect"], decided["action"]["state"]) == (200, "approved", "ready")
+
+
+def test_a_rejection_tells_the_agent_why(door: Door) -> None:
+    action = door.cast.mass_mail()
+    assert (
+        door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action, comment="too many"))[0]
+        == 200
+    )
+    status, told = door.agent.get(f"/actions/{action.pk}")
+    assert (status, told["state"], told["decision"]["reason"]) == (200, "rejected", "too many")
+
+
+def test_a_vote_on_something_else_is_409(door: Door) -> None:
+    action = door.cast.mass_mail()
+    status, told = door.approver.post(
+        f"/actions/{action.pk}/decision", {"verdict": "approve", "digest": "0" * 64}
+    )
+    assert (status, told["code"], told["digest"]) == (409, "conflict", action.digest)
+
+
+def test_whoever_comes_second_is_told_who_was_first(door: Door) -> None:
+    action = door.cast.mass_mail()
+    door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action))
+    status, told = door.approver.post(f"/actions/{action.pk}/decision", vote("approve", action))
+    assert (status, told["decided_by"]) == (409, "ada")
+
+
+def test_an_edit_is_approved_as_edited(door: Door) -> None:
+    action = door.cast.mass_mail()
+    body = vote("approve", action, args={**MASS, "subject": "Newsletter"}, comment="clearer")
+    status, told = door.approver.post(f"/actions/{action.pk}/decision", body)
+    assert (status, told["action"]["revision"], told["action"]["args"]["subject"]) == (200, 2, "Newsletter")
+
+
+def test_arguments_with_a_rejection_make_no_sense(door: Door) -> None:
+    action = door.cast.mass_mail()
+    assert door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action, args={}))[0] == 422
+
+
+def test_a_destructive_call_needs_its_target_typed(door: Door) -> None:
+    action = door.cast.deploy()
+    path = f"/actions/{action.pk}/decision"
+    assert door.approver.post(path, vote("approve", action))[0] == 422
+    assert door.approver.post(path, vote("approve", action, confirm="staging"))[0] == 422
+    assert door.approver.post(path, vote("approve", action, confirm="production"))[0] == 200
+
+
+def test_a_quorum_of_two_needs_two(door: Door) -> None:
+    action = door.cast.order()
+    path = f"/actions/{action.pk}/decision"
+    assert door.approver.post(path, vote("approve", action))[1]["effect"] == "counted"
+    assert door.approver.post(path, vote("approve", action))[0] == 409
+    [row] = door.second.get("/inbox")[1]["actions"]
+    assert [item["user"] for item in row["votes"]] == ["ada"]
+    assert door.second.post(path, vote("approve", action))[1]["effect"] == "approved"
+
+
+def test_a_reviewer_polls_what_the_inbox_shows(door: Door) -> None:
+    action = door.cast.mass_mail()
+    status, told = door.approver.get(f"/actions/{action.pk}")
+    assert (status, told["agent"], told["target"]) == (202, "scout", action.target)
