@@ -43,9 +43,7 @@ def report(
     error = "" if status == "succeeded" else "the agent reports a failure"
     _end(
         action,
-        outputs.Output(
-            not error, "reported by the agent", {"output": output}, error=error, attested=attested
-        ),
+        outputs.Output(not error, "reported by agent", {"output": output}, error=error, attested=attested),
     )
     grants.revoke(grant=held, why="the agent reported its result")
     action.refresh_from_db()
@@ -81,7 +79,7 @@ def settle(grant: Grant) -> None:
         return
     try:
         if action.runs == "credential":
-            _end(action, outputs.Output(True, "the credential has ended", {"output": None}))
+            _end(action, outputs.Output(True, "credential ended", {"output": None}))
         else:
             execution.interrupt(
                 action_id=action.pk, fence=grant.fence, why="no result came before the grant ended"
