@@ -34,6 +34,14 @@ def secret_file(name: str) -> str:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
 
 
+def site_url() -> str:
+    """Where people reach the site: as the operator says, else where the instance of this home last ran."""
+    try:
+        return os.environ.get("AGENTSEC_URL") or (HOME / "url").read_text().strip()
+    except OSError:
+        return "http://127.0.0.1:8000"
+
+
 def database(url: str) -> dict[str, object]:
     """Django's form of a postgres:// URL; a socket folder is passed as `?host=/folder`."""
     parts = urlsplit(url)
@@ -63,7 +71,7 @@ AGENTSEC_KEK = KEYS / "kek.key"
 AGENTSEC_LOG_KEY = KEYS / "log.key"
 AGENTSEC_LOG_PUBLIC_KEY = KEYS / "log.pub"
 AGENTSEC_LOG_ORIGIN = os.environ.get("AGENTSEC_LOG_ORIGIN", "agentsec.local/log")
-AGENTSEC_URL = os.environ.get("AGENTSEC_URL", "http://127.0.0.1:8000")
+AGENTSEC_URL = site_url()
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5

@@ -62,6 +62,8 @@ def run(plan: Plan) -> None:
 
 def _run(plan: Plan, listener: Listener, instance: Ready) -> None:
     environment = site_environment(plan, listener, instance)
+    # Commands in another terminal print links, and must know where the site is.
+    (instance.services.home.root / "url").write_text(environment["AGENTSEC_URL"])
     if plan.before:
         _command(plan.before, environment)
     children = site_children(plan, listener, instance, environment)

@@ -95,6 +95,8 @@ MODELS: Mapping[str, tuple[Verb, Verb]] = {
     "policies.personaltoken": (Verb.ACCOUNTS_READ, Verb.PEOPLE_EDIT),
     "policies.secret": (Verb.ACCOUNTS_READ, Verb.SECRETS_EDIT),
 }
+# Whoever runs commands on the machine itself, as the log names them.
+OPERATOR = "operator"
 # Who finds anything in the admin, and so carries Django's `is_staff`.
 STAFF = frozenset({Role.ADMINISTRATOR, Role.EDITOR, Role.AUDITOR})
 

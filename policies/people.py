@@ -80,6 +80,26 @@ def create_user(
         return Invited(user, invite(user=user, by=by), new)
 
 
+def named(name: str) -> User:
+    """The person of that name. Raises Refused("not_found")."""
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        raise Refused("not_found", f"There is no person called {name}.")
+    return user
+
+
+def listed(text: str) -> list[str]:
+    """The words of a list as commands take it: `a,b`."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def in_days(days: int) -> datetime:
+    """That many days from now. Raises Refused("invalid") for less than one or more than a hundred years."""
+    if not 1 <= days <= 36_500:
+        raise Refused("invalid", "The number of days is 1 to 36500.")
+    return timezone.now() + timedelta(days=days)
+
+
 def placeholder(*, name: str, by: str) -> User:
     """An account that nobody can use yet, so that a file may name its person; `create_user` completes it.
 

@@ -19,6 +19,7 @@ from policies.worldfile import CONFIG, Fault, Item, World
 from traces import record
 from traces.problems import Refused
 
+STARTER = "starter"
 STARTERS = Path(__file__).parent / "starters"
 AGENTSEC = "agentsec"
 # Any constant does, as long as everybody who applies takes the same.
@@ -55,9 +56,9 @@ def apply(text: str, *, by: str) -> Report:
     What the file does not mention stays; `absent: true` removes an item. Applies one file at a time (advisory
     lock). Appends `agent.created`, `agent.changed`, `group.created`, `person.declared`, `policy.drafted` and
     `policy.published` as needed. With four-eyes on, rules and tools stay a draft for somebody else to
-    publish. Raises WorldRefused.
+    publish. The text "starter" stands for the starter set. Raises WorldRefused.
     """
-    world = worldfile.read(text)
+    world = worldfile.read(starter() if text == STARTER else text)
     if world.faults:
         raise WorldRefused(world.faults)
     report = Report()
@@ -78,7 +79,7 @@ def begin(*, by: str = AGENTSEC) -> Report | None:
     """Give a new instance the starter set; None where there is a release already."""
     if Release.objects.exists():
         return None
-    return apply(starter(), by=by)
+    return apply(STARTER, by=by)
 
 
 def starter() -> str:
@@ -240,7 +241,7 @@ def _foreign_drafts(world: World) -> list[str]:
 
 
 def _refuse_broken(world: World) -> None:
-    """Whatever keeps the draft from being published refuses the file, with its line where that is at fault."""
+    """What keeps the draft from being published refuses the file, with its line where that is at fault."""
     mine = {(kind[:-1], item.name): item for kind in _DRAFTED for item in world.of(kind)}
     faults = []
     for problem in releases.problems(releases.draft_content()):
@@ -269,27 +270,27 @@ def _publish(by: str, others: list[str], report: Report) -> None:
 
 def _warnings(world: World) -> list[str]:
     """What is no mistake and still worth knowing."""
+    rules = [item for item in world.of("rules") if not item.absent]
+    declared = set(Tool.objects.values_list("name", flat=True))
     found = []
-    tools = set(Tool.objects.values_list("name", flat=True))
-    for item in (item for item in world.of("rules") if not item.absent):
-        plain = [name for name in item.values.get("tools", []) if not {"*", "?"} & set(name)]
-        found += [
-            f"rule {item.name} names the tool {name}, which nobody declared"
-            for name in plain
-            if name not in tools
-        ]
-        found += _too_few(item)
-    return found
+    for item in rules:
+        named = [name for name in item.values.get("tools", []) if not {"*", "?"} & set(name)]
+        unknown = [name for name in named if name not in declared]
+        found += [f"rule {item.name} names the tool {name}, which nobody declared" for name in unknown]
+    quorums: dict[str, int] = {}
+    for item in rules:
+        group = item.values.get("approvers", "")
+        quorums[group] = max(quorums.get(group, 0), item.values.get("quorum", 1))
+    return found + [line for group, quorum in quorums.items() for line in _too_few(group, quorum)]
 
 
-def _too_few(item: Item) -> list[str]:
-    group, quorum = item.values.get("approvers", ""), item.values.get("quorum", 1)
+def _too_few(group: str, quorum: int) -> list[str]:
     if not group or group.startswith("@"):
         return []
     able = User.objects.filter(is_active=True, groups__name=group, roles__contains=[Role.APPROVER]).count()
     if able >= quorum:
         return []
-    return [f"rule {item.name} asks {quorum} of {group}, where {able or 'nobody'} may approve yet"]
+    return [f"a rule asks {quorum} of {group}, where {able or 'nobody'} may approve yet"]
 
 
 def _dump_agent(agent: Agent) -> dict[str, Any]:
