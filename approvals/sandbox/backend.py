@@ -96,7 +96,15 @@ def _proved(place: Place | None, why: str) -> _Setting:
     tier = cgroup.TIER if place is not None else poller.TIER
     interpreter = find_interpreter()
     untried = _Setting(place, interpreter, Status(False, tier, why, interpreter.path))
-    outcome, version = _execute(_PROBE, setting=untried, hooks=Hooks())
+    try:
+        outcome, version = _execute(_PROBE, setting=untried, hooks=Hooks())
+    except SandboxUnavailable as error:
+        hint = (
+            ""
+            if interpreter.prefix is None
+            else f"; /usr/bin/python3 is missing, {interpreter.path} was tried"
+        )
+        raise SandboxUnavailable(f"{error}{hint}") from error
     if outcome.ended != "exited" or outcome.status != 0:
         raise SandboxUnavailable(f"the sandbox's probe failed ({outcome.ended}): {outcome.stderr[-400:]}")
     proved = Status(True, tier, why, f"{interpreter.path} ({version})")

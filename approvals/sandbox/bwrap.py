@@ -167,14 +167,17 @@ def _options(job: Job, *, tier: str, interpreter: Interpreter, fds: _Descriptors
     options = [f"--unshare-{name}" for name in _NAMESPACES]
     options += ["--disable-userns", "--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--hostname", "sandbox"]
     options += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    options += _system(interpreter) + _kernel_folders() + _etc(fds)
+    options += _system() + _kernel_folders() + _etc(fds)
     for folder in ("/tmp", "/out", "/dev/shm"):
         options += ["--perms", "0700", "--size", str(int(job.limits.disk_bytes)), "--tmpfs", folder]
+    # After /tmp, which may be where it lies.
+    if interpreter.prefix is not None:
+        options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
     options += _inputs(job, fds)
     return [*options, "--chdir", "/", "--remount-ro", "/", "--seccomp", str(filter_fd)]
 
 
-def _system(interpreter: Interpreter) -> list[str]:
+def _system() -> list[str]:
     options = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = Path("/", name)
@@ -182,8 +185,6 @@ def _system(interpreter: Interpreter) -> list[str]:
             options += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             options += ["--ro-bind", str(path), str(path)]
-    if interpreter.prefix is not None:
-        options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
     return options
 
 

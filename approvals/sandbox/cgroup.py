@@ -84,8 +84,11 @@ class Cgroup:
             raise SandboxUnavailable(f"cannot make a cgroup: {error}") from error
 
     def admit(self, pid: int) -> None:
-        for folder in self._made:
-            (folder / "cgroup.procs").write_text(str(pid))
+        try:
+            for folder in self._made:
+                (folder / "cgroup.procs").write_text(str(pid))
+        except OSError as error:
+            raise SandboxUnavailable(f"cannot put the job into its cgroup: {error}") from error
 
     def rlimits(self) -> dict[str, tuple[int, int]]:
         return {}

@@ -7,6 +7,7 @@ argument are compared, which is sound because each call listed in ``_GUARDED`` t
 
 from __future__ import annotations
 
+import functools
 import platform
 import struct
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ _GUARDED: dict[str, tuple[tuple[Check, ...], ...]] = {
 _NO_SUCH_CALL = ("clone3",)
 
 
+@functools.cache
 def build(*, machine: str | None = None, memfd: bool) -> bytes:
     """The filter as an array of struct sock_filter. ``memfd`` allows memory that no process maps.
 
