@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from approvals import executors, files, outputs, sandbox, starting, states
@@ -109,7 +109,7 @@ def _heartbeat(execution: Execution) -> Iterator[threading.Event]:
             mine = Execution.objects.filter(pk=execution.pk, ended_at=None)
             if not mine.update(heartbeat_at=Now()) or mine.exclude(stop_requested="").exists():
                 stop.set()
-        close_old_connections()
+        connections.close_all()
 
     thread = threading.Thread(target=_guarded(beat, stop), name="heartbeat", daemon=True)
     thread.start()

@@ -21,6 +21,9 @@ from tests.live import Live, make_home
 from traces import keys
 
 
+pytest_plugins = ["tests.cast"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     keys.ensure(house.HOME)
 
