@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
@@ -142,5 +143,5 @@ def _prefixes(keys: Iterable[AgentKey]) -> str:
     return ", ".join(f"{key.prefix}… ({', '.join(key.scopes)})" for key in keys)
 
 
-def _log(kind: str, by: str, agent: Agent, body: dict[str, object], what: str) -> None:
+def _log(kind: str, by: str, agent: Agent, body: Mapping[str, Any], what: str) -> None:
     record.append(kind=kind, actor=by, body={"agent": agent.pk, **body}, title=f"{agent.name} {what}")

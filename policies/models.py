@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}$", "Letters, digits and . _ @ - only, at most 100.")
+NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "Letters, digits and . _ @ - only, at most 100.")
 
 
 class Role(models.TextChoices):

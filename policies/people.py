@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -376,7 +377,7 @@ def _is_loopback(remote: str) -> bool:
         return False
 
 
-def _log(kind: str, by: str, user: User, body: dict[str, object], what: str) -> None:
+def _log(kind: str, by: str, user: User, body: Mapping[str, Any], what: str) -> None:
     title = f"{user.username} {what}"
     about = f"person:{user.pk}"
     record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=about, title=title)

@@ -148,7 +148,12 @@ def _defaults(kind: str) -> dict[str, Any]:
     model = _MODELS[kind]
     names = [name for name in worldfile.FIELDS[kind] if name not in (*CONFIG, "name")]
     names += ["config"] if kind == "tools" else []
-    return {name: model._meta.get_field(name).get_default() for name in names}
+    return {name: _default(model, name) for name in names}
+
+
+def _default(model: type[Model], name: str) -> Any:
+    found: Any = model._meta.get_field(name)
+    return found.get_default()
 
 
 def _set(row: Model, wanted: Mapping[str, Any]) -> list[str]:
@@ -192,7 +197,7 @@ def _apply_agent(item: Item, by: str) -> list[str]:
 def _wanted_agent(item: Item, by: str, lines: list[str]) -> dict[str, Any]:
     given = dict(item.values)
     limits = given.pop("limits", {})
-    wanted = {name: Agent._meta.get_field(name).get_default() for name in worldfile.LIMITS} | limits
+    wanted: dict[str, Any] = {name: _default(Agent, name) for name in worldfile.LIMITS} | limits
     wanted |= {"description": given.get("description", ""), "labels": given.get("labels", [])}
     wanted |= {"mode": given["mode"]} if "mode" in given else {}
     return wanted | {

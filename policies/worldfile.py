@@ -20,7 +20,7 @@ from policies.models import NAME, Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.yamlfile import Node, YamlRefused
 
-_NAME = NAME.regex
+_NAME = re.compile(NAME.regex)
 _GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
 _LABEL = re.compile(r"[a-z][a-z0-9_:.-]{0,49}")
 _GLOB = re.compile(r"[a-zA-Z0-9._@*?-]{1,100}")

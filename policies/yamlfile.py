@@ -136,7 +136,7 @@ class _Builder:
     """Nodes from the parser's events; the parser itself does not recurse, and this does to MAX_DEPTH."""
 
     def __init__(self, events: Iterator[Any]) -> None:
-        self.events = events
+        self.events: Iterator[Any] = events
         self.anchors: dict[str, Node] = {}
         self.size = 0
 
@@ -145,16 +145,16 @@ class _Builder:
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if node is not None:
-                    raise YamlRefused(event.start_mark.line + 1, "holds more than one document")
+                    raise YamlRefused(_line(event), "holds more than one document")
                 node = self.node(next(self.events), 0)
         if node is None:
             raise YamlRefused(0, "the file is empty")
         return node
 
     def node(self, event: Any, depth: int) -> Node:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if isinstance(event, yaml.AliasEvent):
-            return self.counted(self.alias(event.anchor, line), line)
+            return self.counted(self.alias(str(event.anchor), line), line)
         if event.tag is not None:
             raise YamlRefused(line, "tags (!) are not taken")
         if depth > MAX_DEPTH:
@@ -201,6 +201,10 @@ class _Builder:
         if self.size > MAX_NODES or node.size > MAX_NODES:
             raise YamlRefused(line, f"unfolds to more than {MAX_NODES} values")
         return node
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _scalar(event: Any, line: int) -> Node:
