@@ -25,6 +25,8 @@ VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = REPOSITORY / "requirements.txt"
 DEVELOPMENT = REPOSITORY / "requirements-dev.txt"
+BASE: str = getattr(sys, "_base_executable", sys.executable)
+OLDEST_PIP = 23  # the first whole year of `--python`, which serves a .venv that has no pip of its own
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^;\s]+)\s*(;.*)?$")
 
 
@@ -103,10 +105,10 @@ def _lock() -> Iterator[None]:
 
 
 def _usable() -> bool:
-    """Whether `.venv` holds a working Python of this version with pip; an interrupted one does not."""
+    """Whether `.venv` holds a working Python of this version; an interrupted one does not."""
     if not PYTHON.exists():
         return False
-    probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    probe = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     return subprocess.run([PYTHON, "-c", probe], capture_output=True, check=False).returncode == 0
 
 
@@ -118,11 +120,24 @@ def _make_venv() -> None:
     _say(f"making {VENV} …")
     if VENV.exists():
         shutil.rmtree(VENV)
-    command = [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(VENV)]
+    _must([BASE, "-m", "venv", "--without-pip", str(VENV)], f"making {VENV}")
+
+
+def _pip() -> list[str]:
+    """A pip that installs into `.venv`: the base Python's, which is there at once, else one put inside."""
+    probe = subprocess.run([BASE, "-m", "pip", "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r"pip (\d+)\.", probe.stdout)
+    if version and int(version[1]) >= OLDEST_PIP:
+        return [BASE, "-m", "pip", "--python", str(PYTHON)]
+    _must([str(PYTHON), "-m", "ensurepip", "--upgrade"], "putting pip into .venv")
+    return [str(PYTHON), "-m", "pip"]
+
+
+def _must(command: Sequence[str], what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
-        sys.exit(f"agentsec: making {VENV} failed: {lines[-1] if lines else done.returncode}")
+        sys.exit(f"agentsec: {what} failed: {lines[-1] if lines else done.returncode}")
 
 
 def _install(requirements: Path) -> None:
@@ -130,7 +145,7 @@ def _install(requirements: Path) -> None:
     _say(f"installing {count} packages of {requirements.name} into {VENV} …")
     began = time.monotonic()
     # Everything is pinned, dependencies included, so pip need resolve nothing; and nothing is built here.
-    command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--only-binary", ":all:", "--no-compile"]
+    command = [*_pip(), "install", "--no-deps", "--only-binary", ":all:", "--no-compile"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)]
     lines = _run_with_progress(command, count)
     if lines:

@@ -143,7 +143,7 @@ def make_cluster(home: Home) -> None:
 
 def _initdb(home: Home, data: Path, password: Path) -> None:
     folder = postgres_folder(home.account)
-    command = [folder / "initdb", "-D", data, "-U", SUPERUSER, f"--pwfile={password}", "-A", "scram-sha-256"]
+    command = [str(folder / "initdb"), "-D", str(data), "-U", SUPERUSER, f"--pwfile={password}", "-A", "scram-sha-256"]
     command += ["--encoding=UTF8", "--no-instructions", *_locale(_major(folder))]
     if not _fsync():
         command.append("--no-sync")
@@ -169,7 +169,7 @@ def _locale(major: int) -> list[str]:
 
 
 def _major(folder: Path) -> int:
-    command = [folder / "postgres", "--version"]
+    command = [str(folder / "postgres"), "--version"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return int("".join(c if c.isdigit() else " " for c in text).split()[0])
 
@@ -231,7 +231,7 @@ def end_strays(home: Home) -> None:
 
 def _works_in(process: psutil.Process, data: Path) -> bool:
     try:
-        return process.name().startswith("postgres") and process.cwd() == os.path.realpath(data)
+        return bool(process.name().startswith("postgres") and process.cwd() == os.path.realpath(data))
     except psutil.Error:
         return False
 

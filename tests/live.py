@@ -1,4 +1,4 @@
-"""A whole instance for end-to-end tests: `manage.py up` (or `demo`) in a home of its own, as a person does."""
+"""A whole instance for end-to-end tests: `manage.py up` (or `demo`) in its own home, as a person runs it."""
 
 from __future__ import annotations
 
