@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,6 +64,8 @@ def matching(
     """
     exact = {"kind": kind, "agent_id": agent, "team": team, "session_id": session, "action_id": action}
     spans = Span.objects.visible_to(teams, sessions)
+    if any(value != clean.storable(value) for value in exact.values()) or not _may_be_session(session):
+        return spans.none()
     spans = spans.filter(**{name: value for name, value in exact.items() if value})
     if since is not None:
         spans = spans.filter(at__gte=since)
@@ -94,6 +97,13 @@ def query(
     if before is not None:
         spans = spans.older_than(before)
     return _older(list(spans.order_by("-entry_id")[: limit + 1]), limit, newest=before is None)
+
+
+def _may_be_session(text: str) -> bool:
+    try:
+        return not text or bool(uuid.UUID(text))
+    except ValueError:
+        return False
 
 
 def _older(found: list[Span], limit: int, *, newest: bool) -> Page:
