@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,16 +38,23 @@ class _Budget:
 
 
 def tree(body: Any) -> Node:
-    """A JSON value → its tree. Beyond 3,000 values or 200,000 characters of a text it says what is missing."""
+    """A JSON value → its tree. Says what is missing beyond 3,000 values or 200,000 characters of a text."""
     return _node("", body, _Budget(), 0, _marks(body))
 
 
 def _marks(body: Any) -> dict[str, tuple[Mark, ...]]:
-    """Findings stand beside the text that they are about: offsets of `findings` point into `text`."""
-    if not isinstance(body, Mapping) or not isinstance(body.get("findings"), Sequence):
+    """Findings stand beside the text that they are about: offsets of `findings` point into `text`, unless
+    that was masked before it was kept, which its digest shows.
+    """
+    if not isinstance(body, Mapping) or not isinstance(body.get("findings"), Sequence) or _masked(body):
         return {}
     found = [item for item in body["findings"] if isinstance(item, Mapping) and "path" not in item]
     return {"text": tuple(mark_of(item) for item in found if _placed(item))}
+
+
+def _masked(body: Mapping[str, Any]) -> bool:
+    kept = str(body.get("text", "")).encode("utf-8", "surrogatepass")
+    return "sha256" in body and hashlib.sha256(kept).hexdigest() != body["sha256"]
 
 
 def _placed(finding: Mapping[str, Any]) -> bool:
