@@ -11,7 +11,6 @@ from agentsec_site.pages import people
 
 urlpatterns = [
     path("", include("approvals.urls")),
-    path("", include("agentsec_site.pages.trace_urls")),
     path("healthz", health.healthz, name="healthz"),
     path("health", health.page, name="health"),
     path("sign-in", people.sign_in, name="sign-in"),
