@@ -56,7 +56,7 @@ def provision(services: Services, *, say: Say = say) -> Urls:
     """
     urls = addresses(services)
     try:
-        with psycopg.connect(services.admin_url, autocommit=True, connect_timeout=10) as admin:
+        with _connect(services.admin_url) as admin:
             admin.execute("SELECT pg_advisory_lock(%s)", [PROVISION_LOCK])
             _roles(admin, services)
             _database(admin, services, _name(urls.app))
@@ -65,6 +65,16 @@ def provision(services: Services, *, say: Say = say) -> Urls:
     except psycopg.OperationalError as error:
         raise SetupError(f"the database does not answer: {_first_line(error)}") from None
     return urls
+
+
+def _connect(admin_url: str) -> Connection:
+    """To the database that the URL names, or beside it where that one is still to be made."""
+    try:
+        return psycopg.connect(admin_url, autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        if not _first_line(error).endswith("does not exist"):
+            raise
+        return psycopg.connect(_with(admin_url, database="postgres"), autocommit=True, connect_timeout=10)
 
 
 def addresses(services: Services) -> Urls:
@@ -110,7 +120,7 @@ def _roles(admin: Connection, services: Services) -> None:
     try:
         for role in missing:
             admin.execute(_create_role(role, services.home))
-        if not _is_superuser(admin):
+        if not _may_act_as_owner(admin):
             # PostgreSQL 16 gives a creator only the right to grant the role on, not to act as it.
             admin.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(ROLES["owner"])))
     except psycopg.errors.InsufficientPrivilege:
@@ -126,8 +136,9 @@ def _create_role(role: str, home: Home) -> sql.Composed:
     return sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(_password(home, role)))
 
 
-def _is_superuser(admin: Connection) -> bool:
-    row = admin.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+def _may_act_as_owner(admin: Connection) -> bool:
+    privilege = "SET" if admin.info.server_version >= 160000 else "MEMBER"
+    row = admin.execute("SELECT pg_has_role(current_user, %s, %s)", [ROLES["owner"], privilege]).fetchone()
     return bool(row and row[0])
 
 
@@ -207,7 +218,9 @@ def _login_error(url: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    # libpq puts hints on further lines, and psycopg lists one attempt a line where a name has many addresses.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _schema(services: Services, urls: Urls, say: Say) -> None:
