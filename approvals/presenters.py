@@ -42,10 +42,16 @@ class Row:
 
     action: Action
     risk: Risk
-    rule: str
+    rules: tuple[str, ...]
     requester: str
     votes: int
     needed: int
+
+    @property
+    def rule(self) -> str:
+        """One rule by name, and how many more there are."""
+        more = f" and {len(self.rules) - 1} more" if len(self.rules) > 1 else ""
+        return self.rules[0] + more if self.rules else ""
 
     @property
     def look(self) -> str:
@@ -138,12 +144,11 @@ class Card:
 
 def row(action: Action) -> Row:
     """The row of an action; asks the database nothing where session, agent and votes were read along."""
-    rules = [item["rule"] for item in action.approvals] or [
-        match["name"] for match in action.verdict["matched"]
-    ]
+    verdict = action.verdict
+    rules = tuple(match["name"] for match in verdict["matched"] if match["effect"] == verdict["effect"])
     standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
     return Row(
-        action=action, risk=risk(action), rule=", ".join(rules), requester=action.session.user,
+        action=action, risk=risk(action), rules=rules, requester=action.session.user,
         votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing),
         needed=sum(int(item["quorum"]) for item in action.approvals),
     )  # fmt: skip

