@@ -18,13 +18,14 @@ import rfc8785
 from django.db import connection, transaction
 from django.utils import timezone
 
-from traces import live, problems, seal, search
+from traces import clean, live, problems, seal, search
 from traces.ids import uuid7
 from traces.models import Entry, Outbox, Session, Span, SubjectKey
 from traces.verify import commitment, leaf_hash
 
 HEADER_VERSION = 1
 SITE = "site"
+MAX_NAME = 200
 ERASED = "subject.erased"
 _KIND = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 _ACTOR = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
@@ -69,7 +70,7 @@ def append(
     payload = {"body": body, "title": title, "text": text, "attributes": attributes or {}}
     encoded = seal.encode(payload)
     chain = _lock(session)
-    key, secret = _subject_key(subject or _subject_of(session))
+    key, secret = _subject_key(clean.storable(subject) or _subject_of(session))
     entry = _entry(kind, actor, action, session, chain, key)
     entry_key = seal.entry_key(secret, str(entry.uuid))
     entry.header = header_of(entry, prev=chain[1] if chain else None, payload=commitment(entry_key, encoded))
@@ -111,8 +112,11 @@ def open_session(*, agent_id: str, agent_name: str, actor: str, team: str = "", 
                  user: str = "", external_id: str = "", parent: Session | None = None,
                  labels: Iterable[str] = (), attested: bool = False) -> Session:  # fmt: skip
     """Open a session and append `session.opened`. Who may attest or start with clean labels is the
-    caller's judgement. Raises Invalid for a malformed label.
+    caller's judgement. Raises Invalid for a malformed label, or a name too long to keep.
     """
+    if max(len(agent_name), len(external_id)) > MAX_NAME:
+        raise problems.Invalid(f"A name has at most {MAX_NAME} characters.")
+    purpose, user, external_id = (clean.storable(text) for text in (purpose, user, external_id))
     session = Session.objects.create(
         agent_id=agent_id, agent_name=agent_name, team=team, purpose=purpose, user=user,
         external_id=external_id, parent=parent, labels=sorted(_labels(labels)), attested=attested,
@@ -167,6 +171,7 @@ def erase_subject(*, subject: str, actor: str) -> Entry:
     spans and the personal columns of its sessions, and appends `subject.erased`, which names keys and never
     the person. Raises NotFound where there is nothing to erase, Invalid for the site's own key.
     """
+    subject = clean.storable(subject)
     if subject == SITE:
         raise problems.Invalid("The site's own events are about no person and cannot be erased.")
     sessions = _lock_sessions(subject)

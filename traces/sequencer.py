@@ -37,15 +37,15 @@ def run(stop: threading.Event, dsn: str) -> None:
     """
     signer, pause = keys.signer(), INTERVAL
     while not stop.is_set():
+        began = time.monotonic()
         try:
             with psycopg.connect(
                 dsn, autocommit=True, connect_timeout=5, application_name="agentsec sequencer"
             ) as db:
-                pause = INTERVAL
                 _wait_for_leadership(db, stop)
                 _lead(db, stop, signer)
         except (psycopg.Error, Damaged) as error:
-            pause = min(pause * 2, MAX_PAUSE)
+            pause = min(pause * 2, MAX_PAUSE) if time.monotonic() - began < MAX_PAUSE else INTERVAL
             log.error("sequencer goes on in %.1f s: %s", pause, str(error).strip())
             stop.wait(pause)
 
@@ -88,7 +88,9 @@ def _take(db: psycopg.Connection) -> Sequence[tuple[int, bytes]]:
     return db.execute(
         "WITH taken AS (DELETE FROM traces_outbox WHERE entry_id IN "
         "(SELECT entry_id FROM traces_outbox ORDER BY entry_id LIMIT %s) RETURNING entry_id) "
-        "SELECT id, leaf_hash FROM traces_entry JOIN taken ON id = entry_id ORDER BY id",
+        # The app may insert into the outbox; an entry that it names twice must not stop the log.
+        "SELECT id, leaf_hash FROM traces_entry JOIN taken ON id = entry_id "
+        "WHERE NOT EXISTS (SELECT FROM traces_leaf l WHERE l.entry_id = id) ORDER BY id",
         [BATCH],
     ).fetchall()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
+from tests.traces.ledger import Ledger
 from traces import problems, record, seal
 from traces.models import Entry, Outbox, Session, Span, SubjectKey
 from traces.verify import leaf_hash
@@ -193,3 +195,53 @@ def test_another_rows_key_does_not_open_it(session: Session) -> None:
     SubjectKey.objects.filter(pk=mine.pk).update(wrapped=other.wrapped)
     with pytest.raises(seal.Tampered):
         record.open_payload(Entry.objects.get(pk=entry.pk))
+
+
+def test_a_session_may_be_opened_with_any_text() -> None:
+    session = record.open_session(
+        agent_id="7", agent_name="bot", actor="agent:7", purpose="\x00", user="\ud800", external_id="\x00"
+    )
+    assert Session.objects.get(pk=session.pk).user == "\ufffd"
+
+
+def test_a_name_too_long_to_keep_is_refused() -> None:
+    with pytest.raises(problems.Invalid):
+        record.open_session(agent_id="7", agent_name="bot", actor="agent:7", external_id="x" * 201)
+
+
+def test_an_erasure_waits_for_the_event_that_is_being_written(ledger: Ledger) -> None:
+    session = ledger.session("ada")
+    eraser = threading.Thread(target=erase, args=("ada",))
+    with transaction.atomic():
+        append(None, subject="ada", title="ada's mail")
+        eraser.start()
+        eraser.join(0.3)
+        waited = eraser.is_alive()
+    eraser.join(10)
+    left = Span.objects.filter(title="ada's mail").count()
+    assert (waited, left, Session.objects.get(pk=session.pk).user) == (True, 0, "")
+
+
+def erase(subject: str) -> None:
+    try:
+        record.erase_subject(subject=subject, actor="user:1")
+    finally:
+        connection.close()
+
+
+def test_first_events_about_somebody_share_one_key(ledger: Ledger) -> None:
+    writers = [threading.Thread(target=append_once, args=("new person",)) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    keys = set(Entry.objects.filter(kind="test.event").values_list("subject_key", flat=True))
+    assert (len(keys), Entry.objects.filter(kind="test.event").count()) == (1, 8)
+
+
+def append_once(subject: str) -> None:
+    try:
+        with transaction.atomic():
+            append(None, subject=subject)
+    finally:
+        connection.close()

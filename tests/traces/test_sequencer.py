@@ -182,3 +182,12 @@ def test_it_signs_nothing_on_top_of_a_forgery(ledger: Ledger, forgery: str) -> N
     ledger.append()
     with pytest.raises(sequencer.Damaged):
         ledger.integrate()
+
+
+def test_an_entry_that_the_outbox_names_twice_does_not_stop_the_log(ledger: Ledger) -> None:
+    entry = ledger.append()
+    ledger.integrate()
+    Outbox.objects.create(entry=entry)
+    later = ledger.append()
+    ledger.integrate()
+    assert (proofs.is_covered([later.pk]), Outbox.objects.count(), Leaf.objects.count()) == (True, 0, 2)
