@@ -98,7 +98,6 @@ def become(link_fd: int, limits: list[bytes], argv: list[bytes]) -> None:
     if os.read(link_fd, 16) != b"G":
         os._exit(126)
     os.setsid()
-    os.nice(5)
     for limit in limits:
         name, soft, hard = limit.decode().split(":")
         set_limit(getattr(resource, name), int(soft), int(hard))
