@@ -164,7 +164,7 @@ def _run_with_progress(command: Sequence[str], count: int) -> list[str]:
         assert pip.stdout is not None
         for line in pip.stdout:
             lines.append(line.rstrip())
-            if line.startswith("Collecting "):
+            if line.startswith(("Collecting ", "Processing ")):
                 seen += 1
                 if seen % 10 == 0:
                     _say(f"  {seen} of {count}")
