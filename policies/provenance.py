@@ -14,7 +14,8 @@ pass for the user. A list's origin is its worst leaf.
 
 How a value is matched, always erring to the stricter side:
 - whole, at token boundaries, ignoring case, white space, compatibility forms (NFKC) and invisible characters.
-  A value with invisible characters itself is never the user's;
+  A value with invisible characters itself is never the user's, one in compatibility forms only if he wrote
+  exactly that;
 - for user and trusted text the neighbours must not continue the token, so that `a@b.example` does not stand
   in `a@b.example.evil.test`, nor 500 in 1,500;
 - a passage marked as quoted is untrusted, and a match that touches one is no match in the user's own words;
@@ -27,6 +28,7 @@ How a value is matched, always erring to the stricter side:
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +44,7 @@ _MAX_TOKENS = 50
 # Work for one value in one text stays bounded, however often a hostile text repeats it.
 _SCAN_BUDGET = 1 << 18
 _TOKEN = re.compile(r"[^\s,;<>()\"'\[\]{}]{6,512}")
+_MAX_LOOKUPS = 2000
 _TELLING = re.compile(r"[@/]|\w[.:]\w|\d{4}")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 
@@ -87,10 +90,10 @@ class Index:
         needle = fold(value).text.strip()
         if sum(sign.isalnum() for sign in needle) < 2:
             return Origin("agent")
-        visible = not INVISIBLE.search(value)
+        wanted = _Value(value, needle)
         best: Origin | None = None
         for source, text in self._texts:
-            hit = _look(source, text, needle, visible)
+            hit = _look(source, text, wanted)
             if hit is not None and (best is None or _rank(hit.origin) > _rank(best.origin)):
                 best = hit
                 if best.origin == "user":
@@ -193,16 +196,29 @@ def _tainted(value: str, index: Index, known: dict[str, Origin]) -> Origin | Non
 
 def _remembered(text: str, index: Index, known: dict[str, Origin]) -> Origin:
     if text not in known:
-        known[text] = index.find(text)
+        # A call that carries more values than anybody will read is given the worst, not the benefit.
+        known[text] = index.find(text) if len(known) < _MAX_LOOKUPS else Origin("untrusted")
     return known[text]
 
 
-def _look(source: Source, text: Folded, needle: str, visible: bool) -> Origin | None:
+@dataclass(frozen=True)
+class _Value:
+    written: str
+    needle: str
+
+    def vouched(self, said: str) -> bool:
+        """Whether `said` is this very value: forms that look alike (full-width) must stand as they are."""
+        if INVISIBLE.search(self.written):
+            return False
+        return unicodedata.is_normalized("NFKC", self.written) or said == self.written
+
+
+def _look(source: Source, text: Folded, value: _Value) -> Origin | None:
     """The best match of one value in one text."""
     weaker: Origin | None = None
-    for start, end, whole in _occurrences(text.text, needle):
+    for start, end, whole in _occurrences(text.text, value.needle):
         first, last = text.span(start, end)
-        own = whole and visible and not _touches(source.quoted, first, last)
+        own = whole and not _touches(source.quoted, first, last) and value.vouched(source.text[first:last])
         if source.origin in ("user", "trusted") and own:
             return _origin(source.origin, source, first, last)
         if weaker is None and (source.origin == "untrusted" or _touches(source.quoted, first, last)):

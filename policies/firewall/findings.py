@@ -12,6 +12,11 @@ from policies.text import Folded
 
 MAX_FINDINGS = 200
 
+# RE2 knows word boundaries of ASCII only; these are those of every script. Tools often return JSON, where a
+# line break is a backslash and a letter, which must not glue two words together.
+BOUNDARY = r"(?:^|[^\pL\pN]|\\[nrt])"
+GAP = r"(?:[^\pL\pN]|\\[nrt]){1,4}"
+
 
 @dataclass(frozen=True)
 class Finding:

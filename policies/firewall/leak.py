@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from policies.firewall.findings import Hit, Text, compiled, phrases
+from policies.firewall.findings import BOUNDARY, GAP, Hit, Text, compiled, phrases
 
 NAME = "leak"
 
-# RE2 knows word boundaries of ASCII only; these are those of every script.
-_B = r"(?:^|[^\pL\pN])"
-_W = r"[^\pL\pN]{1,4}"
+_B, _W = BOUNDARY, GAP
 
 _SHOW = (
     r"(?:show|reveal|print|repeat|output|display|tell|give|share|expose|disclose|leak|recite|dump|return|"

@@ -6,13 +6,11 @@ now on answer in French"), which are flagged and never block.
 
 from __future__ import annotations
 
-from policies.firewall.findings import Hit, Pattern, Text, compiled, phrases
+from policies.firewall.findings import BOUNDARY, GAP, Hit, Pattern, Text, compiled, phrases
 
 NAME = "override"
 
-# RE2 knows word boundaries of ASCII only; these are those of every script.
-_B = r"(?:^|[^\pL\pN])"
-_W = r"[^\pL\pN]{1,4}"
+_B, _W = BOUNDARY, GAP
 _END = r"(?:$|[^\pL\pN])"
 
 

@@ -13,7 +13,8 @@ from policies.text import Folded
 
 NAME = "secrets"
 
-_BEFORE = r"(?:^|[^A-Za-z0-9_])"
+# After an escape (a line break in JSON, a sign in a URL) a secret begins as after a blank.
+_BEFORE = r"(?:^|[^A-Za-z0-9_]|\\[nrt]|%[0-9A-Fa-f]{2})"
 
 _PREFIXED: dict[str, str] = {
     "AWS access key": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16,}",

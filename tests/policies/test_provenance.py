@@ -117,6 +117,17 @@ def test_a_value_with_invisible_characters_is_never_the_users() -> None:
     assert origin("ada@example.com\u200b") == "agent"
 
 
+def test_a_look_alike_form_is_the_users_only_as_he_wrote_it() -> None:
+    assert origin("ada＠example.com") == "agent"
+    assert origin("ada＠example.com", Source("u", "user", "an ada＠example.com")) == "user"
+
+
+def test_more_values_than_anybody_reads_are_given_no_benefit() -> None:
+    many = {"to": [f"user{number}@example.com" for number in range(2001)]}
+    found = trace(many, [Source("u", "user", " ".join(many["to"]))])
+    assert (found["/to/0"].origin, found["/to/2000"].origin) == ("user", "untrusted")
+
+
 def test_a_list_is_as_bad_as_its_worst_item() -> None:
     args = {"to": ["ada@example.com", "eve@evil.example"], "cc": [], "m": {"from": "ada@example.com"}}
     assert summarize(trace(args, [PAGE, USER]), ["to", "cc", "m.from"]) == {
