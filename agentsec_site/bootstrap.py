@@ -35,6 +35,7 @@ def enter_environment(arguments: Sequence[str]) -> None:
 
     Exits with one line saying what to do when the environment cannot be made.
     """
+    _open_standard_streams()
     os.environ.setdefault("AGENTSEC_BEGAN", str(time.time()))
     files = [REQUIREMENTS, DEVELOPMENT] if arguments[1:2] == ["test"] else [REQUIREMENTS]
     inside = Path(sys.prefix).resolve() == VENV.resolve()
@@ -47,6 +48,13 @@ def enter_environment(arguments: Sequence[str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(PYTHON, [str(PYTHON), *arguments])
+
+
+def _open_standard_streams() -> None:
+    """Started with a closed stdin, say, the first socket would become descriptor 0 and be taken for it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def satisfied(requirements: Path) -> bool:

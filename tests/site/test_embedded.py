@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -39,7 +40,8 @@ def root() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     for process in processes(folder):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     shutil.rmtree(folder)
 
 
@@ -168,7 +170,8 @@ def test_a_start_recovers_from_everything_killed_at_once(
 ) -> None:
     user()
     for process in processes(root):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # one may take another with it
+            process.kill()
     assert gone(root)
     with embedded.running(root) as services, redis.from_url(services.redis_url) as client:
         assert client.ping()

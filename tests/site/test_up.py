@@ -106,6 +106,33 @@ def test_a_port_in_use_is_said_before_anything_starts() -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_closed_standard_input_is_no_obstacle(own_instance: Live) -> None:
+    shell = [
+        "sh",
+        "-c",
+        'exec "$@" <&-',
+        "sh",
+        *manage("up"),
+        "--home",
+        str(own_instance.home),
+        "--port",
+        "0",
+    ]
+    process = subprocess.Popen(
+        shell,
+        cwd=REPOSITORY,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = next((line for line in process.stdout if "ready in" in line or "ended with" in line), "")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert "agentsec is ready" in said
+
+
 def test_the_demo_refuses_a_host_that_others_can_reach() -> None:
     done = command("demo", "--host", "0.0.0.0")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
