@@ -127,12 +127,14 @@ class Cgroup:
         else:
             self._write("memory", "memory.limit_in_bytes", memory)
             self._write_if("memory.memsw.limit_in_bytes", memory)
+            # v1 does not count TCP buffers as memory; they get a quarter of the limit on top.
+            self._write_if("memory.kmem.tcp.limit_in_bytes", str(int(self._limits.memory_bytes) // 4))
 
     def _write(self, controller: str, name: str, value: str) -> None:
         (self._paths[controller] / name).write_text(value)
 
     def _write_if(self, name: str, value: str) -> None:
-        """Bound swap where the kernel accounts for it."""
+        """Bound what not every kernel accounts for."""
         if (self._paths["memory"] / name).exists():
             self._write("memory", name, value)
 

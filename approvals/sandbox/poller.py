@@ -21,10 +21,16 @@ _SHORTEST = 0.001
 _RECOUNT = 0.025
 # How fast one core can take pages it never had; the poll comes sooner the less room is left.
 _FILL_BYTES_PER_SECOND = 4 * 1024**3
+# What one socket's buffers can hold at most under the kernel's default sysctls. No process shows that memory
+# as its own, so each socket is charged the whole of it.
+_TCP_BYTES = 4 * 1024**2
+_SOCKET_BYTES = 416 * 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PRIVATE = re.compile(rb"^(?:RssAnon|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
 _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
+_SOCKETS = re.compile(rb"^sockets: used (\d+)", re.MULTILINE)
+_TCP = re.compile(rb"^TCP6?: inuse (\d+)", re.MULTILINE)
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 
 
@@ -63,7 +69,7 @@ class Poller:
         return {name: (value, value) for name, value in bounds.items()}
 
     def sample(self, folders: Folders) -> Reading:
-        stored = folders.used()[0]
+        stored = folders.used()[0] + _buffers(folders.proc)
         pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]  # noqa: PTH208
         memory, threads = self._memory(folders.proc, pids, stored=stored)
         over = memory + stored > self._limits.memory_bytes
@@ -142,6 +148,14 @@ def _shared(proc: int, pid: str) -> int:
     if _SHARED.search(rollup):
         return _sum_kib(_SHARED, rollup)
     return _sum_kib(_MEMORY, _text(proc, pid, "status"))
+
+
+def _buffers(proc: int) -> int:
+    """The most that the sockets of the job's network namespace can hold, in bytes."""
+    text = _text(proc, "1", "net/sockstat") + _text(proc, "1", "net/sockstat6")
+    tcp = sum(int(count) for count in _TCP.findall(text))
+    others = sum(int(count) for count in _SOCKETS.findall(text)) - tcp
+    return tcp * _TCP_BYTES + max(0, others) * _SOCKET_BYTES
 
 
 def _sum_kib(pattern: re.Pattern[bytes], text: bytes) -> int:

@@ -221,7 +221,7 @@ def calm(text: str) -> bool:
 
 
 def within_cpu(run: Run) -> bool:
-    """Ended for its CPU time, or never got that much: on a busy host the program's own clock runs out first."""
+    """Ended for its CPU time, or never got that much: on a busy host the program's clock runs out first."""
     used = run.outcome.usage.cpu_seconds
     return 0 < used < LIMITS.cpu_seconds or (run.outcome.ended == "cpu" and used < 1.5 * LIMITS.cpu_seconds)
 

@@ -118,6 +118,41 @@ time.sleep(5)
     assert python(source, limits=Limits(memory_bytes=128 * MiB)).ended == "memory"
 
 
+def test_memory_cannot_hide_in_socket_buffers(tier: str) -> None:
+    source = """
+import os, socket
+held = []
+for child in range(12):
+    if not os.fork():
+        while True:
+            for end in socket.socketpair():
+                held.append(end); end.setblocking(False)
+                try:
+                    while True: end.send(bytes(65536))
+                except BlockingIOError: pass
+os.wait()
+"""
+    assert python(source, limits=Limits(memory_bytes=128 * MiB, wall_seconds=10)).ended == "memory"
+
+
+def test_memory_cannot_hide_in_tcp_buffers(tier: str) -> None:
+    source = """
+import socket
+listener = socket.create_server(('127.0.0.1', 0), backlog=999)
+held, queued = [], 0
+for _ in range(100):
+    held += [socket.create_connection(listener.getsockname()), listener.accept()[0]]
+    for end in held[-2:]:
+        end.setblocking(False)
+        try:
+            while True: queued += end.send(bytes(65536))
+        except BlockingIOError: pass
+print(queued >> 20)
+"""
+    outcome = python(source, limits=Limits(memory_bytes=128 * MiB, wall_seconds=5))
+    assert outcome.ended in ("memory", "wall") or int(outcome.stdout) < 128
+
+
 def test_a_fork_bomb_stops_at_the_limit(tier: str) -> None:
     source = "import os, time\nfor n in range(200):\n  if not os.fork(): time.sleep(9)"
     outcome = python(source, limits=Limits(pids=20))
