@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from csp.constants import NONE, SELF
@@ -42,10 +43,20 @@ def site_url() -> str:
         return "http://127.0.0.1:8000"
 
 
+def connecting() -> dict[str, Any]:
+    """How connections live. The web process runs each request in a thread of its own, where one that outlives
+    its request would never be used again: it borrows from a pool. Other processes keep theirs.
+    """
+    if os.environ.get("AGENTSEC_POOL") == "1":
+        return {"CONN_MAX_AGE": 0, "OPTIONS": {"pool": {"min_size": 1, "max_size": 20, "timeout": 10}}}
+    return {"CONN_MAX_AGE": 60, "OPTIONS": {}}
+
+
 def database(url: str) -> dict[str, object]:
     """Django's form of a postgres:// URL; a socket folder is passed as `?host=/folder`."""
-    parts = urlsplit(url)
+    parts, life = urlsplit(url), connecting()
     query = dict(parse_qsl(parts.query))
+    name = os.environ.get("AGENTSEC_PROCESS", "agentsec")
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -53,9 +64,9 @@ def database(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": query.pop("host", "") or parts.hostname or "",
         "PORT": str(parts.port or query.pop("port", "") or ""),
-        "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": os.environ.get("AGENTSEC_PROCESS", "agentsec"), **query},
+        **life,
+        "OPTIONS": {"application_name": name, **life["OPTIONS"], **query},
     }
 
 
@@ -154,6 +165,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "people/locked.html"
 AXES_VERBOSE = False
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_NAME = "agentsec_session"
@@ -192,6 +204,8 @@ WHITENOISE_AUTOREFRESH = False
 
 # Ids only travel through Redis, as JSON, never pickle; the worker is given the same serializer.
 RQ_QUEUES = {"actions": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600, "SERIALIZER": "rq.serializers.JSONSerializer"}}
+# The library's pages let anybody with `is_staff` empty queues and start jobs.
+RQ_SHOW_ADMIN_LINK = False
 RQ = {"JOB_CLASS": "approvals.jobs.RegisteredJob"}
 CHANNEL_LAYERS: dict[str, object] = {}  # fan-out is traces.live.Hub: one subscription a process, see the design
 

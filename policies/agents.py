@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,6 +56,18 @@ def set_mode(*, agent: Agent, mode: str, by: str) -> None:
             Agent.objects.filter(pk=agent.pk).update(mode=mode)
             body = {"before": before, "after": mode}
             _log("agent.mode", by, agent, body, f"is now {agent.get_mode_display().lower()}")
+
+
+def changed(*, agent: Agent, fields: Sequence[str], by: str, created: bool = False) -> None:
+    """Write down that an agent was made or that these fields of it were changed; needs a transaction.
+
+    Appends `agent.created` or `agent.changed`.
+    """
+    if created:
+        _log("agent.created", by, agent, {"name": agent.name, "mode": agent.mode}, "created")
+    elif fields:
+        body = {"fields": list(fields), "mode": agent.mode}
+        _log("agent.changed", by, agent, body, f"{', '.join(fields)} changed")
 
 
 def issue_key(

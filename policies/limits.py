@@ -130,6 +130,18 @@ def _held(agent: Agent, tool: str) -> str:
     return ""
 
 
+def pause_tool(*, tool: Tool, paused: bool, by: str) -> None:
+    """Let nothing use a tool from now on, or let it be used again; no release is needed for that.
+
+    Appends `tool.paused` or `tool.resumed` if it changed.
+    """
+    with transaction.atomic():
+        if Tool.objects.filter(pk=tool.pk).exclude(paused=paused).update(paused=paused):
+            word = "paused" if paused else "resumed"
+            title = f"Tool {tool.name} {word}"
+            record.append(kind=f"tool.{word}", actor=by, body={"tool": tool.name}, title=title)
+
+
 def _starts(now: datetime) -> tuple[datetime, datetime]:
     utc = now.astimezone(UTC)
     return utc.replace(second=0, microsecond=0), utc.replace(hour=0, minute=0, second=0, microsecond=0)

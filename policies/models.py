@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "Letters, digits and . _ @ - only, at most 100.")
+NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
 
 
 class Role(models.TextChoices):
@@ -32,10 +32,8 @@ class User(AbstractUser):
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
 
     class Meta(AbstractUser.Meta):
-        constraints = [
-            # Django lets a superuser past every backend, hence past the one table of role and verb.
-            models.CheckConstraint(name="user_never_superuser", condition=Q(is_superuser=False)),
-        ]
+        # Django lets a superuser past every backend, hence past the one table of role and verb.
+        constraints = [models.CheckConstraint(name="user_never_superuser", condition=Q(is_superuser=False))]
 
     def has_role(self, role: str) -> bool:
         return self.is_active and role in self.roles
@@ -122,7 +120,7 @@ class Agent(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="agent_mode_known", condition=Q(mode__in=["read_only", "standard", "paused"])
-            ),
+            )
         ]
 
     def __str__(self) -> str:
@@ -307,7 +305,6 @@ class Release(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        get_latest_by = "id"
 
     def __str__(self) -> str:
         return f"release {self.id} ({self.digest[:12]})"

@@ -1,28 +1,48 @@
-"""People: accounts, groups, roles, one-time links, personal tokens. Every change appends to the log."""
+"""People: how they come in. Accounts are re-exported; here are links, invitations and personal tokens."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.mail import send_mail
-from django.db import IntegrityError, transaction
-from django.db.models import F, QuerySet
+from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from policies import tokens
-from policies.access import STAFF, actor
-from policies.models import NAME, Link, LinkQuerySet, PersonalToken, Role, User
+from policies.access import actor
+from policies.accounts import (
+    administrators,
+    check_name,
+    edit,
+    ensure_group,
+    in_days,
+    is_placeholder,
+    listed,
+    log,
+    named,
+    placeholder,
+    save_new,
+    set_active,
+    set_groups,
+    set_roles,
+)
+from policies.models import Link, LinkQuerySet, PersonalToken, Role, User
 from traces import record
 from traces.problems import Refused
+
+__all__ = [
+    "User", "administrators", "authenticate_token", "create_user", "demo_link", "edit", "ensure_group",
+    "in_days", "invite", "is_placeholder", "issue_token", "listed", "named", "open_demo", "peek",
+    "placeholder", "redeem", "request_reset", "reset", "revoke_token", "set_active", "set_groups",
+    "set_roles", "setup_link",
+]  # fmt: skip
 
 LINK_LIFE = timedelta(minutes=30)
 DEMO_LIFE = timedelta(days=7)
@@ -32,8 +52,6 @@ DEFAULT_ROLES = (Role.APPROVER, Role.MEMBER)
 # Whoever sets an instance up alone has to be able to make it work; other people take roles over later.
 FIRST_ROLES = (Role.ADMINISTRATOR, Role.EDITOR, Role.APPROVER, Role.AUDITOR, Role.MEMBER)
 FIRST_GROUP = "approvers"
-# No comma, since commands take lists, and no leading @, which means a person.
-_GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,7 @@ def create_user(
     Makes missing groups. Appends `person.created` and `person.invited` (and `group.created`). Raises
     Refused: conflict where the name is taken, invalid for a bad name, group or role.
     """
-    _check_name(name)
+    check_name(name)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(username=name).first()
         if user is not None and not is_placeholder(user):
@@ -74,112 +92,11 @@ def create_user(
         user = user or User(username=name)
         user.is_active, user.email = True, email
         user.set_unusable_password()
-        _save_new(user)
+        save_new(user)
         new = set_groups(user=user, groups=groups, by=by)
         set_roles(user=user, roles=roles, by=by)
-        _log("person.created", by, user, {"groups": sorted(groups), "roles": sorted(user.roles)}, "created")
+        log("person.created", by, user, {"groups": sorted(groups), "roles": sorted(user.roles)}, "created")
         return Invited(user, invite(user=user, by=by), new)
-
-
-def named(name: str) -> User:
-    """The person of that name. Raises Refused("not_found")."""
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        raise Refused("not_found", f"There is no person called {name}.")
-    return user
-
-
-def listed(text: str) -> list[str]:
-    """The words of a list as commands take it: `a,b`."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def in_days(days: int) -> datetime:
-    """That many days from now. Raises Refused("invalid") for less than one or more than a hundred years."""
-    if not 1 <= days <= 36_500:
-        raise Refused("invalid", "The number of days is 1 to 36500.")
-    return timezone.now() + timedelta(days=days)
-
-
-def placeholder(*, name: str, by: str) -> User:
-    """An account that nobody can use yet, so that a file may name its person; `create_user` completes it.
-
-    Appends `person.declared`. Raises Refused("invalid") for a bad name.
-    """
-    _check_name(name)
-    with transaction.atomic():
-        user = User(username=name, is_active=False)
-        user.set_unusable_password()
-        _save_new(user)
-        _log("person.declared", by, user, {"name": name}, "declared, not invited yet")
-    return user
-
-
-def is_placeholder(user: User) -> bool:
-    return not user.is_active and not user.has_usable_password() and user.last_login is None
-
-
-def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
-    """The group of that name and whether it had to be made. Appends `group.created` if so."""
-    if not _GROUP.fullmatch(name):
-        raise Refused("invalid", f"{name!r} names no group: letters, digits, spaces and . _ @ & - only.")
-    with transaction.atomic():
-        group, created = Group.objects.get_or_create(name=name)
-        if created:
-            record.append(kind="group.created", actor=by, body={"name": name}, title=f"Group {name} created")
-    return group, created
-
-
-def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]:
-    """Make the person a member of exactly these groups; returns the names of groups that had to be made.
-
-    Appends `person.groups` if anything changed.
-    """
-    wanted = sorted(set(groups))
-    with transaction.atomic():
-        before = sorted(user.groups.values_list("name", flat=True))
-        made = [ensure_group(name=name, by=by) for name in wanted]
-        if before != wanted:
-            user.groups.set([group for group, _ in made])
-            user.__dict__.pop("_group_names", None)
-            body = {"before": before, "after": wanted}
-            _log("person.groups", by, user, body, f"in {', '.join(wanted) or 'no group'}")
-    return tuple(group.name for group, created in made if created)
-
-
-def set_roles(*, user: User, roles: Iterable[str], by: str) -> None:
-    """Give the person exactly these roles; `is_staff` follows. Appends `person.roles` if anything changed.
-
-    Raises Refused: invalid for an unknown role, conflict for taking the last administrator's role.
-    """
-    wanted = sorted(set(roles))
-    unknown = [role for role in wanted if role not in Role.values]
-    if unknown:
-        raise Refused("invalid", f"{unknown[0]} is not a role: {', '.join(Role.values)}.")
-    with transaction.atomic():
-        before = sorted(user.roles)
-        if Role.ADMINISTRATOR not in wanted:
-            _keep_an_administrator(user)
-        user.roles, user.is_staff = wanted, bool(STAFF & set(wanted))
-        user.save(update_fields=["roles", "is_staff"])
-        if before != wanted:
-            body = {"before": before, "after": wanted}
-            _log("person.roles", by, user, body, f"is {', '.join(wanted) or 'nothing'}")
-
-
-def set_active(*, user: User, active: bool, by: str) -> None:
-    """Switch an account on or off; off ends its sessions, tokens and votes at their next use.
-
-    Appends `person.switched_on` or `person.switched_off`. Raises Refused("conflict") for the last
-    administrator.
-    """
-    with transaction.atomic():
-        if not active:
-            _keep_an_administrator(user)
-        user.is_active = active
-        user.save(update_fields=["is_active"])
-        word = "on" if active else "off"
-        _log(f"person.switched_{word}", by, user, {"active": active}, f"switched {word}")
 
 
 def setup_link(*, by: str = "agentsec") -> Linked | None:
@@ -250,7 +167,7 @@ def redeem(*, token: str, password: str, name: str = "", email: str = "") -> Use
             raise Refused("forbidden", "This account is switched off.")
         _set_password(user, password)
         Link.objects.filter(pk=link.pk).update(used_at=timezone.now(), user=user)
-        _log("person.welcomed", actor(user), user, {"purpose": link.purpose}, f"used the {link.purpose} link")
+        log("person.welcomed", actor(user), user, {"purpose": link.purpose}, f"used the {link.purpose} link")
     return user
 
 
@@ -279,7 +196,7 @@ def issue_token(user: User, *, days: int = TOKEN_DAYS, by: str = "") -> str:
             user=user, prefix=minted.prefix, sha256=minted.sha256, expires_at=ends
         )
         body = {"prefix": token.prefix, "expires_at": token.expires_at.isoformat()}
-        _log("token.issued", by or actor(user), user, body, "token issued")
+        log("token.issued", by or actor(user), user, body, "token issued")
     return minted.raw
 
 
@@ -287,7 +204,7 @@ def revoke_token(*, token: PersonalToken, by: str) -> None:
     """End a token. Appends `token.revoked`; ending an ended one changes nothing."""
     with transaction.atomic():
         if PersonalToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
-            _log("token.revoked", by, token.user, {"prefix": token.prefix}, "token revoked")
+            log("token.revoked", by, token.user, {"prefix": token.prefix}, "token revoked")
 
 
 def authenticate_token(raw: str) -> User | None:
@@ -301,20 +218,6 @@ def authenticate_token(raw: str) -> User | None:
         return None
     PersonalToken.objects.filter(pk=token.pk).update(uses=F("uses") + 1, last_used_at=now)
     return token.user
-
-
-def administrators() -> QuerySet[User]:
-    """The people who can sign in as administrators, or could once they take their invitation."""
-    return User.objects.filter(is_active=True, roles__contains=[Role.ADMINISTRATOR])
-
-
-def _keep_an_administrator(user: User) -> None:
-    if user.pk is None or not user.is_active or Role.ADMINISTRATOR not in user.roles:
-        return
-    # Locked, so that two administrators cannot each remove the other.
-    left = administrators().select_for_update(no_key=True).exclude(pk=user.pk)
-    if not list(left.values_list("pk", flat=True)):
-        raise Refused("conflict", "Somebody has to stay administrator.")
 
 
 def _first_administrator(name: str, email: str) -> User:
@@ -338,7 +241,7 @@ def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str) -> 
     with transaction.atomic():
         if purpose != Link.Purpose.DEMO:
             Link.objects.filter(user=user, used_at=None).exclude(purpose=Link.Purpose.DEMO).delete()
-        _log(kind, by, user, {"purpose": purpose}, f"got a link ({purpose})")
+        log(kind, by, user, {"purpose": purpose}, f"got a link ({purpose})")
         return _link(user, purpose, life)
 
 
@@ -355,29 +258,8 @@ def _usable(links: LinkQuerySet, token: str) -> Link | None:
     return tokens.pick(token, links.usable(timezone.now()).filter(sha256=tokens.hashed(token)))
 
 
-def _save_new(user: User) -> None:
-    try:
-        with transaction.atomic():
-            user.save()
-    except IntegrityError:
-        raise Refused("conflict", f"There is already a person called {user.username}.") from None
-
-
-def _check_name(name: str) -> None:
-    try:
-        NAME(name)
-    except ValidationError:
-        raise Refused("invalid", f"{name!r} names no person: letters, digits and . _ @ - only.") from None
-
-
 def _is_loopback(remote: str) -> bool:
     try:
         return ip_address(remote).is_loopback
     except ValueError:
         return False
-
-
-def _log(kind: str, by: str, user: User, body: Mapping[str, Any], what: str) -> None:
-    title = f"{user.username} {what}"
-    about = f"person:{user.pk}"
-    record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=about, title=title)

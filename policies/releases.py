@@ -167,6 +167,16 @@ def drafted(*, by: str, what: str, changed: Iterable[str]) -> None:
     record.append(kind=DRAFTED, actor=by, body=body, title=f"{what} changed", text=text)
 
 
+def edit(*, row: Rule | Tool | Case, values: Mapping[str, Any], by: str) -> None:
+    """Change fields of one draft row. Appends `policy.drafted`."""
+    with transaction.atomic():
+        for name, value in values.items():
+            setattr(row, name, value)
+        row.save(update_fields=list(values))
+        what = f"{row._meta.verbose_name} {row.name}"
+        drafted(by=by, what=what.capitalize(), changed=[f"{what}: {', '.join(values)} changed"])
+
+
 def _refuse_problems(found: list[Problem]) -> None:
     if found:
         listed = [vars(problem) for problem in found]

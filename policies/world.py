@@ -186,10 +186,7 @@ def _apply_agent(item: Item, by: str) -> list[str]:
     changed = _set(agent, wanted)
     if not changed:
         return lines
-    body = {"agent": agent.pk, "fields": changed, "mode": agent.mode, "mode_before": before}
-    record.append(
-        kind="agent.changed", actor=by, body=body, title=f"{agent.name}: {', '.join(changed)} changed"
-    )
+    agents.changed(agent=agent, fields=changed, by=by)
     told = [f"mode {before} → {agent.mode}" if name == "mode" else name for name in changed]
     return [*lines, f"agent {item.name}: {', '.join(told)} changed"]
 

@@ -196,17 +196,23 @@ def _count(node: Node, *, least: int = 0, most: int = MAX_COUNT) -> int:
     return node.value
 
 
-def _duration(node: Node) -> int:
-    text = node.text if not isinstance(node.value, dict | list) else ""
+def seconds(text: str) -> int:
+    """The seconds that a time such as 45s, 15m or 1h30m stands for. Raises ValueError."""
     if not _SPAN.fullmatch(text):
-        raise _Wrong("must be a time with its unit, such as 45s, 15m, 2h or 1d", node)
+        raise ValueError("must be a time with its unit, such as 45s, 15m, 2h or 1d")
     return sum(int(count) * _SECONDS[unit] for count, unit in _PART.findall(text))
 
 
-def _moment(node: Node) -> datetime:
-    text = node.text if not isinstance(node.value, dict | list) else ""
+def _duration(node: Node) -> int:
     try:
-        moment = datetime.fromisoformat(text)
+        return seconds(node.text)
+    except ValueError as error:
+        raise _Wrong(str(error), node) from None
+
+
+def _moment(node: Node) -> datetime:
+    try:
+        moment = datetime.fromisoformat(node.text)
     except ValueError:
         raise _Wrong("must be a moment such as 2030-12-31T18:00:00Z", node) from None
     if moment.tzinfo is None:

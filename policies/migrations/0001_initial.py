@@ -49,14 +49,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
-                'get_latest_by': 'id',
             },
         ),
         migrations.CreateModel(
             name='Secret',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'Letters, digits and . _ @ - only, at most 100.')])),
+                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'At most 100 letters, digits and . _ @ -')])),
                 ('sealed', models.BinaryField()),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('rotated_at', models.DateTimeField(blank=True, editable=False, null=True)),
@@ -78,7 +77,7 @@ class Migration(migrations.Migration):
             name='Tool',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'Letters, digits and . _ @ - only, at most 100.')])),
+                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'At most 100 letters, digits and . _ @ -')])),
                 ('description', models.TextField(blank=True)),
                 ('runs', models.CharField(choices=[('agent', 'Agent'), ('python', 'Python'), ('shell', 'Shell'), ('sql', 'Sql'), ('http', 'Http'), ('mcp', 'Mcp'), ('credential', 'Credential')], default='agent', max_length=12)),
                 ('effect', models.CharField(choices=[('read', 'Read'), ('write', 'Write'), ('destructive', 'Destructive')], default='destructive', max_length=12)),
@@ -130,7 +129,7 @@ class Migration(migrations.Migration):
             name='Agent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'Letters, digits and . _ @ - only, at most 100.')])),
+                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'At most 100 letters, digits and . _ @ -')])),
                 ('description', models.CharField(blank=True, max_length=500)),
                 ('mode', models.CharField(choices=[('read_only', 'Read only'), ('standard', 'Standard'), ('paused', 'Paused')], default='read_only', max_length=10)),
                 ('labels', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=50), blank=True, default=list, size=None)),
@@ -220,7 +219,7 @@ class Migration(migrations.Migration):
             name='Rule',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'Letters, digits and . _ @ - only, at most 100.')])),
+                ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\\Z', 'At most 100 letters, digits and . _ @ -')])),
                 ('description', models.CharField(blank=True, max_length=500)),
                 ('effect', models.CharField(choices=[('allow', 'Allow'), ('ask', 'Ask'), ('block', 'Block')], max_length=5)),
                 ('agents', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, size=None)),

@@ -1,0 +1,181 @@
+"""Accounts: people, their groups and roles, and whether they are on. Every change appends to the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from policies.access import STAFF
+from policies.models import NAME, Role, User
+from traces import record
+from traces.problems import Refused
+
+# No comma, since commands take lists, and no leading @, which means a person.
+_GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
+
+
+def named(name: str) -> User:
+    """The person of that name. Raises Refused("not_found")."""
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        raise Refused("not_found", f"There is no person called {name}.")
+    return user
+
+
+def listed(text: str) -> list[str]:
+    """The words of a list as commands take it: `a,b`."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def in_days(days: int) -> datetime:
+    """That many days from now. Raises Refused("invalid") for less than one or more than a hundred years."""
+    if not 1 <= days <= 36_500:
+        raise Refused("invalid", "The number of days is 1 to 36500.")
+    return timezone.now() + timedelta(days=days)
+
+
+def placeholder(*, name: str, by: str) -> User:
+    """An account that nobody can use yet, so that a file may name its person; `create_user` completes it.
+
+    Appends `person.declared`. Raises Refused("invalid") for a bad name.
+    """
+    check_name(name)
+    with transaction.atomic():
+        user = User(username=name, is_active=False)
+        user.set_unusable_password()
+        save_new(user)
+        log("person.declared", by, user, {"name": name}, "declared, not invited yet")
+    return user
+
+
+def is_placeholder(user: User) -> bool:
+    return not user.is_active and not user.has_usable_password() and user.last_login is None
+
+
+def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
+    """The group of that name and whether it had to be made. Appends `group.created` if so."""
+    if not _GROUP.fullmatch(name):
+        raise Refused("invalid", f"{name!r} names no group: letters, digits, spaces and . _ @ & - only.")
+    with transaction.atomic():
+        group, created = Group.objects.get_or_create(name=name)
+        if created:
+            record.append(kind="group.created", actor=by, body={"name": name}, title=f"Group {name} created")
+    return group, created
+
+
+def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]:
+    """Make the person a member of exactly these groups; returns the names of groups that had to be made.
+
+    Appends `person.groups` if anything changed.
+    """
+    wanted = sorted(set(groups))
+    with transaction.atomic():
+        before = sorted(user.groups.values_list("name", flat=True))
+        made = [ensure_group(name=name, by=by) for name in wanted]
+        if before != wanted:
+            user.groups.set([group for group, _ in made])
+            user.__dict__.pop("group_names", None)
+            body = {"before": before, "after": wanted}
+            log("person.groups", by, user, body, f"in {', '.join(wanted) or 'no group'}")
+    return tuple(group.name for group, created in made if created)
+
+
+def set_roles(*, user: User, roles: Iterable[str], by: str) -> None:
+    """Give the person exactly these roles; `is_staff` follows. Appends `person.roles` if anything changed.
+
+    Raises Refused: invalid for an unknown role, conflict for taking the last administrator's role.
+    """
+    wanted = sorted(set(roles))
+    unknown = [role for role in wanted if role not in Role.values]
+    if unknown:
+        raise Refused("invalid", f"{unknown[0]} is not a role: {', '.join(Role.values)}.")
+    with transaction.atomic():
+        before = sorted(user.roles)
+        if Role.ADMINISTRATOR not in wanted:
+            _keep_an_administrator(user)
+        user.roles, user.is_staff = wanted, bool(STAFF & set(wanted))
+        user.save(update_fields=["roles", "is_staff"])
+        if before != wanted:
+            body = {"before": before, "after": wanted}
+            log("person.roles", by, user, body, f"is {', '.join(wanted) or 'nothing'}")
+
+
+def edit(*, user: User, values: Mapping[str, Any], by: str) -> None:
+    """Change a person's name, address, roles and whether the account is on, as far as `values` names them.
+
+    Appends `person.changed`, `person.roles`, `person.switched_on` or `person.switched_off` as needed. Raises
+    Refused: invalid, conflict (the last administrator, a name that is taken).
+    """
+    plain = ("username", "email", "first_name", "last_name")
+    with transaction.atomic():
+        changed = [name for name in plain if name in values and getattr(user, name) != values[name]]
+        if changed:
+            check_name(values.get("username", user.username))
+            for name in changed:
+                setattr(user, name, values[name])
+            save_new(user)
+            log("person.changed", by, user, {"fields": changed}, f"changed: {', '.join(changed)}")
+        set_roles(user=user, roles=values.get("roles", user.roles), by=by)
+        if values.get("is_active", user.is_active) != user.is_active:
+            set_active(user=user, active=values["is_active"], by=by)
+
+
+def set_active(*, user: User, active: bool, by: str) -> None:
+    """Switch an account on or off; off ends its sessions, tokens and votes at their next use.
+
+    Appends `person.switched_on` or `person.switched_off`. Raises Refused("conflict") for the last
+    administrator.
+    """
+    with transaction.atomic():
+        if not active:
+            _keep_an_administrator(user)
+        user.is_active = active
+        user.save(update_fields=["is_active"])
+        word = "on" if active else "off"
+        log(f"person.switched_{word}", by, user, {"active": active}, f"switched {word}")
+
+
+def administrators() -> QuerySet[User]:
+    """The people who can sign in as administrators, or could once they take their invitation."""
+    return User.objects.filter(is_active=True, roles__contains=[Role.ADMINISTRATOR])
+
+
+def _keep_an_administrator(user: User) -> None:
+    if user.pk is None or not user.is_active or Role.ADMINISTRATOR not in user.roles:
+        return
+    # Locked, so that two administrators cannot each remove the other.
+    left = administrators().select_for_update(no_key=True).exclude(pk=user.pk)
+    if not list(left.values_list("pk", flat=True)):
+        raise Refused("conflict", "Somebody has to stay administrator.")
+
+
+def save_new(user: User) -> None:
+    """Save a person whose name may be taken: Refused("conflict") then."""
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError:
+        raise Refused("conflict", f"There is already a person called {user.username}.") from None
+
+
+def check_name(name: str) -> None:
+    """Raise Refused("invalid") for what cannot be a person's name."""
+    try:
+        NAME(name)
+    except ValidationError:
+        raise Refused("invalid", f"{name!r} names no person: letters, digits and . _ @ - only.") from None
+
+
+def log(kind: str, by: str, user: User, body: Mapping[str, Any], what: str) -> None:
+    """Append an entry about a person, sealed under that person's key; `what` completes "NAME …"."""
+    title = f"{user.username} {what}"
+    about = f"person:{user.pk}"
+    record.append(kind=kind, actor=by, body={"user": user.pk, **body}, subject=about, title=title)
