@@ -14,6 +14,7 @@ MAX_TEXT = 200_000
 MAX_NODES = 3_000
 MAX_DEPTH = 40
 INLINE = 160
+FOLD = 8
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Node:
     """One value. `shape`: line (short), block (long or several lines), map, list, words (a list of short
     values) or empty.
 
-    `cut` is how many characters or values are not here; the raw view has them.
+    `cut` is how many characters or values are not here; the raw view has them. `size` counts what is.
     """
 
     label: str
@@ -30,6 +31,12 @@ class Node:
     marks: tuple[Mark, ...] = ()
     children: tuple[Node, ...] = ()
     cut: int = 0
+    size: int = 1
+
+    @property
+    def folds(self) -> bool:
+        """So many values below it that a reader opens it by choice."""
+        return self.size > FOLD
 
 
 @dataclass
@@ -87,7 +94,8 @@ def _branch(label: str, value: Any, budget: _Budget, depth: int, marks: Mapping[
         if budget.left <= 0:
             break
         children.append(_node(key, item, budget, depth + 1, marks))
-    return Node(label, _shape(value, children), children=tuple(children), cut=len(value) - len(children))
+    cut, size = len(value) - len(children), sum(child.size for child in children)
+    return Node(label, _shape(value, children), children=tuple(children), cut=cut, size=size)
 
 
 def _shape(value: Any, children: list[Node]) -> str:

@@ -76,13 +76,16 @@ def note_reading(user: User, of: Session, *, fresh: bool) -> None:
     if not fresh and _read_lately(user, of):
         return
     told = {"session": str(of.pk), "user": user.pk}
-    _note(READ, user, f"{user.username} read session {of.pk}", told)
+    _note(READ, user, title=f"{user.username} read session {of.pk}", told=told)
 
 
 @transaction.atomic
 def note_search(user: User, words: str) -> None:
-    """Append `trace.searched`: who looked for what."""
-    _note("trace.searched", user, f"{user.username} searched the traces", {"user": user.pk}, words)
+    """Append `trace.searched`: who looked for what. The words themselves are not found by a search, or
+    each search would find itself first.
+    """
+    title = f"{user.username} searched the traces"
+    _note("trace.searched", user, title=title, told={"user": user.pk}, words=words)
 
 
 def rights(user: User, of: Session) -> dict[str, Any]:
@@ -109,9 +112,7 @@ def _read_lately(user: User, of: Session) -> bool:
     return any(at >= since and told == mine for at, told in newest)
 
 
-def _note(kind: str, user: User, title: str, told: Mapping[str, Any], words: str = "") -> None:
+def _note(kind: str, user: User, *, title: str, told: Mapping[str, Any], **more: str) -> None:
     # About the reader, and in no session: else reading a session would change what is read.
-    record.append(
-        kind=kind, actor=actor(user), subject=actor(user), body={"by": user.username, **told, "words": words},
-        title=title, text=words, attributes=told,
-    )  # fmt: skip
+    body = {"by": user.username, **told, **more}
+    record.append(kind=kind, actor=actor(user), subject=actor(user), body=body, title=title, attributes=told)

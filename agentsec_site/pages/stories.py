@@ -148,13 +148,23 @@ def actions(session: Session, *, now: datetime) -> Actions:
     rules = _rules(found)
     told = [
         Told(
-            action=action, rules=rules.get(str(action.pk), {}), matched=action.verdict["matched"],
-            authority=authorities(action), votes=action.votes.all(), executions=action.executions.all(),
-            grants=grants.get(action.pk, []), bars=bars(action, session.started_at, end, now),
+            action=action,
+            rules=rules.get(str(action.pk), {}),
+            matched=[_plain(match) for match in action.verdict["matched"]],
+            authority=authorities(action),
+            votes=action.votes.all(),
+            executions=action.executions.all(),
+            grants=grants.get(action.pk, []),
+            bars=bars(action, session.started_at, end, now),
         )
         for action in found
-    ]  # fmt: skip
+    ]
     return Actions(told, total - len(found), session.started_at, end)
+
+
+def _plain(match: Mapping[str, Any]) -> dict[str, Any]:
+    """A match whose reason does not begin with the name that is shown beside it."""
+    return {**match, "why": match["why"].removeprefix(f"{match['name']}: ")}
 
 
 def until(action: Action, now: datetime) -> datetime:
