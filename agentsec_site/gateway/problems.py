@@ -78,6 +78,8 @@ def problem(
     """A problem document as a response. `retry_after` (seconds) in `extra` also becomes the header."""
     body = document(code, detail, **extra)
     response = HttpResponse(encode(body), status=body["status"], content_type=MEDIA_TYPE, headers=headers)
+    # Django would log each of these as an error of ours, a full log is no use to anybody.
+    response._has_been_logged = True  # type: ignore[attr-defined]
     if isinstance(wait := extra.get("retry_after"), int | float):
         response["Retry-After"] = str(max(1, math.ceil(wait)))
     if code == "unauthorized":

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import uvicorn
 from django.conf import LazySettings
+from django.db import connections
 
 from agentsec_site.asgi import application
 from policies import agents, people, world
@@ -95,7 +96,9 @@ class Server(uvicorn.Server):
 
 
 @pytest.fixture
-def server(committed_door: Door) -> Iterator[Server]:
+def server(committed_door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    # Each request has a thread of its own, and what it leaves open nobody closes.
+    monkeypatch.setitem(connections.databases["default"], "CONN_MAX_AGE", 0)
     with Server() as running:
         yield running
 

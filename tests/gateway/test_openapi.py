@@ -81,7 +81,7 @@ def check(operation: schemathesis.schemas.APIOperation, caller: Caller) -> None:
             sent.get("data") or b"",
             headers=caller.headers,
         )
-        assert response.status_code < 500
+        assert response.status_code != 500
         assert str(response.status_code) in operation.definition.raw["responses"]
 
     run()

@@ -179,7 +179,7 @@ def test_a_body_of_unknown_length_is_stopped_at_the_limit(http: httpx.Client) ->
 
 
 def test_a_declared_length_beyond_the_limit_is_refused_unread(http: httpx.Client) -> None:
-    told = http.post("/sessions", content=b" " * (2 << 20), headers={"Content-Type": "application/json"})
+    told = http.post("/sessions", content=b" " * (5 << 20), headers={"Content-Type": "application/json"})
     assert (told.status_code, told.headers["Content-Type"]) == (413, "application/problem+json")
 
 
