@@ -18,6 +18,7 @@ import uvicorn
 def config() -> uvicorn.Config:
     """Forwarded headers are believed only from the proxies that AGENTSEC_PROXIES names."""
     proxies = os.environ.get("AGENTSEC_PROXIES", "")
+    os.environ.setdefault("AGENTSEC_POOL", "1")
     return uvicorn.Config(
         "agentsec_site.asgi:application",
         ws="websockets-sansio",
