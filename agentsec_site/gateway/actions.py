@@ -154,11 +154,11 @@ def _answer(seen: Seen) -> HttpResponse:
     return reply(seen.body, status=seen.status)
 
 
-def _blocked(body: dict[str, object]) -> HttpResponse:
+def _blocked(body: dict[str, Any]) -> HttpResponse:
     return problems.problem("blocked", _why(body), **body)
 
 
-def _why(body: dict[str, object]) -> str:
+def _why(body: dict[str, Any]) -> str:
     verdict = body.get("verdict")
     reasons = verdict.get("reasons") if isinstance(verdict, dict) else None
     return " ".join(map(str, reasons)) if reasons else "Policy blocks this call."

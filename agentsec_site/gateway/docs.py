@@ -53,7 +53,7 @@ def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[s
             _field(schema, p["name"], p["schema"], p["required"]) for p in operation["parameters"]
         ],
         "body_type": next(iter(body), ""),
-        "body": _fields(schema, next(iter(body.values()), {}).get("schema", {})),
+        "body": _fields(schema, _first(operation.get("requestBody", {}))),
         "answers": {status: fields for status, fields in answers.items() if int(status) < 400},
     }
 

@@ -189,13 +189,12 @@ class ProblemMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self):
-            return self._answer_async(request)
-        return _finish(request, self.get_response(request))
+        return self._answer_async(request) if self.is_async else _finish(request, self.get_response(request))
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         return _finish(request, await self.get_response(request))

@@ -115,7 +115,7 @@ def _vote(vote: Any) -> dict[str, Any]:
 
 
 def _decided(user: User, action_id: UUID, body: DecisionIn) -> decisions.Decision:
-    common = {
+    common: dict[str, Any] = {
         "action_id": action_id,
         "user": user,
         "digest": body.digest,
