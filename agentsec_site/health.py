@@ -143,7 +143,7 @@ def _sandbox() -> Part:
     status = sandbox.status()
     if not status.available:
         return Part("Sandbox", "danger", "Refuses", status.reason)
-    return Part("Sandbox", "ok", status.tier, f"{status.reason} Interpreter {status.interpreter}".strip())
+    return Part("Sandbox", "ok", status.tier, f"{status.reason}; {status.interpreter}")
 
 
 def _actions() -> Part:

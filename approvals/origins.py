@@ -15,7 +15,7 @@ SENTENCES = {
     "user": "stands in what the user wrote",
     "trusted": "stands in the output of a trusted tool",
     "reviewer": "a reviewer wrote it",
-    "agent": "stands nowhere in the session: the agent's own choice",
+    "agent": "stands nowhere in the session: the agent’s own choice",
     "untrusted": "stands only in content that outsiders may have written",
 }
 

@@ -10,9 +10,12 @@
     event.detail.headers["X-CSRFToken"] = meta("csrf-token");
   });
 
-  function toast(text, { danger = false, seconds = 6, action = null } = {}) {
+  /* A toast with a slot takes the place of the one before it in that slot. */
+  function toast(text, { danger = false, seconds = 6, action = null, slot = "" } = {}) {
+    if (slot) document.querySelector(`.toast[data-slot="${slot}"]`)?.remove();
     const box = document.createElement("div");
     box.className = danger ? "toast is-danger" : "toast";
+    box.dataset.slot = slot;
     const words = document.createElement("span");
     words.textContent = text;
     box.append(words);

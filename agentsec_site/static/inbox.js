@@ -8,6 +8,7 @@
   const announcer = document.getElementById("announcer");
   const UNDO = 5_000;
   let lastDecision = null;
+  let chosen = "";  // what is being opened or is open; the card itself follows a moment later
 
   const $ = (id) => document.getElementById(id);
   const list = () => $("rows");
@@ -20,6 +21,7 @@
 
   /* ---- choosing ---- */
   function mark(id) {
+    chosen = id;
     for (const each of list().querySelectorAll('[aria-current="true"]')) each.removeAttribute("aria-current");
     const node = row(id);
     if (!node) return;
@@ -38,7 +40,7 @@
     remember(id);
     document.body.classList.add("is-open");
     await htmx.ajax("GET", `/actions/${id}/card`, { target: "#detail", swap: "innerHTML" });
-    if (openId() !== id) return;
+    if (chosen !== id || openId() !== id) return;
     detail.scrollTop = 0;
     if (focus) detail.querySelector(".sentence")?.focus({ preventScroll: true });
     else say(detail.querySelector(".sentence")?.textContent ?? "");
@@ -65,9 +67,9 @@
   function step(by) {
     const all = rows();
     if (!all.length) return;
-    const at = all.findIndex((node) => node.dataset.id === openId());
+    const at = all.findIndex((node) => node.dataset.id === chosen);
     const next = all[at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.max(0, Math.min(all.length - 1, at + by))];
-    if (next.dataset.id !== openId()) select(next.dataset.id);
+    if (next.dataset.id !== chosen) select(next.dataset.id);
   }
 
   document.addEventListener("click", (event) => {
@@ -114,18 +116,18 @@
     const { id, effect, state, message } = event.detail;
     const undoable = effect === "approved" || effect === "counted";
     lastDecision = undoable ? { id, until: now() + UNDO } : null;
-    toast(message, { seconds: undoable ? 5 : 4, action: undoable ? { label: "Undo", run: undo } : null });
+    toast(message, { slot: "decision", seconds: undoable ? 5 : 4, action: undoable ? { label: "Undo", run: undo } : null });
     if (!waiting || effect === "undone" || effect === "again") return;
     const all = rows();
     const at = all.findIndex((node) => node.dataset.id === id);
     const next = all[at + 1] ?? all[at - 1];
     if (state !== "pending") leave(id);
-    if (openId() !== id) return;
+    if (chosen !== id) return;
     if (next) select(next.dataset.id); else if (state !== "pending") clearDetail();
   });
 
   async function undo() {
-    if (!lastDecision || now() > lastDecision.until) { toast("Too late to undo.", { danger: true }); return; }
+    if (!lastDecision || now() > lastDecision.until) { toast("Too late to undo.", { slot: "decision", danger: true }); return; }
     const { id } = lastDecision;
     lastDecision = null;
     const answer = await fetch(`/actions/${id}/undo`, {
@@ -133,7 +135,7 @@
     });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const note = page.querySelector('.note[role="alert"]')?.textContent;
-    toast(answer.ok ? "Undone. It waits for a decision again." : note ?? "It could not be undone.", { danger: !answer.ok });
+    toast(answer.ok ? "Undone. It waits for a decision again." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
     if (answer.ok) select(id);
   }
 
@@ -170,7 +172,6 @@
   function put(fresh, { quiet = false } = {}) {
     const id = fresh.dataset.id, old = row(id);
     if (old && !old.classList.contains("is-leaving")) {
-      if (link(old).hasAttribute("aria-current")) link(fresh).setAttribute("aria-current", "true");
       const focused = old.contains(document.activeElement);
       old.replaceWith(fresh);
       if (focused) link(fresh).focus({ preventScroll: true });
@@ -182,7 +183,7 @@
         say(`New: ${fresh.querySelector(".row-tool").textContent}`);
       }
     }
-    if (openId() === id) link(fresh).setAttribute("aria-current", "true");
+    if (chosen === id) link(fresh).setAttribute("aria-current", "true");
     emptiness();
     tick();
   }
