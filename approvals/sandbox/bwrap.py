@@ -163,7 +163,7 @@ class _Descriptors:
 
 
 def _options(job: Job, *, tier: str, interpreter: Interpreter, fds: _Descriptors) -> list[str]:
-    filter_fd = fds.data(seccomp.build(memfd=tier == CGROUP_TIER))
+    filter_fd = fds.data(seccomp.build(counted=tier == CGROUP_TIER))
     options = [f"--unshare-{name}" for name in _NAMESPACES]
     options += ["--disable-userns", "--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--hostname", "sandbox"]
     options += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]

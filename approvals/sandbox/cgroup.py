@@ -38,8 +38,11 @@ def find(*, mountinfo: str | None = None, membership: str | None = None) -> Plac
 
     ``mountinfo`` and ``membership`` default to /proc/self/mountinfo and /proc/self/cgroup.
     """
-    mounts = _mounts(mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text())
-    text = membership if membership is not None else Path("/proc/self/cgroup").read_text()
+    try:
+        mounts = _mounts(mountinfo if mountinfo is not None else Path("/proc/self/mountinfo").read_text())
+        text = membership if membership is not None else Path("/proc/self/cgroup").read_text()
+    except OSError as error:
+        raise SandboxUnavailable(f"this system has no cgroups: {error}") from error
     rows = [line.split(":", 2) for line in text.splitlines()]
     mine = {name: path for _, names, path in rows for name in names.split(",")}
     if all(name in mounts and name in mine for name in _V1_CONTROLLERS):

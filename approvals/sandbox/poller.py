@@ -6,11 +6,13 @@ however often that forked and re-parented, and no other. Field meanings: proc(5)
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from approvals.sandbox.job import Limits
 from approvals.sandbox.meter import Folders, Reading
@@ -21,10 +23,6 @@ _SHORTEST = 0.001
 _RECOUNT = 0.025
 # How fast one core can take pages it never had; the poll comes sooner the less room is left.
 _FILL_BYTES_PER_SECOND = 4 * 1024**3
-# What one socket's buffers can hold at most under the kernel's default sysctls. No process shows that memory
-# as its own, so each socket is charged the whole of it.
-_TCP_BYTES = 4 * 1024**2
-_SOCKET_BYTES = 416 * 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PRIVATE = re.compile(rb"^(?:RssAnon|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
@@ -150,12 +148,24 @@ def _shared(proc: int, pid: str) -> int:
     return _sum_kib(_MEMORY, _text(proc, pid, "status"))
 
 
+@functools.cache
+def _socket_bytes() -> tuple[int, int]:
+    """What the buffers of one TCP socket, and of one other socket, can hold.
+
+    TCP: the most that it grows its send buffer to by itself. Others: twice the default (with what the kernel
+    adds), which the filter keeps them from enlarging.
+    """
+    tcp = int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
+    return max(4 * 1024**2, tcp), 2 * int(Path("/proc/sys/net/core/wmem_default").read_text())
+
+
 def _buffers(proc: int) -> int:
-    """The most that the sockets of the job's network namespace can hold, in bytes."""
+    """What the sockets of the job's network namespace can hold, in bytes: no process shows it as its own."""
     text = _text(proc, "1", "net/sockstat") + _text(proc, "1", "net/sockstat6")
     tcp = sum(int(count) for count in _TCP.findall(text))
     others = sum(int(count) for count in _SOCKETS.findall(text)) - tcp
-    return tcp * _TCP_BYTES + max(0, others) * _SOCKET_BYTES
+    per_tcp, per_other = _socket_bytes()
+    return tcp * per_tcp + max(0, others) * per_other
 
 
 def _sum_kib(pattern: re.Pattern[bytes], text: bytes) -> int:

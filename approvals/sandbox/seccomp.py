@@ -44,7 +44,8 @@ class Check:
 # Each call: alternatives, of which one must hold; an alternative is a conjunction of checks.
 # prlimit64 and the schedulers act on the caller only (pid 0): the init has the job's uid and must stay whole.
 _SELF = ((Check(0, (0,)),),)
-_GUARDED: dict[str, tuple[tuple[Check, ...], ...]] = {
+Guards = dict[str, tuple[tuple[Check, ...], ...]]
+_GUARDED: Guards = {
     "clone": ((Check(0, (0,), mask=_CLONE_NEW),),),
     "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
     "prctl": ((Check(0, _PRCTL),),),
@@ -59,13 +60,18 @@ _GUARDED: dict[str, tuple[tuple[Check, ...], ...]] = {
         (Check(0, (_AF_NETLINK,)), Check(1, (_DGRAM, _RAW), mask=0xF), Check(2, (0,))),
     ),
 }
+# For tiers that cannot count kernel memory: sockets keep the buffers they were born with.
+_SOL_SOCKET, _BUFFER_OPTIONS = 1, (7, 8, 32, 33)
+_GUARDED_UNCOUNTED: Guards = {
+    "setsockopt": ((Check(1, (_SOL_SOCKET,), absent=True),), (Check(2, _BUFFER_OPTIONS, absent=True),)),
+}
 # clone3 hides its flags behind a pointer, which no filter can read; ENOSYS makes C libraries use clone.
 _NO_SUCH_CALL = ("clone3",)
 
 
 @functools.cache
-def build(*, machine: str | None = None, memfd: bool) -> bytes:
-    """The filter as an array of struct sock_filter. ``memfd`` allows memory that no process maps.
+def build(*, machine: str | None = None, counted: bool) -> bytes:
+    """The filter as an array of struct sock_filter. ``counted``: the tier counts memory that no process maps.
 
     Raises SandboxUnavailable on a machine whose calls are not known.
     """
@@ -73,28 +79,30 @@ def build(*, machine: str | None = None, memfd: bool) -> bytes:
     if machine not in _AUDIT_ARCH:
         raise SandboxUnavailable(f"the sandbox supports x86_64 and aarch64, not {machine}")
     calls = numbers(machine=machine)
-    if not memfd:
+    guarded = _GUARDED
+    if not counted:
         del calls["memfd_create"]
-    return b"".join(_program(calls, _AUDIT_ARCH[machine]))
+        guarded = _GUARDED | _GUARDED_UNCOUNTED
+    return b"".join(_program(calls, guarded, _AUDIT_ARCH[machine]))
 
 
-def _program(calls: dict[str, int], arch: int) -> list[bytes]:
+def _program(calls: dict[str, int], guarded: Guards, arch: int) -> list[bytes]:
     code = [_op(_LD, _ARCH), _op(_JEQ, arch, 1, 0), _op(_RET, _KILL_PROCESS)]
     code += [_op(_LD, _NR), _op(_JGE, _X32_BIT, 0, 1), _op(_RET, _KILL_PROCESS)]
     code += [_op(_JGE, _LAST_KNOWN + 1, 0, 1), _op(_RET, _ERRNO | _ENOSYS)]
     for name, number in calls.items():
-        block = _block(name)
+        block = _block(name, guarded.get(name))
         code += [_op(_JEQ, number, 0, len(block)), *block]
     return [*code, _op(_RET, _ERRNO | _EPERM)]
 
 
-def _block(name: str) -> list[bytes]:
+def _block(name: str, alternatives: tuple[tuple[Check, ...], ...] | None) -> list[bytes]:
     if name in _NO_SUCH_CALL:
         return [_op(_RET, _ERRNO | _ENOSYS)]
-    if name not in _GUARDED:
+    if alternatives is None:
         return [_op(_RET, _ALLOW)]
     code = [_op(_RET, _ERRNO | _EPERM)]
-    for alternative in reversed(_GUARDED[name]):
+    for alternative in reversed(alternatives):
         code = _alternative(alternative) + code
     return code
 

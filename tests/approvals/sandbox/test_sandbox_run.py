@@ -90,7 +90,8 @@ def test_there_is_no_network(tier: str) -> None:
 def test_a_memory_bomb_ends_for_its_memory(tier: str, bomb: str) -> None:
     outcome = python(bomb)
     assert outcome.ended == "memory"
-    assert outcome.usage.max_rss_bytes < 1.15 * 256 * MiB
+    # A poller can be late on a busy host; the kernel cannot.
+    assert outcome.usage.max_rss_bytes < (1.1 if tier == "bwrap+cgroup" else 1.6) * 256 * MiB
 
 
 def test_a_small_bomb_in_a_child_ends_the_job(tier: str) -> None:

@@ -15,9 +15,9 @@ ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINES = pytest.mark.parametrize("machine", sorted(ARCH))
 
 
-def decide(machine: str, number: int, *arguments: int, arch: int | None = None, memfd: bool = True) -> int:
+def decide(machine: str, number: int, *arguments: int, arch: int | None = None, counted: bool = True) -> int:
     """Run the filter as the kernel would: classic BPF over struct seccomp_data."""
-    code = list(struct.iter_unpack("=HBBI", seccomp.build(machine=machine, memfd=memfd)))
+    code = list(struct.iter_unpack("=HBBI", seccomp.build(machine=machine, counted=counted)))
     padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
     data = struct.pack("=IIQ6Q", number, ARCH[machine] if arch is None else arch, 0, *padded)
     at = accumulator = 0
@@ -96,9 +96,18 @@ def test_arguments_decide(machine: str, name: str, arguments: tuple[int, ...], v
 def test_unmapped_memory_is_for_tiers_that_count_it(machine: str) -> None:
     number = numbers(machine=machine)["memfd_create"]
     assert decide(machine, number) == ALLOW
-    assert decide(machine, number, memfd=False) == EPERM
+    assert decide(machine, number, counted=False) == EPERM
+
+
+@MACHINES
+def test_socket_buffers_stay_small_where_they_are_not_counted(machine: str) -> None:
+    number = numbers(machine=machine)["setsockopt"]
+    assert decide(machine, number, 3, 1, 7) == ALLOW
+    assert decide(machine, number, 3, 1, 7, counted=False) == EPERM
+    assert decide(machine, number, 3, 1, 2, counted=False) == ALLOW
+    assert decide(machine, number, 3, 6, 8, counted=False) == ALLOW
 
 
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(SandboxUnavailable, match="riscv64"):
-        seccomp.build(machine="riscv64", memfd=True)
+        seccomp.build(machine="riscv64", counted=True)
