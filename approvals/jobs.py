@@ -43,7 +43,13 @@ REGISTRY: dict[str, Callable[..., Any]] = {"approvals.jobs.execute": execute}
 
 
 class RegisteredJob(Job):
-    """A job that can only be one of the registered functions, without callbacks and webhooks."""
+    """A job that can only be one of the registered functions, without callbacks and webhooks.
+
+    It reads JSON whatever its caller says: rq's default is pickle, which runs what it loads.
+    """
+
+    def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:
+        super().__init__(id, connection=connection, serializer=JSONSerializer)
 
     @property
     def func(self) -> Callable[..., Any]:

@@ -25,6 +25,13 @@ class Client:
     key: str
 
     def call(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None) -> Any:
+        answer = self._send(method, path, body, raw)
+        return json.loads(answer) if answer else None
+
+    def download(self, path: str) -> bytes:
+        return self._send("GET", path, None, None)
+
+    def _send(self, method: str, path: str, body: Any, raw: bytes | None) -> bytes:
         content = raw if raw is not None else (json.dumps(body).encode() if body is not None else None)
         headers = {"Authorization": f"Bearer {self.key}"}
         if content is not None:
@@ -34,7 +41,11 @@ class Client:
         try:
             connection.request(method, f"/api/v1{path}", content, headers)
             response = connection.getresponse()
-            return _answer(response.status, response.read(), response.getheader("Retry-After"))
+            answer = response.read()
+            if response.status >= 400:
+                problem = json.loads(answer) if answer.startswith(b"{") else {}
+                raise Problem(response.status, problem, response.getheader("Retry-After"))
+            return answer
         finally:
             connection.close()
 
@@ -62,10 +73,3 @@ class Client:
 
     def upload(self, content: bytes) -> str:
         return str(self.call("POST", "/files", raw=content)["sha256"])
-
-
-def _answer(status: int, raw: bytes, retry_after: str | None) -> Any:
-    body = json.loads(raw) if raw else {}
-    if status >= 400:
-        raise Problem(status, body, retry_after)
-    return body

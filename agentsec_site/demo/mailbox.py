@@ -27,14 +27,21 @@ class Mailbox:
         return "250 delivered"
 
 
+class _OnAnyPort(Controller):
+    """The controller tries its server out at the port it was given, which 0 is not."""
+
+    def _trigger_server(self) -> None:
+        listening: Any = self.server
+        self.port = listening.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 @contextmanager
 def running(folder: Path) -> Iterator[tuple[str, int]]:
     """A server for as long as the block lasts; its address and port."""
-    controller = Controller(Mailbox(folder), hostname="127.0.0.1", port=0)
+    controller = _OnAnyPort(Mailbox(folder), hostname="127.0.0.1", port=0)
     controller.start()
     try:
-        listening: Any = controller.server
-        host, port = listening.sockets[0].getsockname()[:2]
-        yield str(host), int(port)
+        yield "127.0.0.1", controller.port
     finally:
         controller.stop()

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from django.conf import settings
+from django.utils import timezone
 
 from agentsec_site.home import SetupError
 from approvals import decisions
@@ -31,7 +32,8 @@ def prepare() -> None:
     _clear_old_work()
     keys = {COLLEAGUE: people.issue_token(User.objects.get(username=COLLEAGUE), days=7, by=BY)}
     for agent in Agent.objects.filter(name__in=_names()):
-        agents.revoke(agent=agent, by=BY)
+        if agent.keys.usable(timezone.now()).exists():
+            agents.revoke(agent=agent, by=BY)
         keys[agent.name] = agents.issue_key(agent, ["act"], by=BY)
         keys[f"{agent.name}+host"] = agents.issue_key(agent, ["act", "attest"], by=BY)
     _write(keys)

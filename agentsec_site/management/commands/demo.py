@@ -24,6 +24,9 @@ class Command(AgentsecCommand):
 
     def arguments(self, parser: CommandParser) -> None:
         add_server_arguments(parser)
+        parser.add_argument(
+            "--idle", action="store_true", help="prepare the company, but let none of its agents act"
+        )
 
     def run(self, **options: Any) -> None:
         if not is_loopback(options["host"]):
@@ -39,7 +42,7 @@ class Command(AgentsecCommand):
             began=startup.began(),
             before=(AGENTS, "prepare"),
             link=(AGENTS, "link"),
-            extra=((AGENTS, "run"),),
+            extra=() if options["idle"] else ((AGENTS, "run"),),
             demo=True,
         )
         supervisor.run(plan)
