@@ -24,8 +24,8 @@ from traces.problems import Refused
 
 __all__ = ["admin_accounts"]
 
-SHOWN_OF_RELEASE = ["digest", "published_at", "published_by", "note", "rules", "tools"]
-SHOWN_OF_KEY = ["prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at", "uses"]
+SHOWN_OF_RELEASE: Any = ["digest", "published_at", "published_by", "note", "rules", "tools"]
+SHOWN_OF_KEY: Any = ["prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at", "uses"]
 
 
 class DraftAdmin(RoomAdmin):

@@ -58,6 +58,15 @@ class RoomAdmin(admin.ModelAdmin):
             self.message_user(request, refused.detail, messages.ERROR)
             return redirect(request.get_full_path())
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except Refused as refused:
+            self.message_user(request, refused.detail, messages.ERROR)
+            return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found = super().get_actions(request)
         return {name: action for name, action in found.items() if name != "delete_selected"}
@@ -79,11 +88,9 @@ class RoomAdmin(admin.ModelAdmin):
         return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[quote(row.pk)])
 
     def page(self, request: HttpRequest, template: str, title: str, **shown: Any) -> HttpResponse:
-        """A page within the admin's frame that no cache keeps."""
+        """A page within the admin's frame; like all of the admin's, no cache keeps it."""
         context = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, **shown}
-        answer = render(request, template, context)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        return render(request, template, context)
 
 
 class ReadOnlyAdmin(RoomAdmin):
@@ -96,7 +103,7 @@ class ReadOnlyAdmin(RoomAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in self.opts.fields]
+        return [field.name for field in self.opts.fields if field.name not in (self.exclude or ())]
 
     def may_change(self, request: HttpRequest) -> bool:
         """Whether the table lets this person do what the page's actions do."""

@@ -9,11 +9,11 @@ from typing import Any
 from django import forms
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 
-from policies import engine, worldfile, yamldump
-from policies.arguments import ArgumentsRefused, check_schema
+from policies import worldfile, yamldump
+from policies.arguments import ArgumentsRefused, canonical, check_schema, parse_json
 from policies.models import Agent, Case, Role, Rule, Secret, Switch, Tool, User
-from policies.rules import RuleSpec, problems_of
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
 Code = forms.Textarea(attrs={"rows": 14, "cols": 100, "spellcheck": "false"})
@@ -29,10 +29,34 @@ class Words(forms.CharField):
 
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value) or ""
+        if "\x00" in text:
+            raise ValidationError("Null characters are not allowed.")
         return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
+
+
+class StrictJson(forms.JSONField):
+    """JSON as calls are read: no duplicate keys, no lone surrogates, not too deep."""
+
+    def to_python(self, value: Any) -> Any:
+        if not isinstance(value, str) or value.strip() == "":
+            return super().to_python(value)
+        try:
+            return parse_json(value.encode("utf-8", "surrogatepass"), max_depth=worldfile.MAX_DEPTH)
+        except ArgumentsRefused as refused:
+            raise ValidationError(refused.why) from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        # What was typed comes back as it was typed; re-reading it here could fail where nothing catches it.
+        return initial if self.disabled else InvalidJSONInput(data or "")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(canonical(self.to_python(data) or {}) != canonical(initial or {}))
+        except (ValidationError, ArgumentsRefused):
+            return True
 
 
 def words(help_text: str = "") -> Words:
@@ -77,24 +101,28 @@ class ToolForm(FileForm):
     returns = choices((name, name) for name in worldfile.RETURNS)
     authority = words("The arguments that say who or what is affected.")
     labels = words()
+    parameters = StrictJson(
+        required=False, widget=Code, help_text="JSON Schema of the arguments; empty takes none."
+    )
+    config = StrictJson(required=False, widget=Code, help_text=f"How it runs: {', '.join(worldfile.CONFIG)}.")
 
     class Meta:
         model = Tool
         fields = "__all__"
-        widgets = {"description": Wide, "parameters": Code, "config": Code, "summary": Wide}
+        widgets = {"description": Wide, "summary": Wide}
 
     def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         plain = {name: value for name, value in cleaned.items() if name != "config"}
-        return plain | {"parameters": cleaned["parameters"] or {}} | dict(cleaned["config"] or {})
+        return plain | dict(cleaned["config"])
 
     def clean_config(self) -> dict[str, Any]:
-        config = self.cleaned_data["config"] or {}
+        config = {} if self.cleaned_data["config"] is None else self.cleaned_data["config"]
         if not isinstance(config, dict) or not set(config) <= set(worldfile.CONFIG):
             raise ValidationError(f"An object with some of {', '.join(worldfile.CONFIG)}.")
         return config
 
     def clean_parameters(self) -> dict[str, Any]:
-        parameters = self.cleaned_data["parameters"] or {}
+        parameters = {} if self.cleaned_data["parameters"] is None else self.cleaned_data["parameters"]
         try:
             check_schema(parameters)
         except ArgumentsRefused as refused:
@@ -111,7 +139,8 @@ def approver_choices() -> list[tuple[str, str]]:
     ]
 
 
-class RuleForm(forms.ModelForm):
+class RuleForm(FileForm):
+    kind = "rules"
     agents = words("Names or patterns with * and ?; none means any agent.")
     tools = words("Names or patterns with * and ?; none means any tool.")
     approvers = forms.ChoiceField(choices=approver_choices, required=False)
@@ -136,35 +165,30 @@ class RuleForm(forms.ModelForm):
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
-    def clean_when(self) -> str:
-        text = str(self.cleaned_data["when"])
-        problems = engine.check_condition(text)
-        if problems:
-            raise ValidationError([str(problem) for problem in problems])
-        return text
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
-        if not self.errors:
-            fields = {key: value for key, value in cleaned.items() if key in RuleSpec.__dataclass_fields__}
-            lists = {key: tuple(cleaned[key]) for key in ("agents", "tools")}
-            for why in problems_of(RuleSpec(id=cleaned["name"], **(fields | lists))):
-                self.add_error(None, why)
-        return cleaned
+    def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in cleaned.items() if value not in ("", None)}
+        moment = {"until": cleaned["until"].isoformat()} if cleaned.get("until") else {}
+        return given | {"expires_after": f"{cleaned['expires_after']}s"} | moment
 
 
 class CaseForm(FileForm):
     kind = "cases"
     labels = words("The labels of the session.")
+    args = StrictJson(required=False, widget=Code)
+    origin = StrictJson(required=False, widget=Wide, help_text='Where arguments came from: {"to": "user"}.')
 
     class Meta:
         model = Case
         fields = "__all__"
-        widgets = {"args": Code, "origin": Wide}
+
+    def clean_args(self) -> Any:
+        return {} if self.cleaned_data["args"] is None else self.cleaned_data["args"]
+
+    def clean_origin(self) -> Any:
+        return {} if self.cleaned_data["origin"] is None else self.cleaned_data["origin"]
 
     def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        given = {name: value for name, value in cleaned.items() if value not in ("", None)}
-        return given | {"args": cleaned["args"] or {}, "origin": cleaned["origin"] or {}}
+        return {name: value for name, value in cleaned.items() if value not in ("", None)}
 
 
 class AgentForm(forms.ModelForm):

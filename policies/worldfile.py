@@ -32,6 +32,7 @@ RETURNS = ("private", "secret")
 ORIGINS = ("user", "trusted", "agent", "untrusted", "reviewer")
 LIMITS = ("actions_per_minute", "actions_per_day", "pending")
 MAX_COUNT = 1_000_000
+MAX_DEPTH = yamlfile.MAX_DEPTH - 4  # what stands around a field takes a few levels
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _json(node: Node, *, mapping: bool = False) -> Any:
     if mapping and not isinstance(node.value, dict):
         raise _Wrong("must be a mapping", node)
     try:
-        value = normalise(yamlfile.unfold(node), max_depth=yamlfile.MAX_DEPTH)
+        value = normalise(yamlfile.unfold(node), max_depth=MAX_DEPTH)
     except YamlRefused as refused:
         raise _Wrong(refused.why, Node(None, refused.line)) from None
     except ArgumentsRefused as refused:
