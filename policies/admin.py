@@ -165,7 +165,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
     search_fields = ["digest", "note"]
     fields = SHOWN_OF_RELEASE
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return SHOWN_OF_RELEASE
 
     @admin.display(description="digest")

@@ -69,8 +69,9 @@ def apply(text: str, *, by: str) -> Report:
         drafted = list(_apply_items(world, by, report))
         if drafted:
             releases.drafted(by=by, what="A world file", changed=drafted)
-        _refuse_broken(world)
-        _publish(by, others, report)
+        content = releases.draft_content()
+        _refuse_broken(world, content)
+        _publish(by, content, others, report)
         report.warnings += _warnings(world)
     return report
 
@@ -242,11 +243,11 @@ def _foreign_drafts(world: World) -> list[str]:
     return [line for line in releases.changes(releases.draft_content()) if line.split(":")[0] not in mine]
 
 
-def _refuse_broken(world: World) -> None:
+def _refuse_broken(world: World, content: Mapping[str, Any]) -> None:
     """What keeps the draft from being published refuses the file, with its line where that is at fault."""
     mine = {(kind[:-1], item.name): item for kind in _DRAFTED for item in world.of(kind)}
     faults = []
-    for problem in releases.problems(releases.draft_content()):
+    for problem in releases.problems(content):
         item = mine.get((problem.kind, problem.name))
         if item is not None:
             faults.append(item.fault("when" if problem.kind == "rule" else "", problem.why))
@@ -258,15 +259,15 @@ def _refuse_broken(world: World) -> None:
         raise WorldRefused(faults)
 
 
-def _publish(by: str, others: list[str], report: Report) -> None:
-    waiting = releases.changes(releases.draft_content())
+def _publish(by: str, content: Mapping[str, Any], others: list[str], report: Report) -> None:
+    waiting = releases.changes(content)
     first = not Release.objects.exists()
     if not waiting and not first:
         return
     if settings.AGENTSEC_FOUR_EYES and by != AGENTSEC:
         report.draft = "The rules stay a draft: four-eyes is on, so somebody else publishes them."
         return
-    report.published = releases.publish(by=by, note="applied from a file").pk
+    report.published = releases.publish(by=by, note="applied from a file", checked=content).pk
     report.warnings += [f"published with it, not from this file: {line}" for line in others]
 
 
