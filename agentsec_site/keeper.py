@@ -45,11 +45,12 @@ def main(arguments: list[str]) -> int:
     if os.fork():  # whoever starts us is no parent that must reap us
         os._exit(0)
     home = prepare(Path(arguments[0]))
-    with open(home.root / "keeper.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(" ".join(arguments[1:]))
-        lock.flush()
-        return _keep(home, _services(arguments[1:]), _open_log(home))
+    # Never closed by hand: the lock is free only when this process is gone.
+    lock = os.open(home.root / "keeper.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.ftruncate(lock, 0)
+    os.write(lock, " ".join(arguments[1:]).encode())
+    return _keep(home, _services(arguments[1:]), _open_log(home))
 
 
 def _services(names: list[str]) -> list[Service]:

@@ -98,7 +98,7 @@ def postmaster(root: Path) -> psutil.Process:
 def test_nothing_is_left_when_the_last_user_leaves(root: Path) -> None:
     with embedded.running(root) as services, psycopg.connect(services.admin_url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    assert processes(root) == []
+    assert gone(root, seconds=1)
 
 
 def test_what_was_written_is_there_at_the_next_start(root: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_warning_reaches_the_terminal_and_information_only_the_log(
     run: Callable[..., Processes], said: list[str], tmp_path: Path
 ) -> None:
     group = run("print('x INFO y: calm'); print('x WARNING y: look', flush=True)\n" + FOREVER)
-    wait(group, lambda: "look" in log(tmp_path))
+    wait(group, lambda: said)
     assert said == ["child      | x WARNING y: look"]
     assert "calm" in log(tmp_path)
 
