@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 def test_billing_a_credential_for_one_table_and_a_moment(company: Company) -> None:
     seen = company.play("billing").result(60)
-    assert seen["open"] == "2924.00"
+    assert seen["open"] == "3005.00"
     assert seen["other table"] == "InsufficientPrivilege"
     assert seen["open connection"] == "AdminShutdown"
     assert seen["afterwards"] == "OperationalError"

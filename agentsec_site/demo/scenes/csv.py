@@ -43,16 +43,17 @@ while True:
 
 def play(stage: Stage) -> dict[str, Any]:
     agent, host = stage.agent("data-bot"), stage.host("data-bot")
-    session = host.open_session(purpose="Sales by region", user="kim@acme.example")
-    host.say(session, "user_message", "Sum up the attached sales.csv by region.")
     files = {"sales.csv": {"$file": agent.upload(sales())}}
-    seen: dict[str, Any] = {"session": session}
+    asked, seen = {}, {}
     for name, code in {"summary": SUMMARY, "bomb": BOMB}.items():
-        action = agent.propose(
+        # A session each: what a script prints is untrusted, and a second script would need more people.
+        session = host.open_session(purpose="Sales by region", user="kim@acme.example")
+        host.say(session, "user_message", "Sum up the attached sales.csv by region.")
+        asked[name] = agent.propose(
             session, "python.run", {"code": code, "files": files}, reason=f"The {name} of the sales."
         )
-        seen[name] = stage.settle(agent, action)
-    return seen
+        seen[f"{name} session"] = session
+    return seen | {name: stage.settle(agent, action) for name, action in asked.items()}
 
 
 def sales() -> bytes:

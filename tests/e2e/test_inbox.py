@@ -1,0 +1,296 @@
+"""The inbox in real browsers on a whole instance: live rows, one decision, undo, keys, who sees nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cast import MANY, WORLD
+from tests.live import Live
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+Browser, BrowserContext, Page, expect = (
+    playwright.Browser,
+    playwright.BrowserContext,
+    playwright.Page,
+    playwright.expect,
+)
+CHROMIUM = "/usr/bin/chromium"
+PASSWORD = "correct horse battery staple"
+PEOPLE = {
+    "ada": ("comms,finance", "approver,member"),
+    "cy": ("comms", "approver,member"),
+    "olga": ("audit", "auditor"),
+    "sam": ("elsewhere", "approver,member"),
+}
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        not Path(CHROMIUM).exists(), reason=f"there is no {CHROMIUM}: apt-get install chromium"
+    ),
+]
+
+
+@dataclass
+class Office:
+    """The instance, a browser a person, an agent, and everything that any page complained about."""
+
+    live: Live
+    browser: Any
+    agent: httpx.Client
+    links: dict[str, str]
+    complaints: list[str] = field(default_factory=list)
+    contexts: dict[str, Any] = field(default_factory=dict)
+
+    def page(self, name: str, **options: Any) -> Any:
+        """A fresh page of this person, signed in; their first visit is by their invitation."""
+        if name not in self.contexts or options:
+            self.contexts[name] = self._enter(name, options)
+        page = self.contexts[name].new_page()
+        page.on(
+            "console", lambda said: said.type == "error" and self.complaints.append(f"{name}: {said.text}")
+        )
+        page.on("pageerror", lambda error: self.complaints.append(f"{name}: {error}"))
+        page.goto(self.live.url)
+        return page
+
+    def _enter(self, name: str, options: dict[str, Any]) -> Any:
+        context = self.browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+        page = context.new_page()
+        link = self.links.pop(name, "")
+        page.goto(link or f"{self.live.url}/sign-in")
+        if link:
+            page.get_by_label("The same again").fill(PASSWORD)
+        else:
+            page.get_by_label("Name").fill(name)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.locator("main button[type=submit]").click()
+        page.wait_for_url(re.compile(f"^{re.escape(self.live.url)}/(\\?open=.*)?$"))
+        page.close()
+        return context
+
+    def propose(self, tool: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
+        session = self.agent.post("/sessions", json={"purpose": "News", "user": "erin"}).json()["id"]
+        body = {"session": session, "tool": tool, "args": args, **more}
+        answer: dict[str, Any] = self.agent.post("/actions", json=body).json()
+        return answer
+
+    def mass_mail(self, subject: str) -> dict[str, Any]:
+        args = {"to": MANY, "subject": subject, "body": "Hello"}
+        return self.propose("email.send", args, reason="The boss said yes")
+
+
+@pytest.fixture(scope="module")
+def office(live_instance: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    world = tmp_path_factory.mktemp("world") / "world.yaml"
+    world.write_text(WORLD)
+    live_instance.manage("apply", str(world))
+    key = live_instance.manage("agent", "create", "scout", "--scopes", "act,attest").stdout.split()[-1]
+    made = {
+        name: live_instance.manage("user", "create", name, "--groups", groups, "--roles", roles)
+        for name, (groups, roles) in PEOPLE.items()
+    }
+    links = {name: answer.stdout.split()[-1] for name, answer in made.items()}
+    # The link names the address that the site is known under, which may differ from this instance's port.
+    links = {name: live_instance.url + link[link.index("/welcome/") :] for name, link in links.items()}
+    headers = {"Authorization": f"Bearer {key}"}
+    with (
+        playwright.sync_playwright() as engine,
+        engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]) as browser,
+        httpx.Client(base_url=f"{live_instance.url}/api/v1", headers=headers, timeout=30) as agent,
+    ):
+        yield Office(live_instance, browser, agent, links)
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_complain_about(office: Office) -> Iterator[None]:
+    """No page may log an error, a refused inline style or script above all."""
+    office.complaints.clear()
+    yield
+    for context in office.contexts.values():
+        for page in context.pages:
+            page.close()
+    assert office.complaints == []
+
+
+def row(page: Any, action: dict[str, Any]) -> Any:
+    return page.locator(f"#row-{action['id']}")
+
+
+def open_(page: Any, action: dict[str, Any]) -> None:
+    row(page, action).locator("a").click()
+    expect(page.locator(f"#card[data-id='{action['id']}']")).to_be_visible()
+
+
+def live(*pages: Any) -> None:
+    for page in pages:
+        expect(page.locator("#live-state")).to_have_text("Live")
+
+
+def test_a_row_appears_in_two_browsers_is_decided_in_one_and_leaves_the_other(office: Office) -> None:
+    ada, cy, sam = office.page("ada"), office.page("cy"), office.page("sam")
+    live(ada, cy, sam)
+    action = office.mass_mail("Live")
+    expect(row(ada, action)).to_be_visible()
+    expect(row(cy, action)).to_be_visible()
+    open_(ada, action)
+    open_(cy, action)
+    ada.keyboard.press("a")
+    expect(row(ada, action)).to_have_count(0)
+    expect(row(cy, action)).to_have_count(0)
+    # What cy is reading does not vanish; it says what became of it.
+    expect(cy.locator("#panel-status")).to_contain_text("Approved by ada")
+    expect(cy.locator("#approve-form")).to_have_count(0)
+    expect(row(sam, action)).to_have_count(0)
+    assert office.agent.get(f"/actions/{action['id']}?wait=20").json()["state"] in ("ready", "running")
+
+
+def test_an_approval_is_undone_by_key_within_five_seconds(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    action = office.mass_mail("Undo")
+    open_(ada, action)
+    ada.keyboard.press("a")
+    expect(ada.locator(".toast")).to_contain_text("Approved")
+    ada.keyboard.press("z")
+    expect(row(ada, action)).to_be_visible()
+    expect(ada.locator("#panel-status")).to_contain_text("Waiting")
+    assert office.agent.get(f"/actions/{action['id']}").json()["state"] == "pending"
+
+
+def test_a_rejection_carries_its_reason_to_the_agent(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    action = office.mass_mail("Reject")
+    open_(ada, action)
+    ada.keyboard.press("r")
+    ada.keyboard.type("Nobody wants that")
+    ada.locator("#reject-form button[type=submit]").click()
+    expect(row(ada, action)).to_have_count(0)
+    answer = office.agent.get(f"/actions/{action['id']}").json()
+    assert answer["state"] == "rejected" and "Nobody wants that" in str(answer)
+
+
+def test_an_edit_is_shown_as_a_difference_and_the_agent_gets_the_new_arguments(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    action = office.mass_mail("Typo")
+    open_(ada, action)
+    ada.keyboard.press("e")
+    ada.get_by_label("subject").fill("No typo")
+    ada.get_by_label("Why?", exact=True).fill("spelling")
+    ada.get_by_role("button", name="Save and approve").click()
+    expect(row(ada, action)).to_have_count(0)
+    assert office.agent.get(f"/actions/{action['id']}").json()["args"]["subject"] == "No typo"
+    ada.goto(f"{office.live.url}/actions/{action['id']}")
+    expect(ada.locator(".revision ins")).to_contain_text("No typo")
+
+
+def test_a_destructive_action_is_approved_by_typing_its_target(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    action = office.propose("deploy", {"target": "production"})
+    open_(ada, action)
+    ada.keyboard.press("a")
+    ada.keyboard.type("staging")
+    ada.keyboard.press("Enter")
+    expect(ada.locator("#panel-status [role=alert]")).to_contain_text("production")
+    office.complaints.clear()  # the browser reports the 422 that this is about
+    ada.locator("#confirm").fill("production")
+    ada.locator("#approve-form button[type=submit]").click()
+    expect(row(ada, action)).to_have_count(0)
+    ada.goto(f"{office.live.url}/actions/{action['id']}")
+    expect(ada.locator("#progress .stream").first).to_contain_text("deployed production", timeout=20_000)
+    expect(ada.locator("#progress")).to_contain_text("succeeded")
+    expect(ada.locator("#progress")).not_to_contain_text("waits for the next checkpoint", timeout=10_000)
+
+
+def test_typing_a_reason_is_not_disturbed_by_what_others_do(office: Office) -> None:
+    ada, cy = office.page("ada"), office.page("cy")
+    live(ada, cy)
+    action = office.propose("order.place", {"supplier": "Acme", "item": "paper", "amount": 20_000})
+    open_(ada, action)
+    ada.keyboard.press("r")
+    ada.keyboard.type("Half a sen")
+    open_(cy, action)
+    cy.keyboard.press("a")
+    expect(ada.locator("#panel-status")).to_contain_text("cy approved")
+    ada.keyboard.type("tence")
+    expect(ada.locator("#reject-why")).to_have_value("Half a sentence")
+
+
+def test_an_auditor_reads_without_buttons(office: Office) -> None:
+    olga = office.page("olga")
+    action = office.mass_mail("Audit")
+    open_(olga, action)
+    expect(olga.locator("#panel")).to_contain_text("You read along")
+    expect(olga.locator("#panel button")).to_have_count(0)
+
+
+def test_a_stranger_sees_nothing_by_page_socket_or_rest(office: Office) -> None:
+    action, sam = office.mass_mail("Secret"), office.page("sam")
+    expect(sam.locator("#list-empty")).to_contain_text("Nothing waits for you")
+    status = sam.evaluate("id => fetch(`/actions/${id}/card`).then(answer => answer.status)", action["id"])
+    assert status == 404
+    refused = sam.evaluate(
+        """id => new Promise(done => {
+            const wire = new WebSocket(`ws://${location.host}/ws/live?topic=action:${id}`);
+            wire.onopen = () => done("open");
+            wire.onclose = () => done("refused");
+        })""",
+        action["id"],
+    )
+    assert refused == "refused"
+    token = office.live.manage("token", "create", "sam").stdout.split()[-1]
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = httpx.get(f"{office.live.url}/api/v1/actions/{action['id']}", headers=headers)
+    assert answer.status_code == 404
+    office.complaints.clear()  # the browser reports each of the refusals that this test is about
+
+
+def test_a_page_that_lost_its_socket_catches_up_without_reload(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    ada.context.set_offline(True)
+    action = office.mass_mail("While away")
+    ada.context.set_offline(False)
+    expect(row(ada, action)).to_be_visible(timeout=20_000)
+    office.complaints = [said for said in office.complaints if "ERR_INTERNET_DISCONNECTED" not in said]
+
+
+def test_signing_out_in_one_tab_tells_the_other(office: Office) -> None:
+    first = office.page("cy")
+    second = office.contexts["cy"].new_page()
+    second.goto(office.live.url)
+    live(first, second)
+    second.locator(".menu summary").click()
+    second.get_by_role("button", name="Sign out").click()
+    expect(first.locator("#banner")).to_contain_text("signed out", timeout=15_000)
+    del office.contexts["cy"]
+    first.context.close()
+
+
+def test_it_works_on_a_phone(office: Office) -> None:
+    action = office.mass_mail("Phone")
+    context = office.browser.new_context(
+        viewport={"width": 390, "height": 800}, has_touch=True, storage_state=_state(office, "ada")
+    )
+    page = context.new_page()
+    page.goto(office.live.url)
+    row(page, action).locator("a").click()
+    expect(page.locator("#approve-form button[type=submit]")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_text("← List").click()
+    expect(row(page, action)).to_be_visible()
+    context.close()
+
+
+def _state(office: Office, name: str) -> Any:
+    office.page(name).close()
+    return office.contexts[name].storage_state()
