@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +16,13 @@ class Backoffice(AdminSite):
     index_title = "Rules, tools, agents, people"
     site_url = "/"
     enable_nav_sidebar = True
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The rooms by names that people know: Django calls the app of the groups after its own words."""
+        apps = super().get_app_list(request, app_label)
+        for app in apps:
+            app["name"] = {"auth": "Groups of people"}.get(app["app_label"], app["name"])
+        return apps
 
     def login(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
         """One sign-in page for all, so that lock-out and audit hold for the admin as well."""

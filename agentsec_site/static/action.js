@@ -2,6 +2,7 @@
 "use strict";
 
 (() => {
+  const { load } = window.agentsec;
   const card = document.getElementById("card");
   const id = card.dataset.id;
   const PAUSE = 500;
@@ -13,7 +14,7 @@
     timer = setTimeout(async () => {
       last = Date.now();
       const streams = [...document.querySelectorAll(".stream")].map((node) => node.scrollTop + node.clientHeight >= node.scrollHeight - 4);
-      await htmx.ajax("GET", `/actions/${id}/progress`, { target: "#progress", swap: "outerHTML" });
+      await load(`/actions/${id}/progress`, { target: "#progress", swap: "outerHTML" });
       document.querySelectorAll(".stream").forEach((node, at) => { if (streams[at] ?? true) node.scrollTop = node.scrollHeight; });
     }, wait);
   }
@@ -21,7 +22,7 @@
   function refreshPanel() {
     const busy = document.getElementById("panel").contains(document.activeElement);
     const what = busy ? "#panel-status" : "#panel";
-    htmx.ajax("GET", `/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+    load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
   }
 
   for (const name of ["changed", "resync", "open"]) {

@@ -105,5 +105,8 @@
     }
   }
 
-  window.agentsec = { toast, tick, now, csrf: () => meta("csrf-token") };
+  /* A fragment into the page. What goes wrong has had its toast by the events above. */
+  const load = (address, where) => htmx.ajax("GET", address, where).catch(() => undefined);
+
+  window.agentsec = { load, toast, tick, now, csrf: () => meta("csrf-token") };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { toast, tick, now, csrf } = window.agentsec;
+  const { load, toast, tick, now, csrf } = window.agentsec;
   const inbox = document.getElementById("inbox");
   const detail = document.getElementById("detail");
   const announcer = document.getElementById("announcer");
@@ -39,7 +39,7 @@
     mark(id);
     remember(id);
     document.body.classList.add("is-open");
-    await htmx.ajax("GET", `/actions/${id}/card`, { target: "#detail", swap: "innerHTML" });
+    await load(`/actions/${id}/card`, { target: "#detail", swap: "innerHTML" });
     if (chosen !== id || openId() !== id) return;
     detail.scrollTop = 0;
     if (focus) detail.querySelector(".sentence")?.focus({ preventScroll: true });
@@ -132,7 +132,8 @@
     lastDecision = null;
     const answer = await fetch(`/actions/${id}/undo`, {
       method: "POST", headers: { "X-CSRFToken": csrf(), "HX-Request": "true" },
-    });
+    }).catch(() => null);
+    if (!answer) { toast("The server cannot be reached. Nothing was undone.", { slot: "decision", danger: true }); return; }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const note = page.querySelector('.note[role="alert"]')?.textContent;
     toast(answer.ok ? "Undone. It waits for a decision again." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
@@ -205,7 +206,7 @@
     const busy = state === "pending" && panel.dataset.state === "pending" &&
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
-    htmx.ajax("GET", `/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+    load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
   }
 
   async function fragment(address) {
@@ -215,7 +216,8 @@
   }
 
   async function loadMore(button) {
-    const page = await fragment(button.getAttribute("href"));
+    const page = await fragment(button.getAttribute("href")).catch(() => null);
+    if (!page) { location.assign(button.href); return; }
     const fresh = page.getElementById("rows");
     list().dataset.more = fresh.dataset.more;
     list().append(...fresh.children);
