@@ -15,7 +15,7 @@ from approvals.models import Action, Execution, Vote
 from approvals.origins import Authority, authorities
 from approvals.presenters import STATE_LOOK
 from policies.models import Agent, Grant, User
-from traces import explore, record, seal
+from traces import explore, presenters, record, seal
 from traces.models import Entry, Session
 
 MAX_ACTIONS = 200
@@ -40,6 +40,7 @@ class Step:
     who: str
     offset: float
     line: str
+    words: tuple[presenters.Piece, ...]
     erased: bool
     badge: explore.Badge
     action: str
@@ -102,12 +103,19 @@ def steps(session: Session, chain: explore.Chain) -> list[Step]:
             who=names.get(entry.actor, entry.actor),
             offset=(entry.at - session.started_at).total_seconds(),
             line=entry.span.title if hasattr(entry, "span") else "",
+            words=_words(entry),
             erased=entry.subject_key.wrapped is None,
             badge=explore.badge(entry, chain.covered),
             action=tools.get(entry.action_id or "", ""),
         )
         for entry in chain.entries
     ]
+
+
+def _words(entry: Entry) -> tuple[presenters.Piece, ...]:
+    """The beginning of what was said, for entries whose title only says that something was."""
+    said = entry.kind.startswith(("session.", "vote.")) and hasattr(entry, "span")
+    return tuple(presenters.snippet(entry.span.text, "")) if said else ()
 
 
 def _tools(action_ids: set[str]) -> dict[str, str]:
