@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import Count, Q
 
 from traces import problems, search
-from traces.models import Checkpoint, Entry, EntryQuerySet, Session, SessionQuerySet, Span
+from traces.models import Checkpoint, Entry, EntryQuerySet, Leaf, Session, SessionQuerySet, Span
 
 SAMPLE = 2_000  # facets count the newest matches only, so that their cost does not grow with the log
 FACETS = 15
@@ -183,9 +183,10 @@ class Badge:
 
 def badge(entry: Entry, size: int) -> Badge:
     """The proof badge of an entry that `with_proof` read."""
-    leaf = getattr(entry, "leaf", None)
-    same = leaf is not None and bytes(leaf.hash) == bytes(entry.leaf_hash)
-    return Badge(leaf.index if same else None, size)
+    leaf: Leaf | None = getattr(entry, "leaf", None)
+    if leaf is None or bytes(leaf.hash) != bytes(entry.leaf_hash):
+        return Badge(None, size)
+    return Badge(leaf.index, size)
 
 
 @dataclass(frozen=True)

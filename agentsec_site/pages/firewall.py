@@ -58,7 +58,12 @@ def detectors() -> list[Detector]:
 def try_text(request: HttpRequest) -> HttpResponse:
     """The form, and below it what the firewall says of the text."""
     text, direction = request.POST.get("text", ""), request.POST.get("direction", "input")
-    shown = {"directions": DIRECTIONS, "direction": direction, "text": text, "examples": EXAMPLES}
+    shown: dict[str, object] = {
+        "directions": DIRECTIONS,
+        "direction": direction,
+        "text": text,
+        "examples": EXAMPLES,
+    }
     if request.method == "POST":
         shown |= _inspected(text, direction)
     if request.headers.get("HX-Request"):

@@ -160,8 +160,8 @@ def actions(session: Session, *, now: datetime) -> Actions:
             rules=rules.get(str(action.pk), {}),
             matched=[_plain(match) for match in action.verdict["matched"]],
             authority=authorities(action),
-            votes=action.votes.all(),
-            executions=action.executions.all(),
+            votes=list(action.votes.all()),
+            executions=list(action.executions.all()),
             grants=grants.get(action.pk, []),
             bars=bars(action, session.started_at, end, now),
         )
@@ -200,9 +200,10 @@ def _rules(found: Sequence[Action]) -> dict[str, Mapping[str, str]]:
 def _opened(entry: Entry) -> Mapping[str, Any]:
     """The body of an entry; nothing where it is erased or does not open, which its own row then says."""
     try:
-        return record.open_payload(entry) or {}
+        body = record.open_payload(entry)
     except seal.Tampered:
         return {}
+    return {} if isinstance(body, record.Erased) else body
 
 
 def bars(action: Action, start: datetime, end: datetime, now: datetime) -> tuple[Bar, ...]:
