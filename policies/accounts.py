@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -119,6 +120,7 @@ def edit(*, user: User, values: Mapping[str, Any], by: str) -> None:
         changed = [name for name in plain if name in values and getattr(user, name) != values[name]]
         if changed:
             check_name(values.get("username", user.username))
+            check_email(values.get("email", user.email))
             for name in changed:
                 setattr(user, name, values[name])
             save_new(user)
@@ -172,6 +174,15 @@ def check_name(name: str) -> None:
         NAME(name)
     except ValidationError:
         raise Refused("invalid", f"{name!r} names no person: letters, digits and . _ @ - only.") from None
+
+
+def check_email(email: str) -> None:
+    """Raise Refused("invalid") for what is neither empty nor an address."""
+    try:
+        if email:
+            EmailValidator()(email)
+    except ValidationError:
+        raise Refused("invalid", "That is no address for mail.", field="email") from None
 
 
 def log(kind: str, by: str, user: User, body: Mapping[str, Any], what: str) -> None:

@@ -19,6 +19,7 @@ from policies import tokens
 from policies.access import actor
 from policies.accounts import (
     administrators,
+    check_email,
     check_name,
     edit,
     ensure_group,
@@ -34,7 +35,7 @@ from policies.accounts import (
     set_roles,
 )
 from policies.models import Link, LinkQuerySet, PersonalToken, Role, User
-from traces import record
+from traces import clean, record
 from traces.problems import Refused
 
 __all__ = [
@@ -85,6 +86,7 @@ def create_user(
     Refused: conflict where the name is taken, invalid for a bad name, group or role.
     """
     check_name(name)
+    check_email(email)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(username=name).first()
         if user is not None and not is_placeholder(user):
@@ -132,6 +134,7 @@ def request_reset(*, name: str) -> None:
     """
     if not settings.EMAIL_HOST:
         raise Refused("unavailable", "This site sends no mail: ask an administrator for a reset link.")
+    name = clean.storable(name)
     users = User.objects.filter(is_active=True).exclude(email="")
     user = users.filter(username=name).first() or users.filter(email__iexact=name).first()
     if user is None or not name:
