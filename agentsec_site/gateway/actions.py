@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +42,7 @@ async def propose(request: HttpRequest) -> HttpResponse:
     action, wait = await in_thread(lambda: _proposed(caller, request))
     if action.state == Action.State.BLOCKED:
         return _blocked(await in_thread(lambda: answers.answer(action)))
-    seen = await settle(topic=f"action:{action.pk}", look=_looker(action.pk, caller.agent), seconds=wait)
+    seen = await _settled(request, action.pk, wait)
     response = _answer(seen)
     response["Location"] = f"/api/v1/actions/{action.pk}"
     return response
@@ -60,12 +59,7 @@ async def poll(request: HttpRequest, action_id: UUID, wait: Wait = Query(0.0)) -
 
     An agent sees its own actions only, a person those that the inbox shows them.
     """
-    caller = auth.caller(request)
-    if isinstance(caller, auth.AgentCaller):
-        look = _looker(action_id, caller.agent)
-    else:
-        look = reviewer.looker(action_id, caller.user)
-    return _answer(await settle(topic=f"action:{action_id}", look=look, seconds=wait))
+    return _answer(await _settled(request, action_id, wait))
 
 
 @router.post("/actions/{uuid:action_id}/result", auth=auth.agents, response={200: ActionOut, **ERRORS})
@@ -121,17 +115,23 @@ def _proposed(caller: auth.AgentCaller, request: HttpRequest) -> tuple[Action, f
     return action, body.wait
 
 
-def _looker(action_id: UUID, agent: Agent) -> Callable[[], Seen]:
-    """A look by the agent, which takes the grant as soon as there is one to take."""
+async def _settled(request: HttpRequest, action_id: UUID, wait: float) -> Seen:
+    return await settle(
+        topic=f"action:{action_id}",
+        look=lambda: _look(auth.caller(request), action_id),
+        look_again=lambda: _look(auth.again(request), action_id),
+        seconds=wait,
+    )
 
-    def look() -> Seen:
-        _own(agent, action_id)
-        handed = handout.take(action_id, agent=agent)
-        action = _own(agent, action_id)
-        body = answers.answer(action, handout=handed)
-        return Seen(200 if handed is not None or not action.is_open else 202, body, _again_in(action))
 
-    return look
+def _look(caller: auth.Caller, action_id: UUID) -> Seen:
+    """What the caller sees now. An agent takes the grant as soon as there is one; a person never does."""
+    if isinstance(caller, auth.PersonCaller):
+        return reviewer.look(action_id, caller.user)
+    handed = handout.take(action_id, agent=caller.agent)
+    action = _own(caller.agent, action_id)
+    body = answers.answer(action, handout=handed)
+    return Seen(200 if handed is not None or not action.is_open else 202, body, _again_in(action))
 
 
 def _again_in(action: Action) -> float | None:

@@ -99,6 +99,14 @@ def caller(request: HttpRequest) -> Caller:
     return cast(Caller, request.auth)  # type: ignore[attr-defined]
 
 
+def again(request: HttpRequest) -> Caller:
+    """The caller, authenticated anew: after a wait the key may be revoked, or the person out of the group.
+
+    Raises Unauthorized.
+    """
+    return AnyAuth().authenticate(request, request.headers["Authorization"].partition(" ")[2])
+
+
 def agent_caller(request: HttpRequest, *, scope: str = "") -> AgentCaller:
     """The calling agent; raises Forbidden where the key lacks `scope`."""
     found = cast(AgentCaller, caller(request))

@@ -39,23 +39,40 @@ def _groups(schema: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    body = operation.get("requestBody", {}).get("content", {})
-    answers = {
-        status: _fields(schema, _first(response)) for status, response in operation["responses"].items()
-    }
+    body = operation.get("requestBody", {})
+    callers = [_CALLERS[name] for item in operation.get("security", []) for name in item]
+    parameters = [_field(schema, p["name"], p["schema"], p["required"]) for p in operation["parameters"]]
+    tables = [("In the address", parameters), ("Body", _fields(schema, _first(body)))]
     return {
         "id": operation["operationId"],
         "method": method.upper(),
         "path": path,
         "what": operation.get("description", ""),
-        "callers": " or ".join(_CALLERS[name] for item in operation.get("security", []) for name in item),
-        "parameters": [
-            _field(schema, p["name"], p["schema"], p["required"]) for p in operation["parameters"]
-        ],
-        "body_type": next(iter(body), ""),
-        "body": _fields(schema, _first(operation.get("requestBody", {}))),
-        "answers": {status: fields for status, fields in answers.items() if int(status) < 400},
+        "callers": " or ".join(callers),
+        "raw_body": next((media for media in body.get("content", {}) if media != "application/json"), ""),
+        "tables": [table for table in [*tables, *_answers(schema, operation)] if table[1]],
+        "bare": [status for status, media in _bare(schema, operation)],
+        "media": ", ".join(media for _, media in _bare(schema, operation) if media),
     }
+
+
+def _answers(schema: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The successful answers that have fields; statuses that share a shape share a table."""
+    shapes: dict[str, tuple[list[str], list[dict[str, Any]]]] = {}
+    for status, response in operation["responses"].items():
+        if int(status) < 400 and (fields := _fields(schema, _first(response))):
+            shapes.setdefault(str(_first(response)), ([], fields))[0].append(status)
+    return [(f"Answer {' or '.join(statuses)}", fields) for statuses, fields in shapes.values()]
+
+
+def _bare(schema: dict[str, Any], operation: dict[str, Any]) -> list[tuple[str, str]]:
+    """The successful answers without fields, and their media type: bytes, or nothing."""
+    answers = ((status, item) for status, item in operation["responses"].items() if int(status) < 400)
+    return [
+        (s, next(iter(item.get("content", {})), ""))
+        for s, item in answers
+        if not _fields(schema, _first(item))
+    ]
 
 
 _CALLERS = {

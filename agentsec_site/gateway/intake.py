@@ -6,6 +6,7 @@ reads arguments, so that no door understands a payload differently from the one 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from traces.problems import Refused, TooLarge
 JSON_LIMIT = 1 << 20
 TEXT_JSON_LIMIT = 4 << 20  # an event's text may have 1 MiB of UTF-8, which \u escapes make thrice as long
 FILE_LIMIT = 16 << 20
+STALL_SECONDS = 20.0
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -95,40 +97,56 @@ class BodyLimit:
             return
         limit = limit_of(scope["path"])
         if _declared(scope) > limit:
-            await _refuse(send, limit)
+            await _refuse(send, "too_large", limit)
             return
         body = _Counted(receive, limit)
         await self.application(scope, body, send)
-        if body.seen > limit:
-            await _refuse(send, limit)
+        if body.refusal:
+            await _refuse(send, body.refusal, limit)
 
 
 class _Counted:
-    """A body as it arrives. Beyond the limit the client seems to have hung up, which makes Django let go of
-    what it has kept so far and answer nothing.
+    """A body as it arrives. Where it is too long, or stops arriving, the client seems to have hung up: that
+    makes Django let go of what it has kept so far and answer nothing.
     """
 
     def __init__(self, receive: Receive, limit: int) -> None:
         self.receive, self.limit, self.seen = receive, limit, 0
+        self.complete, self.refusal = False, ""
 
     async def __call__(self) -> Message:
-        message = await self.receive()
+        if self.complete:
+            return await self.receive()
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                message = await self.receive()
+        except TimeoutError:
+            self.refusal = "too_slow"
+            return {"type": "http.disconnect"}
+        self.complete = not message.get("more_body", False)
         self.seen += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if self.seen > self.limit else message
+        if self.seen > self.limit:
+            self.refusal = "too_large"
+            return {"type": "http.disconnect"}
+        return message
 
 
 def _declared(scope: MutableMapping[str, Any]) -> int:
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    return int(length) if length.isdigit() and len(length) < 20 else 0
+    if not length.isdigit():
+        return 0  # the server has refused it already, or counts the chunks
+    return int(length[:20])
 
 
-async def _refuse(send: Send, limit: int) -> None:
-    body = json.dumps(problems.document("too_large", f"At most {limit} bytes are taken.")).encode()
+async def _refuse(send: Send, code: str, limit: int) -> None:
+    details = {"too_large": f"At most {limit} bytes are taken.", "too_slow": "The body stopped arriving."}
+    told = problems.document(code, details[code])
+    body = json.dumps(told).encode()
     headers = [
         (b"content-type", problems.MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": told["status"], "headers": headers})
     await send({"type": "http.response.body", "body": body})

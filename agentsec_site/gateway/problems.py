@@ -36,6 +36,7 @@ STATUS: Mapping[str, int] = {
     **HTTP_STATUS,
     "malformed": 400,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "media_type": 415,
     "internal": 500,
 }
@@ -52,6 +53,7 @@ TITLES: Mapping[str, str] = {
     "unavailable": "A part is not available",
     "too_large": "The request is too large",
     "method_not_allowed": "This path does not take that method",
+    "too_slow": "The request did not arrive in time",
     "media_type": "This media type is not taken",
     "internal": "The server failed",
 }

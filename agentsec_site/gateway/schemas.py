@@ -83,7 +83,7 @@ class EventIn(Strict):
         "user_message", "system_message", "reasoning", "retrieval", "artifact", "tool_result", "model_output"
     ]
     text: Text = Field(description="At most 1 MiB of UTF-8.")
-    tool: Annotated[str, Field(max_length=100, pattern=NO_CONTROL)] = ""
+    tool: Annotated[str, Field(max_length=100, pattern=NO_CONTROL, description="Which tool said it.")] = ""
     quoted: list[Range] = Field(
         [], max_length=1000, description="[start, end] in code points: pasted, so untrusted."
     )
@@ -99,18 +99,18 @@ class EventIn(Strict):
 class ActionIn(Strict):
     session: Id
     tool: ToolName
-    args: dict[str, Any]
-    reason: Prose = ""
-    tool_call_id: Short = ""
-    not_before: Time | None = None
-    idempotency_key: Short = ""
+    args: dict[str, Any] = Field(description='As the tool\'s schema says; a file is {"$file": sha256}.')
+    reason: Prose = Field("", description="The agent's own words, shown to reviewers as such.")
+    tool_call_id: Short = Field("", description="The model's id of this call: the same id is the same call.")
+    not_before: Time | None = Field(None, description="Judged and asked now, started then (RFC 3339).")
+    idempotency_key: Short = Field("", description="A repetition under the same key is the same action.")
     wait: Wait = Field(0, description="Seconds to wait for a final answer, at most 60.")
 
 
 class ResultIn(Strict):
     status: Literal["succeeded", "failed"]
-    output: Any = None
-    grant: Id | None = None
+    output: Any = Field(None, description="Inspected; it labels the session.")
+    grant: Id | None = Field(None, description="The grant under which it ran.")
 
 
 class InspectIn(Strict):
@@ -180,23 +180,21 @@ class InspectOut(Out):
 
 class ActionOut(Out):
     id: UUID
-    revision: int
+    revision: int = Field(description="Raised when a reviewer edits the arguments.")
     state: Literal[
         "blocked", "pending", "ready", "running", "succeeded",
         "failed", "interrupted", "rejected", "expired", "cancelled",
     ]  # fmt: skip
-    args: dict[str, Any]
-    digest: str
-    verdict: dict[str, Any]
+    args: dict[str, Any] = Field(description="As they stand now: run these.")
+    digest: str = Field(description="What is voted on, granted and run.")
+    verdict: dict[str, Any] = Field(description="effect, reasons, rules, release.")
     result: Any = None
-    grant: dict[str, Any] | None = None
+    grant: dict[str, Any] | None = Field(
+        None, description="While it lives the agent may act; credentials come once."
+    )
     poll: str
-    expires_at: datetime | None = None
+    expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
-
-
-class BlockedOut(ActionOut, Problem):
-    """The answer of a blocked call is a problem document as well."""
 
 
 class FileOut(Out):

@@ -37,10 +37,13 @@ class Seen:
         return self.status != 202
 
 
-async def settle(*, topic: str, look: Callable[[], Seen], seconds: float) -> Seen:
+async def settle(
+    *, topic: str, look: Callable[[], Seen], look_again: Callable[[], Seen], seconds: float
+) -> Seen:
     """Look until it is settled or `seconds` have passed; the last look is what is answered.
 
-    `look` runs in a thread with a database connection of its own, which is given back before waiting.
+    Looks run in a thread with a database connection of its own, which is given back before waiting. Whoever
+    has waited may have lost the right to see it meanwhile: `look_again` asks that too.
     """
     if seconds <= 0:
         return await in_thread(look)
@@ -53,6 +56,7 @@ async def settle(*, topic: str, look: Callable[[], Seen], seconds: float) -> See
             left = end - clock()
             if seen.settled or left <= 0:
                 return seen
+            look = look_again
             fallback = left if hub.connected.is_set() else FALLBACK_SECONDS
             await news.get(min(left, fallback, left if seen.again_in is None else seen.again_in))
 

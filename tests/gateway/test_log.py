@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from django.conf import settings
 
+from tests.cast import MANY
 from tests.gateway.conftest import Door
-from traces import merkle, sequencer
+from traces import merkle, sequencer, verify
 from traces.models import Checkpoint, Entry, Leaf
 from traces.verify import VerifierKey, open_checkpoint
 
@@ -128,3 +131,38 @@ def test_an_entry_that_waits_for_its_checkpoint_says_so(logged: Door) -> None:
     logged.cast.mass_mail()
     response = logged.agent.call("GET", f"/log/proof/{Entry.objects.latest('id').uuid}")
     assert (response.status_code, response["Retry-After"]) == (503, "1")
+
+
+@pytest.fixture
+def sequencing(committed_door: Door, sequencer_dsn: str) -> Iterator[None]:
+    """A sequencer that runs as it does beside the site."""
+    stop = threading.Event()
+    thread = threading.Thread(target=sequencer.run, args=(stop, sequencer_dsn))
+    thread.start()
+    yield
+    stop.set()
+    thread.join(10)
+
+
+def test_the_evidence_verifies_offline(sequencing: None, committed_door: Door, tmp_path: Path) -> None:
+    door = committed_door
+    action = door.cast.mass_mail()
+    vote = {"verdict": "approve", "digest": action.digest, "comment": "fine"}
+    assert door.approver.post(f"/actions/{action.pk}/decision", vote)[0] == 200
+    response = door.approver.call("GET", f"/actions/{action.pk}/evidence")
+    (tmp_path / "e.zip").write_bytes(response.content)
+    assert response["Content-Disposition"].startswith("attachment")
+    key = str(settings.AGENTSEC_LOG_PUBLIC_KEY)
+    assert verify.main([str(tmp_path / "e.zip"), "--key", key]) == 0
+    assert door.agent.get(f"/actions/{action.pk}/evidence")[0] == 403
+
+
+def test_an_approved_call_is_handed_out_once_its_votes_are_under_a_checkpoint(
+    sequencing: None, committed_door: Door
+) -> None:
+    door = committed_door
+    told = door.agent.propose("email.send", {"to": MANY, "subject": "News", "body": "x"})[1]
+    vote = {"verdict": "approve", "digest": told["digest"]}
+    door.approver.post(f"/actions/{told['id']}/decision", vote)
+    status, handed = door.agent.get(f"/actions/{told['id']}")
+    assert (status, handed["state"], handed["grant"]["digest"]) == (200, "running", told["digest"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
+from agentsec_site.gateway import intake
 from approvals import decisions
 from approvals.models import Action
+from policies import agents
 from policies.models import Agent
 from tests.cast import MANY
 from tests.gateway.caller import MAIL
@@ -153,6 +156,29 @@ def test_a_reviewer_can_wait_too(committed_door: Door, server: Server, waiting: 
     assert (told.status_code, told.json()["decided_by"]) == (200, "ada")
 
 
+def test_a_key_revoked_meanwhile_gets_nothing_any_more(
+    committed_door: Door, http: httpx.Client, waiting: str
+) -> None:
+    def revoke_then_reject() -> None:
+        agents.revoke(agent=committed_door.cast.agent, by="tests")
+        reject(committed_door, waiting)
+
+    revocation = later(0.7, revoke_then_reject)
+    told = http.get(f"/actions/{waiting}", params={"wait": 20})
+    revocation.join()
+    assert told.status_code == 401
+
+
+def test_twenty_replays_at_once_are_one_action(http: httpx.Client) -> None:
+    session = http.post("/sessions", json={}).json()["id"]
+    body = {"session": session, "tool": "email.send", "args": MASS, "idempotency_key": "once"}
+    with ThreadPoolExecutor(20) as pool:
+        told = [
+            answer.json()["id"] for answer in pool.map(lambda _: http.post("/actions", json=body), range(20))
+        ]
+    assert len(set(told)) == 1
+
+
 def test_a_client_that_hangs_up_leaves_nothing_behind(
     server: Server, http: httpx.Client, waiting: str
 ) -> None:
@@ -181,6 +207,21 @@ def test_a_body_of_unknown_length_is_stopped_at_the_limit(http: httpx.Client) ->
 def test_a_declared_length_beyond_the_limit_is_refused_unread(http: httpx.Client) -> None:
     told = http.post("/sessions", content=b" " * (5 << 20), headers={"Content-Type": "application/json"})
     assert (told.status_code, told.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+def test_a_length_that_no_number_holds_is_refused_at_once(server: Server, http: httpx.Client) -> None:
+    with socket.create_connection(server.listener.getsockname(), 5) as client:
+        client.sendall(
+            b"POST /api/v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: " + b"9" * 20 + b"\r\n\r\n"
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_stops_arriving_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "STALL_SECONDS", 0.5)
+    with socket.create_connection(server.listener.getsockname(), 5) as client:
+        client.sendall(b"POST /api/v1/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        assert client.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_a_chunked_body_is_a_body(http: httpx.Client) -> None:
