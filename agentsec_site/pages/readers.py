@@ -21,6 +21,7 @@ from traces.models import Entry, Session, Span
 from traces.problems import Refused
 
 READ = "trace.read"
+SEARCHED = "trace.searched"
 ONE_READING = timedelta(minutes=15)
 
 
@@ -73,19 +74,22 @@ def note_reading(user: User, of: Session, *, fresh: bool) -> None:
     """Append `trace.read`: who reads which session. What is fetched while a page stays open belongs to the
     reading that opened it, for 15 minutes; `fresh` is a page that was opened anew.
     """
-    if not fresh and _read_lately(user, of):
-        return
     told = {"session": str(of.pk), "user": user.pk}
+    if not fresh and _lately(READ, told):
+        return
     _note(READ, user, title=f"{user.username} read session {of.pk}", told=told)
 
 
 @transaction.atomic
-def note_search(user: User, words: str) -> None:
-    """Append `trace.searched`: who looked for what. The words themselves are not found by a search, or
-    each search would find itself first.
+def note_search(user: User, asked: Mapping[str, Any], *, fresh: bool) -> None:
+    """Append `trace.searched`: who looked for what. What a page fetches while it stays open belongs to the
+    search that opened it, for 15 minutes. What was asked is not found by a search itself, or each search
+    would find its own entry first.
     """
-    title = f"{user.username} searched the traces"
-    _note("trace.searched", user, title=title, told={"user": user.pk}, words=words)
+    told = {"user": user.pk}
+    if not fresh and _lately(SEARCHED, told):
+        return
+    _note(SEARCHED, user, title=f"{user.username} searched the traces", told=told, asked=dict(asked))
 
 
 def rights(user: User, of: Session) -> dict[str, Any]:
@@ -105,14 +109,14 @@ def readings(of: Session) -> list[Span]:
     return list(named.filter(attributes__session=str(of.pk)).order_by("-entry_id")[:20])
 
 
-def _read_lately(user: User, of: Session) -> bool:
+def _lately(kind: str, told: Mapping[str, Any]) -> bool:
     """Looked for among the newest only: one reading too many in the log is better than a slow page."""
-    newest = Span.objects.filter(kind=READ).order_by("-entry_id").values_list("at", "attributes")[:500]
-    mine, since = {"session": str(of.pk), "user": user.pk}, timezone.now() - ONE_READING
-    return any(at >= since and told == mine for at, told in newest)
+    newest = Span.objects.filter(kind=kind).order_by("-entry_id").values_list("at", "attributes")[:500]
+    since = timezone.now() - ONE_READING
+    return any(at >= since and attributes == told for at, attributes in newest)
 
 
-def _note(kind: str, user: User, *, title: str, told: Mapping[str, Any], **more: str) -> None:
+def _note(kind: str, user: User, *, title: str, told: Mapping[str, Any], **more: Any) -> None:
     # About the reader, and in no session: else reading a session would change what is read.
     body = {"by": user.username, **told, **more}
     record.append(kind=kind, actor=actor(user), subject=actor(user), body=body, title=title, attributes=told)

@@ -45,6 +45,17 @@ class Asked:
         return self.before is None and self.after is None and self.words.get("live") != "0"
 
     @property
+    def aims(self) -> bool:
+        """It looks for something, beyond watching what comes in: that is logged each time."""
+        aimed = self.words["q"] or self.words["session"] or self.words["action"]
+        return bool(aimed) or self.before is not None or self.after is not None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        words = {name: value for name, value in self.words.items() if value}
+        return words | {"before": self.before, "after": self.after}
+
+    @property
     def hold(self) -> str:
         return self.address(live="0")
 
@@ -94,8 +105,8 @@ def search(request: HttpRequest) -> HttpResponse:
     asked, user = parse(request.GET), person(request)
     scope = readers.scope(user)
     found = explore.find(scope, asked.wish, before=asked.before, after=asked.after)
-    if asked.wish.q and asked.before is None and asked.after is None:
-        readers.note_search(user, asked.wish.q)
+    if asked.aims:
+        readers.note_search(user, asked.told, fresh=True)
     shown = _found(found, asked) | {"found": found, "narrow": _narrow(scope, asked)}
     return render(request, "traces/search.html", shown)
 
@@ -104,10 +115,11 @@ def search(request: HttpRequest) -> HttpResponse:
 @page(Verb.TRACES_SEE)
 def tail(request: HttpRequest) -> HttpResponse:
     """What came after the newest entry on the page; 204 when nothing did."""
-    asked = parse(request.GET)
-    found = explore.find(readers.scope(person(request)), asked.wish, after=asked.after or 0)
+    asked, user = parse(request.GET), person(request)
+    found = explore.find(readers.scope(user), asked.wish, after=asked.after or 0)
     if not found.spans:
         return HttpResponse(status=204)
+    readers.note_search(user, asked.told, fresh=False)
     return render(request, "traces/_tail.html", _found(found, asked) | {"fresh": True})
 
 

@@ -243,9 +243,23 @@ def test_an_auditor_sees_who_read_a_session(cast: Cast, story: Session) -> None:
     assert f"ben read session {story.pk}" in seen(as_(cast.auditor), f"/traces/sessions/{story.pk}")
 
 
-def test_a_search_is_an_entry_too(cast: Cast, story: Session) -> None:
-    seen(as_(cast.second), "/traces?q=newsletter")
-    assert record.open_payload(Entry.objects.get(kind="trace.searched"))["words"] == "newsletter"
+@pytest.mark.parametrize("asked", ["q=newsletter", "session={}", "before=9999999"])
+def test_looking_for_something_is_an_entry_too(cast: Cast, story: Session, asked: str) -> None:
+    seen(as_(cast.second), f"/traces?{asked.format(story.pk)}")
+    told = record.open_payload(Entry.objects.get(kind="trace.searched"))
+    assert str(told["asked"][asked.partition("=")[0]]) in asked.format(story.pk)
+
+
+def test_a_search_does_not_find_itself(cast: Cast) -> None:
+    seen(as_(cast.auditor), "/traces?q=quokka")
+    assert "entry-row" not in seen(as_(cast.auditor), "/traces?q=quokka")
+
+
+def test_the_log_cannot_be_walked_unseen_by_what_the_live_page_fetches(cast: Cast, story: Session) -> None:
+    client = as_(cast.second)
+    seen(client, "/traces/tail?after=0")
+    seen(client, "/traces/tail?after=1")
+    assert Entry.objects.filter(kind="trace.searched").count() == 1
 
 
 def test_an_erased_entry_is_shown_as_erased(cast: Cast, story: Session) -> None:
