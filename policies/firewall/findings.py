@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import re2
@@ -67,27 +68,32 @@ class Hit:
 
 @dataclass(frozen=True)
 class Pattern:
-    """One phrase to look for, in RE2. A group named `hit`, if there is one, is what is reported."""
+    """One phrase to look for, in RE2. A group named `hit`, if there is one, is what is reported.
 
-    regex: Any
-    group: int
+    Compiled when it is first looked for: most processes of a site never inspect a text, and compiling all
+    patterns takes longer than starting Django. One that is no RE2 pattern makes its detector fail, which
+    blocks; a test compiles each.
+    """
+
+    source: str
     severity: str
     why: str
+    ignore_case: bool = True
+
+    @cached_property
+    def regex(self) -> Any:
+        """Raises re2.error for what is no RE2 pattern: linear time is a property of the syntax."""
+        options = re2.Options()
+        options.case_sensitive = not self.ignore_case
+        options.log_errors = False
+        return re2.compile(self.source, options)
 
     def spans(self, reading: Folded) -> Iterator[tuple[int, int]]:
+        group = self.regex.groupindex.get("hit", 0)
         for match in self.regex.finditer(reading.text):
-            start, end = match.span(self.group)
+            start, end = match.span(group)
             if start < end:
                 yield reading.span(start, end)
-
-
-def compiled(source: str, severity: str, why: str, *, ignore_case: bool = True) -> Pattern:
-    """Raises re2.error (at import) for what is no RE2 pattern: linear time is a property of the syntax."""
-    options = re2.Options()
-    options.case_sensitive = not ignore_case
-    options.log_errors = False
-    regex = re2.compile(source, options)
-    return Pattern(regex, regex.groupindex.get("hit", 0), severity, why)
 
 
 def phrases(detector: str, text: Text, patterns: Iterable[Pattern]) -> list[Hit]:

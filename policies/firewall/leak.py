@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policies.firewall.findings import BOUNDARY, GAP, Hit, Text, compiled, phrases
+from policies.firewall.findings import BOUNDARY, GAP, Hit, Pattern, Text, phrases
 
 NAME = "leak"
 
@@ -24,32 +24,32 @@ _ASK_ANSWER = (
     r"(?:you (?:were|have been|got|received|are) (?:given|told|instructed|provided|programmed)(?: with)?)"
 )
 
-_PATTERNS = (
-    compiled(
+PATTERNS = (
+    Pattern(
         rf"{_B}(?P<hit>{_SHOW}{_W}(?:{_FILL}{_W}){{0,7}}(?:system|developer|hidden|initial|secret){_W}"
         rf"(?:{_SECRET}{_W})?(?:prompts?|instructions|preprompt|message prompt))",
         "high",
         "asks for the system prompt",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>{_SHOW}{_W}(?:{_FILL}{_W}){{0,6}}your{_W}(?:{_FILL}{_W}|{_SECRET}{_W}){{0,4}}"
         rf"(?:prompts?|instructions?|guidelines|directives|system message|prompt.?texts?))",
         "medium",
         "asks for the agent's own instructions",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>{_SHOW}{_W}(?:{_FILL}{_W}){{0,6}}{_OBJECT}{_W}(?:that{_W})?{_ASK_ANSWER})",
         "medium",
         "asks for the agent's own instructions",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:repeat|print|output|copy|translate|recite|write){_W}(?:{_FILL}{_W}){{0,4}}"
         rf"(?:words|text|everything|all|lines|content|sentences|paragraphs?){_W}(?:{_FILL}{_W}){{0,3}}"
         rf"(?:above|before this|preceding|prior to this|starting with))",
         "medium",
         "asks to repeat what stands above",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:zeige?|nenne|verrate?|gib|drucke|wiederhole|sag|liste|offenbare|what){_W}"
         rf"(?:(?:mir|uns|bitte|alle|deine?n?|ihre?n?|den|die|das|kompletten?|ganzen?|genauen?|vollständigen?|"
         rf"ursprünglichen?|internen?|geheimen?|aus|text|des){_W}){{1,6}}"
@@ -58,7 +58,7 @@ _PATTERNS = (
         "high",
         "asks for the system prompt (German)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:mu[eé]stra(?:me)?|revela(?:me)?|dime|repite|imprime|ens[eé][ñn]a(?:me)?|dame|"
         rf"muestre){_W}"
         rf"(?:(?:me|nos|todas?|todos|tus?|sus?|el|la|las|los|del?|texto|completo|por|favor){_W}){{1,6}}"
@@ -66,7 +66,7 @@ _PATTERNS = (
         "high",
         "asks for the system prompt (Spanish)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:montre|affiche|r[eé]v[eè]le|r[eé]p[eè]te|donne|dis|imprime|montrez|affichez|"
         rf"donnez){_W}"
         rf"(?:(?:moi|nous|toutes?|tous|tes|ton|ta|vos|votre|le|la|les|du|de|texte|complet){_W}){{1,6}}"
@@ -79,4 +79,4 @@ _PATTERNS = (
 
 
 def detect(text: Text) -> list[Hit]:
-    return phrases(NAME, text, _PATTERNS)
+    return phrases(NAME, text, PATTERNS)

@@ -6,7 +6,7 @@ now on answer in French"), which are flagged and never block.
 
 from __future__ import annotations
 
-from policies.firewall.findings import BOUNDARY, GAP, Hit, Pattern, Text, compiled, phrases
+from policies.firewall.findings import BOUNDARY, GAP, Hit, Pattern, Text, phrases
 
 NAME = "override"
 
@@ -20,7 +20,7 @@ def _command(verbs: str, fillers: str, scopes: str, objects: str, language: str,
     forms = [f"{fill}{{0,5}}(?:{scopes}){_W}{fill}{{0,5}}(?:{objects})"]
     if after:
         forms.append(f"{fill}{{0,5}}(?:{objects}){_W}(?:(?:{fillers}){_W}){{0,3}}(?:{after})")
-    return compiled(
+    return Pattern(
         f"{_B}(?P<hit>(?:{verbs}){_W}(?:{'|'.join(forms)})){_END}",
         "high",
         f"tells the agent to set its instructions aside ({language})",
@@ -63,7 +63,7 @@ _ENGLISH = (
         "English",
         after=_GIVEN,
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:ignore|disregard|forget|discard|erase|override){_W}(?:about{_W}|please{_W})?"
         rf"(?:everything|anything|all|whatever|what|all of that|the (?:text|content|words?|stuff|part)s?){_W}"
         rf"(?:(?:that|which|was|is|has|been|i|we|they|you|it|of|this|said|written|stated|mentioned|have|"
@@ -75,28 +75,28 @@ _ENGLISH = (
         "high",
         "tells the agent to set everything before aside (English)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:ignore|disregard|forget|discard){_W}(?:all{_W}|the{_W}|everything{_W}){{0,2}}"
         rf"(?:above|previous|preceding|foregoing)(?:{_W}(?:and|then|but|instead|now|text|content)|"
         rf"\s*[.,;:!]))",
         "high",
         "tells the agent to set everything before aside (English)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:forget|ignore|disregard){_W}(?:about{_W})?(?:everything|all of (?:that|this))"
         rf"(?:{_W}(?:and|then|else and|now)|\s*[.,;!]){_W}?(?:just|now|only|instead|say|tell|write|do|"
         rf"answer|listen|you))",
         "high",
         "tells the agent to set everything before aside (English)",
     ),
-    compiled(
+    Pattern(
         r"(?:^|\n|[.!?#*>=\-]\s{0,3})(?P<hit>(?:here (?:is|are) (?:your|the|my) )?"
         r"(?:new|updated|revised|real|actual) (?:system )?"
         r"(?:instructions?|prompts?|directives?|role|orders?)\s{0,3}[:=])",
         "medium",
         "announces new instructions",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:strictly|only|solely|exclusively|instead|immediately|must){_W}"
         rf"(?:(?:you|should|must|please|now){_W}){{0,2}}(?:follow|obey|adhere to|execute|comply with|"
         rf"carry out){_W}"
@@ -108,7 +108,7 @@ _ENGLISH = (
 )
 
 _ROLE = (
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>do anything now|developer mode (?:enabled|on|output|v2)|(?:jailbreak(?:ed)?|god|dan|"
         rf"opposite) mode|"
         rf"(?:enable|enter|activate|switch to|simulate)(?:{_W}[\pL]+){{0,3}}{_W}(?:developer|jailbreak|dan|"
@@ -117,7 +117,7 @@ _ROLE = (
         "high",
         "names a known jailbreak mode",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:you(?:.re| are)?|act|acts|acting|role.?play|pretend|behave|respond|answer|reply|"
         rf"persona|ai|model|"
         rf"character|chatbot|assistant|bot)(?:{_W}[\pL\pN]+){{0,12}}{_W}"
@@ -133,7 +133,7 @@ _ROLE = (
         "high",
         "hands the agent a role without its rules",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:an? |the )?(?:unfiltered|uncensored|amoral|unethical|unrestricted|unhinged|"
         rf"immoral){_W}"
         rf"(?:(?:and|or|completely|totally|unfiltered|uncensored|amoral|unethical|immoral|unrestricted|"
@@ -142,7 +142,7 @@ _ROLE = (
         "high",
         "hands the agent a role without its rules",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:from now on|from this (?:moment|point) (?:on|onwards?|forward)|starting now|"
         rf"henceforth){_W}"
         rf"(?:(?:you|u){_W}(?:are|will|must|shall|should|have|can|re)|act|answer|respond|embody|ignore|"
@@ -150,12 +150,12 @@ _ROLE = (
         "medium",
         "changes how the agent behaves from here on",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>you(?:.re| are) (?:now|no longer) (?:going to |an? |the |in )?[\pL]+)",
         "medium",
         "hands the agent another role",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:pretend|imagine|act|behave|respond|answer)(?:{_W}(?:that|to be|as|if|though|"
         rf"like)){{0,3}}{_W}"
         rf"(?:you(?:.re| are){_W})?(?:an? )?(?:evil|malicious|rogue|hacked|dan|"
@@ -166,20 +166,20 @@ _ROLE = (
 )
 
 _MARKS = (
-    compiled(
+    Pattern(
         r"(?P<hit><\|(?:im_start|im_end|system|user|assistant|start_header_id|end_header_id|eot_id|"
         r"endoftext|begin_of_text)\|>"
         r"|<</?SYS>>|\[/?INST\]|<start_of_turn>|<end_of_turn>)",
         "high",
         "imitates the markers between messages of a model",
     ),
-    compiled(
+    Pattern(
         r"(?:^|\n)\s{0,8}(?P<hit>#{0,4}\s{0,2}(?:\[system\]|<system>|system (?:prompt|message|override|"
         r"instructions?))\s{0,2}[:>\]\n(])",
         "medium",
         "imitates a system message",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:if|since|when|attention|note|message|instructions?)(?:{_W}(?:to|for|you(?:.re|"
         rf" are)?|an?|the|any|all|"
         rf"is|reading|this|important|note)){{0,5}}{_W}(?:ai|artificial intelligence|language model|llm|"
@@ -189,7 +189,7 @@ _MARKS = (
         "medium",
         "speaks to a model that reads the text",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:do not|don.?t|never|without){_W}(?:mention(?:ing)?|tell(?:ing)?|inform(?:ing)?|"
         rf"notify(?:ing)?|"
         rf"reveal(?:ing)?|alert(?:ing)?|ask(?:ing)?)(?:{_W}(?:this|that|it|anything|of|about|to|"
@@ -217,7 +217,7 @@ _OTHER_LANGUAGES = (
         "German",
         after=r"davor|vorher|zuvor|oben|bisher|die du (?:bekommen|erhalten)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:vergiss|vergessen sie|ignoriere?n?(?: sie)?){_W}(?:bitte{_W}|nun{_W}|"
         rf"jetzt{_W})?(?:alles|das|was)"
         rf"(?:{_W}(?:was|ich|du|dir|wir|mir|je|jemals|bisher)){{0,4}}{_W}"
@@ -225,7 +225,7 @@ _OTHER_LANGUAGES = (
         "high",
         "tells the agent to set everything before aside (German)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:alle|die|deine|ihre|sämtliche){_W}(?:vorherigen|vorangegangenen|obigen|bisherigen|"
         rf"früheren|vorigen){_W}"
         rf"[\pL]+(?:{_W}[\pL]+){{0,4}}{_W}(?:zu{_W})?(?:ignorieren|vergessen|missachten|verwerfen|"
@@ -243,7 +243,7 @@ _OTHER_LANGUAGES = (
         "Spanish",
         after=r"anteriores|anterior|previ[oa]s?|de (?:arriba|antes)|dadas|que (?:te|le) (?:di|dieron)",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:olvida|olvide|ignora|ignore){_W}todo{_W}(?:lo|el){_W}(?:que|anterior|previo|de))",
         "high",
         "tells the agent to set everything before aside (Spanish)",
@@ -259,7 +259,7 @@ _OTHER_LANGUAGES = (
         "French",
         after=r"précédente?s?|precedente?s?|antérieure?s?|ci.dessus|d.avant|données|reçues|initiales",
     ),
-    compiled(
+    Pattern(
         rf"{_B}(?P<hit>(?:oublie[zs]?|ignore[zs]?){_W}tout{_W}(?:ce{_W}(?:qui|que|qu)|le{_W}reste{_W}avant|"
         rf"avant))",
         "high",
@@ -305,7 +305,7 @@ _OTHER_LANGUAGES = (
         "Serbo-Croatian",
         after=r"iznad|ranije|do sada",
     ),
-    compiled(
+    Pattern(
         r"(?P<hit>(?:忽略|无视|忘记|忽視|無視|忘掉|不要理会)(?:所有|之前|以上|上述|先前|前面|此前|你|的|一切|全部|任何|掉|收到){1,6}"
         r"(?:指令|指示|说明|規則|规则|提示词?|内容|內容|命令|要求|对话)"
         r"|(?:以前|これまで|上記|前|今まで|すべて)の(?:すべての|全ての)?(?:指示|命令|ルール|プロンプト)を(?:すべて|全て)?(?:無視|忘れ)"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from policies.firewall.findings import Finding, Hit, Text, compiled
+from policies.firewall.findings import Finding, Hit, Pattern, Text
 from policies.text import Folded
 
 NAME = "secrets"
@@ -48,9 +48,9 @@ _NAMED: dict[str, str] = {
 }
 
 _PATTERNS = tuple(
-    (name, compiled(f"{_BEFORE}(?P<hit>{source})", "high", f"a {name}", ignore_case=False))
+    (name, Pattern(f"{_BEFORE}(?P<hit>{source})", "high", f"a {name}", ignore_case=False))
     for name, source in _PREFIXED.items()
-) + tuple((name, compiled(source, "high", f"a {name}", ignore_case=False)) for name, source in _NAMED.items())
+) + tuple((name, Pattern(source, "high", f"a {name}", ignore_case=False)) for name, source in _NAMED.items())
 
 _KEY_BEGINS = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_ENDS = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")

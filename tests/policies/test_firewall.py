@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.firewall import DETECTORS, Inspection, inspect
+from policies.firewall import DETECTORS, Inspection, inspect, leak, override
 from policies.firewall.findings import MAX_FINDINGS, Text
 
 OVERRIDES = [
@@ -216,3 +218,8 @@ def test_any_text_gets_an_answer_with_spans_inside_it(text: str, direction: str)
 def test_what_was_rewritten_holds_no_secret_any_more(text: str) -> None:
     again = inspect(inspect(text, direction="output").text, direction="output")
     assert "secrets" not in found(again)
+
+
+@pytest.mark.parametrize("detector", [override, leak], ids=lambda module: module.NAME)
+def test_every_pattern_compiles(detector: Any) -> None:
+    assert all(pattern.regex for pattern in detector.PATTERNS)
