@@ -240,7 +240,10 @@ def _remove_agent(agent: Agent | None, item: Item, by: str) -> list[str]:
 def _foreign_drafts(world: World) -> list[str]:
     """Changes to the draft that were there before this file and that it does not speak of."""
     mine = {f"{kind[:-1]} {item.name}" for kind in _DRAFTED for item in world.of(kind)}
-    return [line for line in releases.changes(releases.draft_content()) if line.split(":")[0] not in mine]
+    waiting = releases.changes(releases.draft_content())
+    return [
+        line for line in waiting if line.startswith(("rule ", "tool ")) and line.split(":")[0] not in mine
+    ]
 
 
 def _refuse_broken(world: World, content: Mapping[str, Any]) -> None:

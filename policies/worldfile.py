@@ -44,8 +44,8 @@ class Fault:
     why: str
 
     def __str__(self) -> str:
-        place = f"line {self.line}, " if self.line else ""
-        return f"{place}{self.field}: {self.why}" if self.field else f"{place}{self.why}"
+        place = ", ".join(part for part in (f"line {self.line}" if self.line else "", self.field) if part)
+        return f"{place}: {self.why}" if place else self.why
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,10 @@ _DOUBTFUL = re.compile(
     r"|[-+]?0[xob][0-9a-fA-F_]+|[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_HIDDEN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
+# Marks of direction, and what YAML 1.1 alone takes for the end of a line.
+_HIDDEN = re.compile(
+    "[\x85\u2028\u2029\ufeff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+)
 
 
 class YamlRefused(Exception):
@@ -61,6 +64,7 @@ class Node:
 
 def load(text: str) -> Node:
     """The one document of a file. Raises YamlRefused naming the line."""
+    text = text.removeprefix("\ufeff")
     _refuse_text(text)
     try:
         return _Builder(yaml.parse(text, Loader=_LOADER)).document()

@@ -281,12 +281,20 @@ def test_a_tool_is_saved(browser: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("authority", "cc"), ("target", "cc"), ("summary", "{cc}"), ("config", '{"minutes": 900}'), ("config", '{"x": 1}'),
-        ("config", "[]"), ("parameters", '{"type": "array"}'), ("parameters", '{"properties": {"to": {"pattern": "("}}}'),
-        ("parameters", '{"description": "\\u0000"}'), ("config", '{"source": "\\ud800"}'), ("labels", "Not A Label"),
+        ("authority", "cc"),
+        ("target", "cc"),
+        ("summary", "{cc}"),
+        ("config", '{"minutes": 900}'),
+        ("config", '{"x": 1}'),
+        ("config", "[]"),
+        ("parameters", '{"type": "array"}'),
+        ("parameters", '{"properties": {"to": {"pattern": "("}}}'),
+        ("parameters", '{"description": "\\u0000"}'),
+        ("config", '{"source": "\\ud800"}'),
+        ("labels", "Not A Label"),
         ("parameters", "[" * 3000),
     ],
-)  # fmt: skip
+)
 def test_a_tool_that_no_file_could_hold_is_refused(browser: Any, field: str, value: str) -> None:
     answer = browser("editor").post(reverse("admin:policies_tool_add"), tool_form(**{field: value}))
     assert answer.status_code == 200 and not Tool.objects.filter(name="sms.send").exists()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import transaction
 
 from agentsec_site.management.base import AgentsecCommand
 from policies import agents, people
@@ -40,13 +41,12 @@ class Command(AgentsecCommand):
 
     def create(self, options: dict[str, Any]) -> None:
         scopes = people.listed(options["scopes"])
-        agent = Agent.objects.filter(name=options["name"]).first()
-        if agent is None:
-            team = people.ensure_group(name=options["team"], by=OPERATOR)[0] if options["team"] else None
-            agent = agents.create_agent(name=options["name"], team=team, by=OPERATOR)
-            self.stdout.write(f"Agent {agent.name} created; it may only read until its mode is standard.")
         expires_at = people.in_days(options["days"]) if options["days"] is not None else None
-        raw = agents.issue_key(agent, scopes, by=OPERATOR, expires_at=expires_at)
+        with transaction.atomic():
+            agent, created = _made(options["name"], options["team"])
+            raw = agents.issue_key(agent, scopes, by=OPERATOR, expires_at=expires_at)
+        if created:
+            self.stdout.write(f"Agent {agent.name} created; it may only read until its mode is standard.")
         if "attest" in scopes:
             self.stdout.write(f"This key attests: {HOST}.")
         self.stdout.write(f"Key of {agent.name}, shown this once: {raw}")
@@ -69,6 +69,14 @@ ACTS: dict[str, Callable[[Command, dict[str, Any]], None]] = {
     "rotate": Command.rotate,
     "revoke": Command.revoke,
 }
+
+
+def _made(name: str, team: str) -> tuple[Agent, bool]:
+    agent = Agent.objects.filter(name=name).first()
+    if agent is not None:
+        return agent, False
+    group = people.ensure_group(name=team, by=OPERATOR)[0] if team else None
+    return agents.create_agent(name=name, team=group, by=OPERATOR), True
 
 
 def _agent(name: str) -> Agent:
