@@ -30,6 +30,3 @@ class Backoffice(AdminSite):
         if request.user.is_authenticated:
             return redirect("/")
         return redirect_to_login(wanted)
-
-    def logout(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
-        return redirect("/account")

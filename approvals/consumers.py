@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -51,7 +52,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.close(code=code)
 
 
-def _admitted(scope: dict[str, Any], topics: frozenset[str]) -> Guest | None:
+def _admitted(scope: Mapping[str, Any], topics: frozenset[str]) -> Guest | None:
     user, sign_in = scope["user"], scope["session"].session_key
     # AuthMiddleware hands a lazy wrapper; the rules ask for the person.
     person = User.objects.filter(pk=user.pk, is_active=True).first() if user.is_authenticated else None
@@ -60,7 +61,7 @@ def _admitted(scope: dict[str, Any], topics: frozenset[str]) -> Guest | None:
     return Guest.of(person, sign_in)
 
 
-def _same_origin(scope: dict[str, Any]) -> bool:
+def _same_origin(scope: Mapping[str, Any]) -> bool:
     """The page's origin is this very host and port: cookies do not tell ports apart, so this must."""
     headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1")

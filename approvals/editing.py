@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.arguments import ArgumentsRefused, parse_json
+from traces import presenters
 from traces.problems import Refused
 
 PREFIX = "arg."
@@ -37,16 +38,22 @@ def fields(args: Mapping[str, Any]) -> tuple[Field, ...]:
 
 
 def form_of(value: Any) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and _faithful(value):
         return "text"
     return "lines" if _is_lines(value) else "json"
 
 
 def written(value: Any) -> str:
     """A value as the text of its field."""
-    if isinstance(value, str):
-        return value
-    return "\n".join(value) if _is_lines(value) else json.dumps(value, indent=2, ensure_ascii=False)
+    if form_of(value) == "text":
+        return str(value)
+    return "\n".join(value) if _is_lines(value) else as_json(value)
+
+
+def as_json(value: Any) -> str:
+    """JSON to be edited. What cannot be seen is written as an escape, so that it is seen."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if _faithful(text) else json.dumps(value, indent=2)
 
 
 def read(post: Mapping[str, str], args: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +70,7 @@ def _field(name: str, before: Any, sent: str | None) -> Any:
     if sent is None or _lines(sent) == _lines(written(before)):
         return before
     text = _lines(sent)
-    if isinstance(before, str):
+    if form_of(before) == "text":
         return text
     if _is_lines(before):
         return [line.strip() for line in text.split("\n") if line.strip()]
@@ -77,10 +84,17 @@ def _json(text: str, what: str) -> Any:
         raise Refused("invalid", f"{what}: {error}") from None
 
 
+def _faithful(text: str) -> bool:
+    """Whether a text field shows all of it and gives it back as it was."""
+    return "\r" not in text and presenters.visible(text) == text
+
+
 def _is_lines(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, str) and item and "\n" not in item for item in value
-    )
+    return isinstance(value, list) and all(isinstance(item, str) and _is_line(item) for item in value)
+
+
+def _is_line(text: str) -> bool:
+    return text != "" and text == text.strip() and "\n" not in text and _faithful(text)
 
 
 def _lines(text: str) -> str:

@@ -55,6 +55,7 @@ class Seat:
     queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     writer: asyncio.Task[None] | None = None
     ended: bool = False
+    pushed: bool = True  # whether it believes that Redis is there
 
 
 class Room:
@@ -142,14 +143,13 @@ class Room:
 
     async def _watch_push(self) -> None:
         """Tell pages when Redis is lost and found: until then they read by themselves from time to time."""
-        known = True
         while True:
-            connected = live.hub().connected
-            if connected.is_set() != known:
-                known = connected.is_set()
-                for seat in tuple(self._seats):
-                    self._say(seat, {"type": "push", "on": known})
             await asyncio.sleep(PUSH_SECONDS)
+            connected = live.hub().connected.is_set()
+            for seat in tuple(self._seats):
+                if seat.pushed != connected:
+                    seat.pushed = connected
+                    self._say(seat, {"type": "push", "on": connected})
 
     def _take(self, seat: Seat, note: Note) -> None:
         if note.ended:

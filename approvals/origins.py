@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,19 +55,24 @@ def _quotes(
     args: Mapping[str, Any], name: str, origins: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Quoted, ...]:
     by_path = {path.lstrip("/"): origin for path, origin in origins.items()}
-    grouped: dict[tuple[str, str, str, str], list[str]] = {}
+    grouped: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for path, value in _leaves(args, name):
         origin = by_path.get(path, {"origin": "agent"})
-        key = tuple(str(origin.get(part, "")) for part in ("origin", "line", "who", "entry_id"))
-        grouped.setdefault(key, []).append(payloads.plain(value))  # type: ignore[arg-type]
-    quotes = [
-        Quoted(
-            origin=origin, sentence=SENTENCES.get(origin, origin), who=who, values=tuple(values), line=line,
-            span=_span(line, values[0]), entry=entry,
-        )
-        for (origin, line, who, entry), values in grouped.items()
-    ]  # fmt: skip
+        grouped.setdefault(_key(origin), []).append((payloads.plain(value), str(origin.get("line", ""))))
+    quotes = [_quoted(*key[:3], found) for key, found in grouped.items()]
     return tuple(sorted(quotes, key=lambda quote: _rank(quote.origin)))
+
+
+def _key(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """What values must share to be told together: of untrusted ones the line too, to be read."""
+    said, who, entry, line = (str(origin.get(part, "")) for part in ("origin", "who", "entry_id", "line"))
+    return (said, who, entry, line) if said == "untrusted" else (said, who, entry, "")
+
+
+def _quoted(origin: str, who: str, entry: str, found: Sequence[tuple[str, str]]) -> Quoted:
+    values, lines = tuple(value for value, _ in found), {line for _, line in found}
+    line = lines.pop() if len(lines) == 1 else ""
+    return Quoted(origin, SENTENCES.get(origin, origin), who, values, line, _span(line, values[0]), entry)
 
 
 def _leaves(args: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:

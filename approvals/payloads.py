@@ -121,11 +121,13 @@ def _block(name: str, value: Any, context: Context) -> Block:
                      authority=authority, size=_size(value))  # fmt: skip
     if isinstance(value, list) and value and not any(isinstance(item, dict | list) for item in value):
         values = tuple(_value(item, f"{path}/{place}", context) for place, item in enumerate(value))
-        return Block(name, "values", values=values, authority=authority, size=f"{len(values)} values")
+        return Block(name, "values", values=values, authority=authority, size=_many(len(values), "value"))
     if _is_table(value):
         columns = tuple(dict.fromkeys(key for row in value for key in row))
         rows = tuple(tuple(plain(row[key]) if key in row else "" for key in columns) for row in value)
-        return Block(name, "table", columns=columns, rows=rows, authority=authority, size=f"{len(rows)} rows")
+        return Block(
+            name, "table", columns=columns, rows=rows, authority=authority, size=_many(len(rows), "row")
+        )
     if isinstance(value, dict) and set(value) == {"$file"}:
         return Block(
             name, "file", value=_value(value["$file"], f"{path}/$file", context), authority=authority
@@ -155,6 +157,10 @@ def _below(value: Any, path: str, context: Context) -> Value:
     return Value(raw(value))
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("s" if count != 1 else "")
+
+
 def _size(text: str) -> str:
     lines = text.count("\n") + 1
-    return f"{len(text):,} characters" + (f", {lines:,} lines" if lines > 1 else "")
+    return _many(len(text), "character") + (f", {lines:,} lines" if lines > 1 else "")

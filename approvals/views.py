@@ -97,7 +97,7 @@ def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
         "fields": editing.fields(action.args),
         "as_json": request.GET.get("as") == "json",
     }
-    shown["whole"] = json.dumps(action.args, indent=2, ensure_ascii=False)
+    shown["whole"] = editing.as_json(action.args)
     return render(request, "approvals/_edit.html", shown)
 
 
@@ -168,7 +168,7 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
 
 def _decided(request: HttpRequest, action: Action) -> Decision:
     post, user = request.POST, person(request)
-    said = {
+    said: dict[str, Any] = {
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),

@@ -16,6 +16,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agentsec_site.context import THEMES
+from agentsec_site.pages.guard import person
 from policies import people
 from policies.access import actor
 from policies.models import Link, PersonalToken
@@ -118,7 +119,7 @@ def make_token(request: HttpRequest) -> HttpResponse:
     """A personal token, shown on this one answer and never again."""
     days = request.POST.get("days", "")
     try:
-        token = people.issue_token(request.user, days=int(days) if days.isdecimal() else 0)  # type: ignore[arg-type]
+        token = people.issue_token(person(request), days=int(days) if days.isdecimal() else 0)
     except Refused as refused:
         return _account(request, error=refused.detail, status=HTTP_STATUS[refused.code])
     return _account(request, fresh=token)
@@ -128,13 +129,13 @@ def make_token(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_token(request: HttpRequest, token_id: int) -> HttpResponse:
     token = get_object_or_404(PersonalToken, pk=token_id, user=request.user)
-    people.revoke_token(token=token, by=actor(request.user))  # type: ignore[arg-type]
+    people.revoke_token(token=token, by=actor(person(request)))
     messages.success(request, f"The token {token.prefix}… is revoked.")
     return redirect("account")
 
 
 def _account(request: HttpRequest, *, status: int = 200, **shown: str) -> HttpResponse:
-    tokens = PersonalToken.objects.filter(user=request.user, revoked_at=None).order_by("-created_at")
+    tokens = PersonalToken.objects.filter(user=person(request), revoked_at=None).order_by("-created_at")
     return render(
         request, "people/account.html", {"tokens": tokens, "themes": THEMES, **shown}, status=status
     )

@@ -214,16 +214,27 @@ def test_a_socket_is_for_listening(site: Site, committed_cast: Cast) -> None:
     assert action.state == "pending"
 
 
-def test_the_page_is_told_when_redis_is_lost_and_reads_again_when_it_is_back(
-    site: Site, committed_cast: Cast
-) -> None:
+def test_a_page_reads_again_after_redis_dropped_its_subscription(site: Site, committed_cast: Cast) -> None:
     with listening(site, signed_in(committed_cast.approver)) as wire:
         assert hear(wire, "resync")
         time.sleep(0.3)
-        # Every connection but this one is cut, as a restart of Redis would.
         with redis.Redis.from_url(settings.REDIS_URL) as client:
             client.client_kill_filter(_type="pubsub", skipme=True)
         assert hear(wire, "resync")
+
+
+def test_the_page_is_told_while_redis_is_lost_and_when_it_is_back(
+    site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(site, signed_in(committed_cast.approver)) as wire:
+        assert hear(wire, "resync")
+        there = settings.REDIS_URL
+        monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+        with redis.Redis.from_url(there) as client:
+            client.client_kill_filter(_type="pubsub", skipme=True)
+        assert hear(wire, "push") == {"type": "push", "on": False}
+        monkeypatch.setattr(settings, "REDIS_URL", there)
+        assert hear(wire, "push", seconds=15) == {"type": "push", "on": True}
 
 
 def test_sixty_sockets_of_one_audience_cost_one_look_and_one_rendering(

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
 from approvals import decisions, editing
@@ -19,6 +21,7 @@ from traces.problems import Refused
 
 __all__ = ["cast", "committed_cast"]
 HTMX = {"HTTP_HX_REQUEST": "true"}
+LEAVES = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=30)
 
 
 def browser(user: User) -> Client:
@@ -261,3 +264,17 @@ def test_deciding_is_never_a_link(cast: Cast) -> None:
 def test_a_field_that_is_no_json_is_named(cast: Cast) -> None:
     with pytest.raises(Refused, match="amount"):
         editing.read({"arg.amount": "{"}, {"amount": 5})
+
+
+def test_what_a_text_field_would_hide_or_change_is_edited_as_escaped_json() -> None:
+    for text in ("pay \u202emoc.live", "a\x00b", "one\r\ntwo", "zero\u200bwidth"):
+        (field,) = editing.fields({"body": text})
+        assert field.form == "json" and field.text.isascii()
+        assert editing.read({"arg.body": field.text}, {"body": text}) == {"body": text}
+
+
+@given(st.dictionaries(st.text(max_size=8), st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=4))))
+def test_a_form_sent_back_untouched_changes_nothing(args: dict[str, Any]) -> None:
+    sent = {f"arg.{field.name}": field.text.replace("\n", "\r\n") for field in editing.fields(args)}
+    assert editing.read(sent, args) == args
+    assert editing.read({"args_json": editing.as_json(args)}, args) == args
