@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -10,7 +11,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentsec_site.settings")
-http = get_asgi_application()
+http: Any = get_asgi_application()
 
 from agentsec_site.gateway.intake import BodyLimit  # noqa: E402 - needs the apps as well
 from agentsec_site.sockets import urlpatterns  # noqa: E402 - consumers need the apps that the line above loads

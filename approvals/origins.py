@@ -59,7 +59,7 @@ def _quotes(
     for path, value in _leaves(args, name):
         origin = by_path.get(path, {"origin": "agent"})
         grouped.setdefault(_key(origin), []).append((payloads.plain(value), str(origin.get("line", ""))))
-    quotes = [_quoted(*key[:3], found) for key, found in grouped.items()]
+    quotes = [_quoted(key, found) for key, found in grouped.items()]
     return tuple(sorted(quotes, key=lambda quote: _rank(quote.origin)))
 
 
@@ -69,7 +69,8 @@ def _key(origin: Mapping[str, Any]) -> tuple[str, ...]:
     return (said, who, entry, line) if said == "untrusted" else (said, who, entry, "")
 
 
-def _quoted(origin: str, who: str, entry: str, found: Sequence[tuple[str, str]]) -> Quoted:
+def _quoted(key: tuple[str, ...], found: Sequence[tuple[str, str]]) -> Quoted:
+    origin, who, entry, _ = key
     values, lines = tuple(value for value, _ in found), {line for _, line in found}
     line = lines.pop() if len(lines) == 1 else ""
     return Quoted(origin, SENTENCES.get(origin, origin), who, values, line, _span(line, values[0]), entry)
