@@ -48,7 +48,7 @@ class DraftAdmin(RoomAdmin):
 @admin.register(Tool)
 class ToolAdmin(DraftAdmin):
     form = forms.ToolForm
-    list_display = ["name", "runs", "effect", "sends", "output", "paused"]
+    list_display = ["name", "runs", "effect", "sends", "output", "switch"]
     list_filter = ["runs", "effect", "sends", "output", "paused"]
     search_fields = ["name", "description"]
     actions = ["pause", "resume"]
@@ -61,6 +61,10 @@ class ToolAdmin(DraftAdmin):
         ("Its arguments", {"fields": ["parameters", "authority", "target", "summary"]}),
         ("How it runs", {"fields": ["config"]}),
     ]
+
+    @admin.display(description="", ordering="paused")
+    def switch(self, tool: Tool) -> str:
+        return "paused" if tool.paused else ""
 
     @admin.action(description="Pause: nothing uses them from now on", permissions=["change"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Tool]) -> None:
@@ -84,7 +88,7 @@ class ToolAdmin(DraftAdmin):
 @admin.register(Rule)
 class RuleAdmin(DraftAdmin):
     form = forms.RuleForm
-    list_display = ["name", "effect", "aloud", "approvers", "mode", "enabled", "fallback"]
+    list_display = ["name", "aloud", "holds"]
     list_filter = ["effect", "mode", "enabled", "fallback", "approvers"]
     search_fields = ["name", "description", "when"]
     readonly_fields = ["aloud", "vocabulary"]
@@ -104,6 +108,14 @@ class RuleAdmin(DraftAdmin):
     @admin.display(description="read aloud")
     def aloud(self, rule: Rule) -> str:
         return sentence(releases.spec(rule)) if rule.pk else "—"
+
+    @admin.display(ordering="enabled")
+    def holds(self, rule: Rule) -> str:
+        """Whether the draft of the rule would hold, in a word or two."""
+        if not rule.enabled:
+            return "disabled"
+        until = f" until {rule.until:%Y-%m-%d %H:%M} UTC" if rule.until else ""
+        return f"{'fallback, ' if rule.fallback else ''}{rule.mode}{until}"
 
     @admin.display(description="facts and functions")
     def vocabulary(self, rule: Rule) -> SafeString:
@@ -258,8 +270,8 @@ class AgentAdmin(RoomAdmin):
             raw = agents.issue_key(agent, form.cleaned_data["scopes"], by=actor(request), expires_at=ends)
             once = {"what": f"Key of {agent.name}", "value": raw, "back": self.changed_page(agent)}
             return self.page(request, "policies/shown_once.html", "A new key", **once)
-        shown = {"form": form, "back": self.changed_page(agent)}
-        return self.page(request, "policies/issue_key.html", f"A new key for {agent.name}", **shown)
+        shown = {"form": form, "back": self.changed_page(agent), "button": "Make the key"}
+        return self.page(request, "policies/make.html", f"A new key for {agent.name}", **shown)
 
 
 @admin.register(Switch)

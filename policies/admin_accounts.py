@@ -11,7 +11,6 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path
-from django.views.decorators.http import require_POST
 
 from policies import agents, forms, people, secrets
 from policies.access import Verb
@@ -47,7 +46,7 @@ class UserAdmin(RoomAdmin):
     actions = ["switch_off", "switch_on"]
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(require_POST(self.make_link))
+        view = self.admin_site.admin_view(self.make_link)
         return [path("<int:user_id>/link/", view, name="policies_user_link"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -103,11 +102,14 @@ class UserAdmin(RoomAdmin):
         return self.linked(request, obj, getattr(request, "invited").link.url)  # noqa: B009
 
     def make_link(self, request: HttpRequest, user_id: int) -> HttpResponse:
-        """An invitation for whoever has no password yet, else a link for a new one; shown this once."""
+        """By POST, an invitation for whoever has no password yet, else a link for a new one; shown once."""
         require(request, Verb.PEOPLE_EDIT)
         user = get_object_or_404(User, pk=user_id)
-        verb = people.reset if user.has_usable_password() else people.invite
-        return self.linked(request, user, verb(user=user, by=actor(request)).url)
+        if request.method == "POST":
+            verb = people.reset if user.has_usable_password() else people.invite
+            return self.linked(request, user, verb(user=user, by=actor(request)).url)
+        shown = {"back": self.changed_page(user), "button": "Make the link"}
+        return self.page(request, "policies/make.html", f"A link for {user.username}", **shown)
 
     def linked(self, request: HttpRequest, user: User, url: str) -> HttpResponse:
         what = f"{user.username} opens this within 30 minutes and sets a password"

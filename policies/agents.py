@@ -133,7 +133,7 @@ def authenticate_key(raw: str) -> AgentKey | None:
         return None
     now = timezone.now()
     rows = AgentKey.objects.usable(now).select_related("agent__team").filter(prefix=raw[: tokens.PREFIX])
-    key = tokens.pick(raw, rows)
+    key: AgentKey | None = tokens.pick(raw, rows)
     if key is None:
         return None
     AgentKey.objects.filter(pk=key.pk).update(uses=F("uses") + 1, last_used_at=now)

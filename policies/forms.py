@@ -13,7 +13,7 @@ from django.forms.fields import InvalidJSONInput
 
 from policies import worldfile, yamldump
 from policies.arguments import ArgumentsRefused, canonical, check_schema, parse_json
-from policies.models import Agent, Case, Role, Rule, Secret, Switch, Tool, User
+from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool, User
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
 Code = forms.Textarea(attrs={"rows": 14, "cols": 100, "spellcheck": "false"})
@@ -226,6 +226,16 @@ class UserForm(forms.ModelForm):
         model = User
         fields = ["username", "email", "first_name", "last_name", "is_active", "roles", "groups"]
         widgets = {"groups": forms.CheckboxSelectMultiple}
+        help_texts = {
+            "username": NAME.message,
+            "is_active": "Switched off, sessions, tokens and votes count no more.",
+            "groups": "Teams and approver groups.",
+        }
+
+    def clean_username(self) -> str:
+        name = str(self.cleaned_data["username"])
+        NAME(name)
+        return name
 
 
 class SecretForm(forms.ModelForm):

@@ -15,6 +15,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
+
 NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
 
 
@@ -46,11 +48,6 @@ class User(AbstractUser):
         return self._group_names
 
 
-class LinkQuerySet(models.QuerySet["Link"]):
-    def usable(self, now: datetime) -> LinkQuerySet:
-        return self.filter(used_at=None, expires_at__gt=now)
-
-
 class Link(models.Model):
     """A one-time link: set-up, invitation, password reset. Only its hash is stored."""
 
@@ -68,16 +65,6 @@ class Link(models.Model):
     used_at = models.DateTimeField(null=True, blank=True)
 
     objects = LinkQuerySet.as_manager()
-
-
-class KeyQuerySet(models.QuerySet["AgentKey"]):
-    def usable(self, now: datetime) -> KeyQuerySet:
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
-
-
-class TokenQuerySet(models.QuerySet["PersonalToken"]):
-    def usable(self, now: datetime) -> TokenQuerySet:
-        return self.filter(revoked_at=None, expires_at__gt=now, user__is_active=True)
 
 
 class PersonalToken(models.Model):
@@ -317,6 +304,12 @@ class Switch(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     by = models.CharField(max_length=150)
     at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name, verbose_name_plural = "kill switch", "kill switches"
+
+    def __str__(self) -> str:
+        return self.scope
 
 
 class GrantQuerySet(models.QuerySet["Grant"]):

@@ -34,7 +34,8 @@ from policies.accounts import (
     set_groups,
     set_roles,
 )
-from policies.models import Link, LinkQuerySet, PersonalToken, Role, User
+from policies.models import Link, PersonalToken, Role, User
+from policies.querysets import LinkQuerySet
 from traces import clean, record
 from traces.problems import Refused
 
@@ -216,7 +217,7 @@ def authenticate_token(raw: str) -> User | None:
         return None
     now = timezone.now()
     rows = PersonalToken.objects.usable(now).select_related("user").filter(prefix=raw[: tokens.PREFIX])
-    token = tokens.pick(raw, rows)
+    token: PersonalToken | None = tokens.pick(raw, rows)
     if token is None:
         return None
     PersonalToken.objects.filter(pk=token.pk).update(uses=F("uses") + 1, last_used_at=now)

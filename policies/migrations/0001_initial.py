@@ -72,6 +72,10 @@ class Migration(migrations.Migration):
                 ('by', models.CharField(max_length=150)),
                 ('at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
+            options={
+                'verbose_name': 'kill switch',
+                'verbose_name_plural': 'kill switches',
+            },
         ),
         migrations.CreateModel(
             name='Tool',

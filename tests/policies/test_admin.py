@@ -27,6 +27,7 @@ from policies.models import (
 from tests.cast import Cast, person
 from traces import record
 from traces.models import Entry
+from traces.problems import Refused
 
 pytestmark = pytest.mark.django_db
 
@@ -449,3 +450,25 @@ def test_the_world_file_and_the_admin_edit_the_same_draft(browser: Any) -> None:
     browser("editor").post(reverse("admin:policies_rule_add"), rule_form())
     report = world.apply("rules: []", by="operator")
     assert report.warnings == ["published with it, not from this file: rule nights: added"]
+
+
+def test_a_person_gets_a_new_link_by_a_post_and_the_older_one_ends(browser: Any, cast: Cast) -> None:
+    client, address = browser("administrator"), reverse("admin:policies_user_link", args=[cast.approver.pk])
+    older = people.invite(user=cast.approver, by="tests").token
+    asked = client.get(address).content.decode()
+    token = re.search(r"/welcome/(lnk_[\w-]+)", client.post(address).content.decode()).group(1)
+    assert ("lnk_" in asked, people.peek(token).user.username) == (False, "ada")
+    with pytest.raises(Refused):
+        people.peek(older)
+
+
+def test_an_editor_makes_no_links(browser: Any, cast: Cast) -> None:
+    address = reverse("admin:policies_user_link", args=[cast.approver.pk])
+    assert browser("editor").post(address).status_code == 403
+
+
+def test_a_post_without_the_forms_token_changes_nothing(cast: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+    editor = person("ed", roles=("editor",))
+    client.force_login(editor, backend="django.contrib.auth.backends.ModelBackend")
+    assert client.post(reverse("admin:policies_publish"), {"note": ""}).status_code == 403
