@@ -24,7 +24,7 @@ _NAME = re.compile(NAME.regex)
 _GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
 _LABEL = re.compile(r"[a-z][a-z0-9_:.-]{0,49}")
 _GLOB = re.compile(r"[a-zA-Z0-9._@*?-]{1,100}")
-_SPAN = re.compile(r"(?:[0-9]{1,6}[dhms])+")
+_SPAN = re.compile(r"(?:[0-9]{1,9}[dhms]){1,4}")
 _PART = re.compile(r"([0-9]+)([dhms])")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
@@ -296,12 +296,13 @@ def _choices(values: list[str]) -> Reader:
 
 CONFIG: dict[str, Reader] = {
     "issuer": _name,
-    "source": partial(_text, longest=200_000),
+    "source": _name,
+    "code": partial(_text, longest=200_000),
     "tables": _words,
     "minutes": partial(_count, least=1, most=60),
     "argv": _texts,
     "limits": partial(_json, mapping=True),
-    "egress": partial(_list, of=_json),
+    "egress": _texts,
     "secrets": partial(_list, of=_name),
 }
 FIELDS: dict[str, dict[str, Reader]] = {
