@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from approvals.executors import EXECUTORS
 from approvals.models import Action
 from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
 from policies.models import Agent
@@ -15,6 +16,7 @@ from policies.tooling import ToolDef
 from traces.models import Session
 
 SHOWN = 160  # characters of one value in the one-sentence summary
+RUNNABLE = frozenset({"agent", "credential", *EXECUTORS})
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 
 
@@ -102,7 +104,7 @@ def _with_built_in(
     verdict: engine.Verdict, agent: Agent, tool: ToolDef, findings: list[dict[str, Any]]
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
-    blocks = [("agent-mode", limits.mode_block(agent, tool))]
+    blocks = [("agent-mode", limits.mode_block(agent, tool)), ("runs", _nobody_runs(tool))]
     blocks += [("firewall", found["why"]) for found in findings if found.get("blocks")]
     matches = tuple(
         engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why)
@@ -119,6 +121,13 @@ def _with_built_in(
         reasons=reasons + verdict.reasons,
         approvals=(),
     )
+
+
+def _nobody_runs(tool: ToolDef) -> str | None:
+    """A call that nothing here could start must not wait for people, nor for its time to pass."""
+    if tool.runs in RUNNABLE:
+        return None
+    return f"{tool.name} runs as {tool.runs}, which this version of agentsec cannot do"
 
 
 def _agent_facts(agent: Agent) -> facts.AgentFacts:
