@@ -62,6 +62,10 @@ class ToolAdmin(DraftAdmin):
         ("How it runs", {"fields": ["config"]}),
     ]
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Tool | None = None) -> list[str]:
+        # Rules, cases and the kill switch name it, so it keeps its name.
+        return ["name"] if obj is not None else []
+
     @admin.display(description="", ordering="paused")
     def switch(self, tool: Tool) -> str:
         return "paused" if tool.paused else ""
@@ -219,6 +223,10 @@ class AgentAdmin(RoomAdmin):
     autocomplete_fields = ["owner"]
     inlines = [KeyInline]
     actions = ["pause", "read_only", "standard"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> list[str]:
+        # Rules and the kill switch name it, so it keeps its name.
+        return ["name"] if obj is not None else []
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.issue)

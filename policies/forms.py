@@ -89,8 +89,11 @@ class FileForm(forms.ModelForm):
         cleaned: dict[str, Any] = super().clean() or {}
         if self.errors:
             return cleaned
-        for field, why in read_as_file(self.kind, self.as_file(cleaned)):
+        # A field that the page only shows is not among the cleaned values.
+        named = {"name": self.instance.name, **cleaned}
+        for field, why in read_as_file(self.kind, self.as_file(named)):
             known = field if field in self.fields else ("config" if field in worldfile.CONFIG else None)
+            known = known if known in self.fields else None
             self.add_error(known, why if known == field else f"{field}: {why}".lstrip(": "))
         return cleaned
 
@@ -191,12 +194,20 @@ class CaseForm(FileForm):
         return {name: value for name, value in cleaned.items() if value not in ("", None)}
 
 
-class AgentForm(forms.ModelForm):
+class AgentForm(FileForm):
+    kind = "agents"
     labels = words()
 
     class Meta:
         model = Agent
         fields = ["name", "description", "owner", "team", "mode", "labels", *worldfile.LIMITS]
+
+    def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        owner, team = cleaned.get("owner"), cleaned.get("team")
+        named = {"owner": owner and owner.username, "team": team and team.name}
+        limits = {name: cleaned[name] for name in worldfile.LIMITS}
+        given = {name: value for name, value in (cleaned | named).items() if value not in ("", None)}
+        return {name: value for name, value in given.items() if name not in limits} | {"limits": limits}
 
 
 class KeyForm(forms.Form):

@@ -48,6 +48,7 @@ __all__ = [
 
 LINK_LIFE = timedelta(minutes=30)
 DEMO_LIFE = timedelta(days=7)
+RESET_PAUSE = timedelta(minutes=2)
 TOKEN_DAYS = 30
 LONGEST_TOKEN_DAYS = 366
 DEFAULT_ROLES = (Role.APPROVER, Role.MEMBER)
@@ -138,7 +139,7 @@ def request_reset(*, name: str) -> None:
     name = clean.storable(name)
     users = User.objects.filter(is_active=True).exclude(email="")
     user = users.filter(username=name).first() or users.filter(email__iexact=name).first()
-    if user is None or not name:
+    if user is None or not name or _asked_just_now(user):
         return
     link = reset(user=user, by=actor(user))
     text = (
@@ -146,6 +147,12 @@ def request_reset(*, name: str) -> None:
         f"\n\n{link.url}\n\nIf not, do nothing.\n"
     )
     send_mail("Set a new password", text, None, [user.email])
+
+
+def _asked_just_now(user: User) -> bool:
+    # Or anybody could flood a mailbox, and end each link before its reader opens it.
+    since = timezone.now() - RESET_PAUSE
+    return Link.objects.filter(user=user, purpose=Link.Purpose.RESET, created_at__gt=since).exists()
 
 
 def peek(token: str) -> Link:

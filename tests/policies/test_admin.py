@@ -472,3 +472,94 @@ def test_a_post_without_the_forms_token_changes_nothing(cast: Cast) -> None:
     editor = person("ed", roles=("editor",))
     client.force_login(editor, backend="django.contrib.auth.backends.ModelBackend")
     assert client.post(reverse("admin:policies_publish"), {"note": ""}).status_code == 403
+
+
+@pytest.mark.parametrize("model", [Agent, Tool])
+def test_what_rules_and_switches_name_keeps_its_name(browser: Any, model: Any) -> None:
+    row = model.objects.first()
+    browser("editor").post(page_of(row), {**tool_form(), **agent_form(), "name": "another"})
+    assert model.objects.get(pk=row.pk).name == row.name
+
+
+def agent_form(**fields: Any) -> dict[str, Any]:
+    given = {"name": "helper", "description": "", "mode": "standard", "labels": "", "owner": "", "team": ""}
+    inline = {"keys-TOTAL_FORMS": 0, "keys-INITIAL_FORMS": 0}
+    return {**given, "actions_per_minute": 1, "actions_per_day": 2, "pending": 3, **inline, **fields}
+
+
+def test_an_agent_is_made_and_changed(browser: Any) -> None:
+    client = browser("editor")
+    client.post(reverse("admin:policies_agent_add"), agent_form())
+    helper = Agent.objects.get(name="helper")
+    answer = client.post(page_of(helper), agent_form(labels="finance, trial", pending=7))
+    found = Agent.objects.get(name="helper")
+    assert (answer.status_code, found.labels, found.pending) == (302, ["finance", "trial"], 7)
+    assert kinds()[-2:] == ["agent.created", "agent.changed"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("labels", "Not A Label"), ("name", "a b"), ("pending", -1), ("mode", "god")]
+)
+def test_an_agent_that_no_file_could_hold_is_refused(browser: Any, field: str, value: Any) -> None:
+    answer = browser("editor").post(reverse("admin:policies_agent_add"), agent_form(**{field: value}))
+    assert answer.status_code == 200 and Agent.objects.count() == 1
+
+
+def test_a_tool_is_changed(browser: Any) -> None:
+    tool = Tool.objects.get(name="deploy")
+    form = tool_form(runs="shell", config='{"argv": ["/bin/true"]}', paused="on")
+    answer = browser("editor").post(page_of(tool), form)
+    found = Tool.objects.get(name="deploy")
+    assert (answer.status_code, found.config, found.paused) == (302, {"argv": ["/bin/true"]}, True)
+
+
+def test_a_rule_is_changed_and_reads_back_what_was_typed(browser: Any) -> None:
+    client, rule = browser("editor"), Rule.objects.get(name="mass-mail")
+    form = rule_form(name="mass-mail", expires_after="1h30m", until_0="2030-01-01", until_1="12:00:00")
+    answer = client.post(page_of(rule), form)
+    rule.refresh_from_db()
+    assert (answer.status_code, rule.expires_after, rule.until.year) == (302, 5400, 2030)
+    assert 'value="90m"' in client.get(page_of(rule)).content.decode()
+
+
+def test_a_case_is_added(browser: Any) -> None:
+    form = {
+        "name": "a deploy is asked about",
+        "tool": "deploy",
+        "args": '{"target": "x"}',
+        "labels": "untrusted",
+    }
+    answer = browser("editor").post(
+        reverse("admin:policies_case_add"), {**form, "origin": "", "expect": "ask"}
+    )
+    case = Case.objects.get()
+    assert (answer.status_code, case.args, case.labels, case.origin) == (
+        302,
+        {"target": "x"},
+        ["untrusted"],
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("args", "[]"),
+        ("args", '{"a": 1, "a": 2}'),
+        ("args", '{"a": NaN}'),
+        ("origin", '{"a": "heaven"}'),
+        ("args", "{"),
+    ],
+)
+def test_a_case_that_no_file_could_hold_is_refused(browser: Any, field: str, value: str) -> None:
+    form = {
+        "name": "c",
+        "tool": "deploy",
+        "args": "",
+        "labels": "",
+        "origin": "",
+        "expect": "ask",
+        field: value,
+    }
+    assert browser("editor").post(reverse("admin:policies_case_add"), form).status_code == 200
+    assert not Case.objects.exists()

@@ -306,6 +306,14 @@ def test_asking_for_a_reset_tells_nothing(settings: Any, name: str) -> None:
     assert (people.request_reset(name=name), mail.outbox) == (None, [])
 
 
+def test_asking_again_and_again_sends_one_mail(settings: Any) -> None:
+    settings.EMAIL_HOST = "mail.example.com"
+    invited(email="ann@example.com")
+    for _ in range(5):
+        people.request_reset(name="ann")
+    assert len(mail.outbox) == 1
+
+
 def test_without_mail_a_reset_says_whom_to_ask() -> None:
     assert "administrator" in refused("unavailable", people.request_reset, name="ann")
 
