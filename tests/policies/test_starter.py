@@ -1,0 +1,116 @@
+"""The starter set: what a new instance allows, asks and blocks before anybody has written a rule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from policies import engine, facts, releases, world
+from policies.facts import AgentFacts, SessionFacts, ToolFacts
+from policies.verdict import Verdict
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+MAIL = ToolFacts("mail", effect="write", sends="external", output="trusted", authority=("to",), declared=True)
+DOOR = ToolFacts("unlock", effect="write", sends="none", output="trusted", authority=(), declared=True)
+READ = ToolFacts("read", effect="read", sends="none", output="trusted", authority=(), declared=True)
+SEARCH = ToolFacts("search", effect="read", sends="external", authority=("query",), declared=True)
+SECRET = {"detector": "secrets", "severity": "high", "why": "a key"}
+
+
+@pytest.fixture
+def starter(db: None) -> None:
+    world.begin()
+
+
+@pytest.fixture
+def trusting(db: None) -> None:
+    """The starter set, and an editor who allows everything that is declared."""
+    world.begin()
+    world.apply("rules: [{name: all, effect: allow, when: tool.declared}]", by="operator")
+
+
+def judge(tool: ToolFacts, *labels: str, origin: str = "agent", findings: Any = ()) -> Verdict:
+    name = (tool.authority or ("to",))[0] if tool.authority != () else "why"
+    seen = facts.build(
+        args={name: "x"}, tool=tool, agent=AgentFacts("scout", mode="standard"), origin={name: origin},
+        session=SessionFacts(labels=labels), findings=findings, now=NOW,
+    )  # fmt: skip
+    return engine.decide(seen, releases.current().compiled)
+
+
+def asked_by(verdict: Verdict) -> set[str]:
+    return {match.name for match in verdict.matched if match.effect == "ask"}
+
+
+def test_reading_is_free(starter: None) -> None:
+    assert judge(READ).effect == "allow"
+
+
+def test_everything_else_is_asked_about(starter: None) -> None:
+    verdict = judge(MAIL, origin="user")
+    assert (verdict.effect, asked_by(verdict)) == ("ask", {"everything-else"})
+
+
+def test_a_tool_that_nobody_declared_is_asked_about(starter: None) -> None:
+    assert judge(ToolFacts("who.knows")).effect == "ask"
+
+
+def test_whatever_a_rule_allows_goes_at_once(trusting: None) -> None:
+    assert [judge(tool, origin="agent").effect for tool in (MAIL, DOOR, READ, SEARCH)] == ["allow"] * 4
+
+
+def test_a_permission_is_none_for_what_nobody_declared(trusting: None) -> None:
+    assert judge(ToolFacts("who.knows")).effect == "ask"
+
+
+@pytest.mark.parametrize("origin", ["untrusted", "agent"])
+def test_after_untrusted_content_a_recipient_that_is_not_the_users_is_asked_about(
+    trusting: None, origin: str
+) -> None:
+    assert "untrusted-authority" in asked_by(judge(MAIL, "untrusted", origin=origin))
+
+
+def test_after_untrusted_content_a_recipient_whom_the_user_named_is_fine(trusting: None) -> None:
+    assert judge(MAIL, "untrusted", origin="user").effect == "allow"
+
+
+def test_after_untrusted_content_a_recipient_from_a_trusted_list_is_not_the_users_choice(
+    trusting: None,
+) -> None:
+    assert asked_by(judge(MAIL, "untrusted", origin="trusted")) == {"nothing-from-the-user"}
+
+
+def test_unlocking_the_door_has_nothing_that_ties_it_to_the_user(trusting: None) -> None:
+    assert asked_by(judge(DOOR, "untrusted")) == {"nothing-from-the-user"}
+
+
+@pytest.mark.parametrize("label", ["private", "secret"])
+def test_private_data_and_untrusted_content_and_a_way_out_are_always_asked_about(
+    trusting: None, label: str
+) -> None:
+    found = [asked_by(judge(tool, "untrusted", label, origin="user")) for tool in (MAIL, SEARCH)]
+    assert found == [{"trifecta"}, {"trifecta"}]
+
+
+def test_private_data_may_be_read_further_inside(trusting: None) -> None:
+    assert judge(READ, "untrusted", "private").effect == "allow"
+
+
+def test_after_an_injection_every_side_effect_is_asked_about(trusting: None) -> None:
+    found = [asked_by(judge(tool, "injection", origin="user")) for tool in (MAIL, SEARCH)]
+    assert (found, judge(READ, "injection").effect) == ([{"after-an-injection"}] * 2, "allow")
+
+
+def test_a_key_does_not_leave_the_house(trusting: None) -> None:
+    assert [judge(tool, findings=[SECRET]).effect for tool in (MAIL, SEARCH, DOOR)] == [
+        "block",
+        "block",
+        "ask",
+    ]
+
+
+def test_every_rule_of_the_set_can_be_read_aloud(starter: None) -> None:
+    assert all(len(rule.description) > 20 for rule in releases.current().compiled.rules)
