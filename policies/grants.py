@@ -85,13 +85,16 @@ def _life(config: Mapping[str, Any], args: Mapping[str, Any]) -> timedelta:
 
 
 def issue(grant: Grant) -> Handed:
-    """Make what the grant stands for, outside any transaction. Raises Refused("unavailable"); the caller
-    revokes.
+    """Make what the grant stands for, outside any transaction. Raises Refused: unavailable, or gone where the
+    grant ended while it was being made; the caller revokes either way.
     """
     try:
         issued: Issued = ISSUERS[grant.issuer].issue(scope=grant.scope, expires_at=grant.expires_at)
     except IssuerFailed as error:
         raise Refused("unavailable", str(error)) from None
+    if alive(action_id=grant.action_id) != grant:
+        _take_back(grant)
+        raise Refused("gone", "the grant ended while it was being made")
     return Handed(
         id=grant.id,
         issuer=grant.issuer,
@@ -99,6 +102,15 @@ def issue(grant: Grant) -> Handed:
         public=issued.public,
         private=issued.private,
     )
+
+
+def _take_back(grant: Grant) -> None:
+    """Whoever ended the grant looked for something to take back before it was there."""
+    try:
+        ISSUERS[grant.issuer].revoke(scope=grant.scope)
+    except (IssuerFailed, Refused) as error:
+        Grant.objects.filter(id=grant.id, state=Grant.State.REVOKED).update(state=Grant.State.REVOKING)
+        _failed(grant, str(error))
 
 
 def use(*, action_id: UUID, digest: str, fence: int) -> Grant:

@@ -317,7 +317,9 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         return self.filter(state__in=[Grant.State.ACTIVE, Grant.State.REVOKING])
 
     def due(self, now: datetime) -> GrantQuerySet:
-        return self.alive().filter(Q(expires_at__lte=now) | Q(state=Grant.State.REVOKING))
+        over = self.alive().filter(Q(expires_at__lte=now) | Q(state=Grant.State.REVOKING))
+        # Those that could not be ended before come last, so that they hold up no other.
+        return over.order_by("attempts", "expires_at")
 
 
 class Grant(models.Model):

@@ -213,6 +213,8 @@ def _drop(connection: psycopg.Connection[Any], scope: Mapping[str, Any]) -> None
             # A table that was dropped meanwhile has taken its privileges along.
             with _tolerating_missing_table(connection):
                 connection.execute(sql.SQL("REVOKE ") + privilege + sql.SQL(" FROM {}").format(role))
+        # Whatever its holder made all the same (anybody may make a large object) would keep the role there.
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 

@@ -14,6 +14,7 @@ from agentsec_site.embedded import Services
 from approvals import clock, handout, results
 from approvals.models import Action
 from policies import secrets, world
+from policies.issuers import ISSUERS, Issued
 from policies.models import Grant
 from tests import billing
 from tests.billing import billing_url  # noqa: F401
@@ -173,3 +174,40 @@ def test_mint_and_end_are_in_the_log(company: Cast) -> None:
     kinds = list(Entry.objects.about(str(action.pk)).values_list("kind", flat=True))
     assert kinds.index("grant.minted") < kinds.index("action.running") < kinds.index("grant.revoked")
     assert Outbox.objects.exists()
+
+
+def test_given_back_while_it_is_being_made_it_is_gone_all_the_same(
+    company: Cast, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call of the agent ends the grant before the role exists: there is nothing to drop yet."""
+    issuer, action = ISSUERS["postgres"], company.propose("billing.credential", {"table": "invoices"})
+    make = issuer.issue
+
+    def ended_meanwhile(**told: Any) -> Issued:
+        results.give_back(agent=company.agent, grant_id=Grant.objects.get(action_id=action.pk).pk)
+        return make(**told)
+
+    monkeypatch.setattr(issuer, "issue", ended_meanwhile)
+    with pytest.raises(Refused):
+        handout.take(action.pk, agent=company.agent)
+    assert roles(services) == []
+    assert Grant.objects.get(action_id=action.pk).state == "revoked"
+
+
+def test_what_its_holder_made_with_it_does_not_keep_it_alive(company: Cast, services: Services) -> None:
+    action, handed = take(company)
+    with connect(services, handed) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute("SELECT lo_create(0)")
+    results.give_back(agent=company.agent, grant_id=handed.grant.pk)
+    assert roles(services) == []
+    action.refresh_from_db()
+    assert action.state == "succeeded"
+
+
+def test_one_that_cannot_be_ended_holds_up_no_other(company: Cast) -> None:
+    _, handed = take(company)
+    Grant.objects.filter(pk=handed.grant.pk).update(state="revoking", attempts=5)
+    _, other = take(company)
+    Grant.objects.filter(pk=other.grant.pk).update(state="revoking")
+    assert [grant.pk for grant in Grant.objects.due(timezone.now())] == [other.grant.pk, handed.grant.pk]
