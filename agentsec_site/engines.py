@@ -143,7 +143,16 @@ def make_cluster(home: Home) -> None:
 
 def _initdb(home: Home, data: Path, password: Path) -> None:
     folder = postgres_folder(home.account)
-    command = [str(folder / "initdb"), "-D", str(data), "-U", SUPERUSER, f"--pwfile={password}", "-A", "scram-sha-256"]
+    command = [
+        str(folder / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        SUPERUSER,
+        f"--pwfile={password}",
+        "-A",
+        "scram-sha-256",
+    ]
     command += ["--encoding=UTF8", "--no-instructions", *_locale(_major(folder))]
     if not _fsync():
         command.append("--no-sync")

@@ -29,7 +29,9 @@ def secret_file(name: str) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         if os.environ.get("AGENTSEC_DATABASE_URL"):
-            raise ImproperlyConfigured(f"{path} is missing: start with `manage.py up`, which makes it") from None
+            raise ImproperlyConfigured(
+                f"{path} is missing: start with `manage.py up`, which makes it"
+            ) from None
         return ""
     except OSError as error:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
@@ -90,7 +92,9 @@ AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 
 ALLOWED_HOSTS = [
-    h.strip() for h in os.environ.get("AGENTSEC_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",") if h.strip()
+    h.strip()
+    for h in os.environ.get("AGENTSEC_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
+    if h.strip()
 ]
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("AGENTSEC_TRUSTED_ORIGINS", "").split(",") if o]
 
@@ -203,11 +207,15 @@ WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
 # Ids only travel through Redis, as JSON, never pickle; the worker is given the same serializer.
-RQ_QUEUES = {"actions": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600, "SERIALIZER": "rq.serializers.JSONSerializer"}}
+RQ_QUEUES = {
+    "actions": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 3600, "SERIALIZER": "rq.serializers.JSONSerializer"}
+}
 # The library's pages let anybody with `is_staff` empty queues and start jobs.
 RQ_SHOW_ADMIN_LINK = False
 RQ = {"JOB_CLASS": "approvals.jobs.RegisteredJob"}
-CHANNEL_LAYERS: dict[str, object] = {}  # fan-out is traces.live.Hub: one subscription a process, see the design
+CHANNEL_LAYERS: dict[
+    str, object
+] = {}  # fan-out is traces.live.Hub: one subscription a process, see the design
 
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
@@ -222,5 +230,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": os.environ.get("AGENTSEC_LOG_LEVEL", "INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}, "rq.worker": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "axes": {"level": "ERROR"},
+        "rq.worker": {"level": "WARNING"},
+    },
 }

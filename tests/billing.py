@@ -65,5 +65,8 @@ tools:
     authority: [table]
     target: table
     summary: "Read {table} for a few minutes"
-    parameters: {type: object, properties: {table: {type: string}, minutes: {type: integer}}, required: [table]}
+    parameters:
+      type: object
+      properties: {table: {type: string}, minutes: {type: integer}}
+      required: [table]
 """

@@ -46,7 +46,10 @@ tools:
     sends: none
     authority: []
     summary: "Run a script"
-    parameters: {type: object, properties: {code: {type: string}, files: {type: object, additionalProperties: true}}, required: [code]}
+    parameters:
+      type: object
+      properties: {code: {type: string}, files: {type: object, additionalProperties: true}}
+      required: [code]
   - name: deploy
     runs: shell
     effect: destructive
@@ -65,16 +68,30 @@ tools:
     authority: [supplier, amount]
     target: supplier
     summary: "Order {item} for {amount} from {supplier}"
-    parameters: {type: object, properties: {supplier: {type: string}, item: {type: string}, amount: {type: integer}}, required: [supplier, amount]}
-  - {name: notes.read, runs: agent, effect: read, output: trusted, sends: none, authority: [], parameters: {type: object, properties: {id: {type: integer}}}}
+    parameters:
+      type: object
+      properties: {supplier: {type: string}, item: {type: string}, amount: {type: integer}}
+      required: [supplier, amount]
+  - name: notes.read
+    runs: agent
+    effect: read
+    output: trusted
+    sends: none
+    authority: []
+    parameters: {type: object, properties: {id: {type: integer}}}
 rules:
   - {name: mail, effect: allow, tools: [email.send]}
-  - {name: mass-mail, effect: ask, tools: [email.send], when: "recipients(args) > 100 || has(args.attachments)", approvers: comms, expires_after: 15m}
+  - name: mass-mail
+    effect: ask
+    tools: [email.send]
+    when: recipients(args) > 100 || has(args.attachments)
+    approvers: comms
+    expires_after: 15m
   - {name: scripts, effect: allow, tools: [script.run]}
-  - {name: risky-script, effect: ask, tools: [script.run], when: "args.code.contains('ASK')", approvers: comms}
+  - {name: risky-script, effect: ask, tools: [script.run], approvers: comms, when: "args.code.contains('ASK')"}
   - {name: deploys, effect: ask, tools: [deploy], approvers: comms}
   - {name: orders, effect: ask, tools: [order.place], approvers: finance, quorum: 2}
-  - {name: orders-seen-by-comms, effect: ask, tools: [order.place], when: "args.amount > 10000", approvers: comms}
+  - {name: dear-orders, effect: ask, tools: [order.place], approvers: comms, when: args.amount > 10000}
   - {name: reads, effect: allow, when: "tool.effect == 'read'"}
   - {name: no-gambling, effect: block, tools: [order.place], when: "args.supplier.contains('casino')"}
 """

@@ -20,8 +20,7 @@ from tests import house, wipe
 from tests.live import Live, make_home
 from traces import keys
 
-
-pytest_plugins = ["tests.cast"]
+pytest_plugins = ["tests.cast", "tests.billing"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,14 +17,13 @@ from policies import secrets, world
 from policies.issuers import ISSUERS, Issued
 from policies.models import Grant
 from tests import billing
-from tests.billing import billing_url  # noqa: F401
 from tests.cast import Cast
 from traces.models import Entry, Outbox, Span
 from traces.problems import Refused
 
 
 @pytest.fixture
-def company(committed_cast: Cast, billing_url: str) -> Iterator[Cast]:  # noqa: F811
+def company(committed_cast: Cast, billing_url: str) -> Iterator[Cast]:
     secrets.put(name="billing", value=billing_url, by="tests")
     world.apply(billing.WORLD, by="tests")
     yield committed_cast
@@ -63,7 +62,9 @@ def test_it_reads_the_granted_table_and_no_other(company: Cast, services: Servic
             connection.execute("DELETE FROM invoices")
 
 
-def test_it_cannot_enter_the_database_of_agentsec(company: Cast, services: Services, superuser_dsn: str) -> None:
+def test_it_cannot_enter_the_database_of_agentsec(
+    company: Cast, services: Services, superuser_dsn: str
+) -> None:
     _, handed = take(company)
     own = superuser_dsn.rpartition("/")[2].partition("?")[0]
     told = handed.credentials
@@ -116,7 +117,11 @@ def test_the_password_is_in_one_answer_and_nowhere_else(company: Cast, services:
     again = handout.take(action.pk, agent=company.agent)
     assert again is not None
     assert again.credentials == {}
-    stored = str(list(Grant.objects.values())) + str(list(Action.objects.values())) + str(list(Span.objects.values()))
+    stored = (
+        str(list(Grant.objects.values()))
+        + str(list(Action.objects.values()))
+        + str(list(Span.objects.values()))
+    )
     assert password not in stored
     assert password not in repr(handed)
 
@@ -146,7 +151,8 @@ def test_a_role_that_would_reach_more_is_not_made(company: Cast, services: Servi
 def test_a_security_definer_function_counts_as_reach(company: Cast, services: Services) -> None:
     with psycopg.connect(billing.billing_admin(services), autocommit=True) as connection:
         connection.execute(
-            "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM salaries'"
+            "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER "
+            "AS 'SELECT count(*) FROM salaries'"
         )
         try:
             action = company.propose("billing.credential", {"table": "invoices"})
@@ -156,7 +162,9 @@ def test_a_security_definer_function_counts_as_reach(company: Cast, services: Se
             connection.execute("DROP FUNCTION peek()")
 
 
-def test_a_revocation_that_fails_is_retried_and_said(company: Cast, services: Services, billing_url: str) -> None:  # noqa: F811
+def test_a_revocation_that_fails_is_retried_and_said(
+    company: Cast, services: Services, billing_url: str
+) -> None:
     action, handed = take(company)
     secrets.put(name="billing", value="postgres://nobody:x@127.0.0.1:1/billing", by="tests")
     with pytest.raises(Refused, match="tried again"):

@@ -96,7 +96,9 @@ def test_an_edit_is_a_new_revision_and_voids_earlier_votes(cast: Cast) -> None:
     action = cast.order()
     approve(action, cast.second)
     args = {**action.args, "item": "pens"}
-    decision = decisions.edit(action_id=action.pk, user=cast.approver, digest=action.digest, args=args, comment="pens")
+    decision = decisions.edit(
+        action_id=action.pk, user=cast.approver, digest=action.digest, args=args, comment="pens"
+    )
     assert decision.effect == "counted"
     action.refresh_from_db()
     assert (action.revision, action.args["item"], action.state) == (2, "pens", "pending")
@@ -116,7 +118,9 @@ def test_the_old_digest_is_worth_nothing_after_an_edit(cast: Cast) -> None:
 def test_an_editor_of_an_authority_argument_never_suffices_alone(cast: Cast) -> None:
     action = cast.mass_mail()
     args = {**action.args, "to": MANY[:100] + ["other@example.com"]}
-    decision = decisions.edit(action_id=action.pk, user=cast.approver, digest=action.digest, args=args, channel="rest")
+    decision = decisions.edit(
+        action_id=action.pk, user=cast.approver, digest=action.digest, args=args, channel="rest"
+    )
     assert decision.effect == "counted"
     assert "other than ada" in decision.message
     action.refresh_from_db()

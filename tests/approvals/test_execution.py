@@ -55,7 +55,9 @@ def test_a_script_turns_a_file_into_an_artifact(committed_cast: Cast) -> None:
 def test_writes_to_the_input_and_the_network_fail_inside(committed_cast: Cast) -> None:
     code = (
         "import socket\n"
-        "for attempt in (lambda: open('/in/args.json', 'w'), lambda: socket.create_connection(('127.0.0.1', 80), 2)):\n"
+        "def write(): open('/in/args.json', 'w')\n"
+        "def call(): socket.create_connection(('127.0.0.1', 80), 2)\n"
+        "for attempt in (write, call):\n"
         "    try:\n"
         "        attempt(); print('ESCAPED')\n"
         "    except OSError as error:\n"
@@ -79,7 +81,7 @@ def test_the_grant_is_used_once_and_gone_afterwards(committed_cast: Cast) -> Non
 
 def test_a_secret_that_a_script_prints_is_masked_everywhere(committed_cast: Cast) -> None:
     secret = "AKIA" + "Q" * 16
-    action = run(script(committed_cast, f"print('A' + 'KIA' + 'Q' * 16, end=' end')"))
+    action = run(script(committed_cast, "print('A' + 'KIA' + 'Q' * 16, end=' end')"))
     assert secret not in action.result["stdout"]
     assert secret not in Execution.objects.get().stdout
 
@@ -91,7 +93,9 @@ def test_an_untrusted_output_labels_the_session_when_it_starts(committed_cast: C
     assert action.session.labels == ["untrusted"]
 
 
-def test_without_a_sandbox_it_fails_and_says_so(committed_cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sandbox_it_fails_and_says_so(
+    committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AGENTSEC_SANDBOX_TIER", "no-such-tier")
     action = run(script(committed_cast, "print(1)"))
     assert action.state == "failed"
@@ -103,9 +107,7 @@ def test_an_asked_action_waits_for_its_votes_to_stand_under_a_checkpoint(
 ) -> None:
     monkeypatch.setattr(execution, "COVER_SECONDS", 0.1)
     action = script(committed_cast, "print('ASK')")
-    decisions.approve(
-        action_id=action.pk, user=committed_cast.approver, digest=action.digest, channel="rest"
-    )
+    decisions.approve(action_id=action.pk, user=committed_cast.approver, digest=action.digest, channel="rest")
     assert run(action).state == "ready"
     integrate(sequencer_dsn)
     assert run(action).state == "succeeded"
@@ -160,9 +162,7 @@ def test_arguments_altered_in_the_database_never_run(committed_cast: Cast) -> No
 
 def test_a_voter_who_left_the_group_carries_nothing(committed_cast: Cast, sequencer_dsn: str) -> None:
     action = script(committed_cast, "print('ASK')")
-    decisions.approve(
-        action_id=action.pk, user=committed_cast.approver, digest=action.digest, channel="rest"
-    )
+    decisions.approve(action_id=action.pk, user=committed_cast.approver, digest=action.digest, channel="rest")
     integrate(sequencer_dsn)
     committed_cast.approver.groups.clear()
     assert run(action).state == "pending"
@@ -190,9 +190,16 @@ def test_a_worker_that_wakes_up_after_its_death_changes_nothing(committed_cast: 
     assert action.state == "interrupted"
 
 
-def test_an_interrupted_action_runs_again_only_after_new_votes(committed_cast: Cast, sequencer_dsn: str) -> None:
+def test_an_interrupted_action_runs_again_only_after_new_votes(
+    committed_cast: Cast, sequencer_dsn: str
+) -> None:
     action = script(committed_cast, "print('ASK')")
-    vote = {"action_id": action.pk, "user": committed_cast.approver, "digest": action.digest, "channel": "rest"}
+    vote = {
+        "action_id": action.pk,
+        "user": committed_cast.approver,
+        "digest": action.digest,
+        "channel": "rest",
+    }
     decisions.approve(**vote)
     integrate(sequencer_dsn)
     begun = starting.start(action_id=action.pk, worker="dead")
@@ -210,7 +217,11 @@ def test_an_agents_own_action_hands_out_a_grant_and_takes_a_result(committed_cas
     handed = handout.take(action.pk, agent=committed_cast.agent)
     assert handed is not None
     done = results.report(
-        agent=committed_cast.agent, action_id=action.pk, status="succeeded", output="250 ok", grant=handed.grant.pk
+        agent=committed_cast.agent,
+        action_id=action.pk,
+        status="succeeded",
+        output="250 ok",
+        grant=handed.grant.pk,
     )
     assert (done.state, done.result["output"]) == ("succeeded", "250 ok")
     assert Grant.objects.get().state == "revoked"

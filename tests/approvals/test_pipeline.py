@@ -57,7 +57,9 @@ def test_the_entry_holds_the_facts_that_the_verdict_saw(cast: Cast) -> None:
 def test_unknown_arguments_are_refused_and_leave_a_trace(committed_cast: Cast) -> None:
     session = committed_cast.session()
     with pytest.raises(Refused) as refused:
-        committed_cast.propose("email.send", {"to": [], "subject": "", "body": "", "colour": 1}, session=session)
+        committed_cast.propose(
+            "email.send", {"to": [], "subject": "", "body": "", "colour": 1}, session=session
+        )
     assert refused.value.code == "invalid"
     assert "colour" in refused.value.detail
     assert Entry.objects.of_session(session.pk).filter(kind="action.refused").count() == 1
@@ -81,7 +83,9 @@ def test_a_replay_with_other_content_is_a_conflict(cast: Cast) -> None:
     session = cast.session()
     cast.mass_mail(session, idempotency_key="k1")
     with pytest.raises(Refused) as refused:
-        cast.propose("email.send", {"to": ["x@example.com"], "subject": "", "body": ""}, session, idempotency_key="k1")
+        cast.propose(
+            "email.send", {"to": ["x@example.com"], "subject": "", "body": ""}, session, idempotency_key="k1"
+        )
     assert refused.value.code == "conflict"
 
 
