@@ -88,7 +88,7 @@ rules:
     approvers: comms
     expires_after: 15m
   - {name: scripts, effect: allow, tools: [script.run]}
-  - {name: risky-script, effect: ask, tools: [script.run], approvers: comms, when: "args.code.contains('ASK')"}
+  - {name: risky, effect: ask, tools: [script.run], approvers: comms, when: "args.code.contains('ASK')"}
   - {name: deploys, effect: ask, tools: [deploy], approvers: comms}
   - {name: orders, effect: ask, tools: [order.place], approvers: finance, quorum: 2}
   - {name: dear-orders, effect: ask, tools: [order.place], approvers: comms, when: args.amount > 10000}
