@@ -7,6 +7,7 @@ anything; what is allowed or approved is started by `execution` or `handout`, wh
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from traces.problems import Refused
 
 START_WINDOW = timedelta(hours=1)
 FARTHEST = timedelta(days=31)
+TOOL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:/+-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _admitted(call: Call) -> Action:
         return known
     now = timezone.now()
     waiting = Action.objects.filter(agent=agent, state=Action.State.PENDING).count()
-    usage = limits.admit(agent, now=now, pending=waiting)
+    usage = limits.admit(agent, now=now, pending=waiting, tool=tool.name)
     files.refuse_unknown(agent=agent, args=args)
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,
@@ -102,7 +104,12 @@ def _admitted(call: Call) -> Action:
 
 
 def checked(tool: ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in canonical values, as the tool's schema allows them. Raises Refused("invalid")."""
+    """The arguments in canonical values, as the tool's schema allows them. Raises Refused("invalid").
+
+    So it does for the name of an undeclared tool that could be taken for another's when it is read.
+    """
+    if not TOOL_NAME.fullmatch(tool.name):
+        raise Refused("invalid", "a tool's name holds ASCII letters, digits and . _ @ : / + - only")
     try:
         arguments.files_in(args)
         return arguments.check(args, tool.parameters) if tool.declared else arguments.normalise(dict(args))
@@ -115,19 +122,29 @@ def _same_call(call: Call, digest: str) -> Action | None:
     mine = Action.objects.select_related("session", "agent").filter(agent=call.agent)
     if call.idempotency_key:
         known = mine.filter(idempotency_key=call.idempotency_key).first()
-        if known is not None and (known.call_digest != digest or known.session_id != call.session.pk):
+        if known is not None and (_proposed(known) != digest or known.session_id != call.session.pk):
             raise Refused("conflict", "this idempotency key was used for another call", action=str(known.pk))
         if known is not None:
             return known
     if call.tool_call_id:
         known = mine.filter(session=call.session, tool_call_id=call.tool_call_id).first()
-        if known is not None and known.revision == 1 and known.call_digest != digest:
+        if known is not None and _proposed(known) != digest:
             raise Refused("conflict", "this tool call id was used for another call", action=str(known.pk))
         if known is not None:
             return known
     # Another door may have shown us this call a moment ago; through one door, equal calls are two calls.
     unconsumed = mine.filter(session=call.session, call_digest=digest, state__in=["pending", "ready"])
     return unconsumed.exclude(door=call.door).order_by("created_at").first()
+
+
+def _proposed(action: Action) -> str:
+    """The call digest of what the agent proposed, whatever reviewers have made of it since."""
+    if action.revision == 1:
+        return action.call_digest
+    first = json.loads(action.revisions.get(number=1).args_json)
+    return arguments.call_digest(
+        agent=action.agent.name, tool=action.tool, manifest=action.manifest, args=first
+    )
 
 
 def _store(

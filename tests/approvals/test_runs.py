@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from approvals import executors
-from policies import releases, world
+from policies import limits, releases, world
+from policies.models import Tool
 from policies.world import WorldRefused
 from tests.cast import Cast
+from traces.problems import Refused
 
 
 def declare(**fields: Any) -> None:
@@ -44,3 +46,15 @@ def test_hosts_in_egress_are_texts(cast: Cast) -> None:
 def test_a_script_that_names_a_host_is_refused_by_the_sandbox_and_breaks_nothing(cast: Cast) -> None:
     declare(runs="python", egress=["example.com:443"])
     assert cast.propose("it", {"code": "pass"}).state == "ready"
+
+
+def test_a_paused_tool_is_refused_at_the_door(cast: Cast) -> None:
+    limits.pause_tool(tool=Tool.objects.get(name="notes.read"), paused=True, by="tests")
+    with pytest.raises(Refused, match="The tool notes.read is paused"):
+        cast.propose("notes.read", {"id": 1})
+
+
+def test_the_kill_switch_of_a_tool_is_refused_at_the_door_with_its_reason(cast: Cast) -> None:
+    limits.stop(scope="tool:notes.read", reason="leaks", by="tests")
+    with pytest.raises(Refused, match="The kill switch stops tool notes.read: leaks"):
+        cast.propose("notes.read", {"id": 1})
