@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import files, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, refuse_confirm, tally, voidable
+from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
 from policies import arguments, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, User
@@ -216,6 +216,8 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
     group = tally(action).group_for(user)
+    if verdict == Vote.Verdict.APPROVE:
+        refuse_weak_sign_in(action, user, group=group, channel=channel)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
         "revision": action.revision, "channel": channel,
@@ -255,7 +257,7 @@ def _back_to_pending(action: Action, *, by: str, why: str) -> None:
     action.votes.filter(void=False).update(void=True)
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
-        action, to=S.PENDING, actor=by, decided_by="", not_before=None,
+        action, to=S.PENDING, actor=by, decided_by="",
         deadline=timezone.now() + timedelta(seconds=waits), body={"why": why},
     )  # fmt: skip
 
@@ -284,7 +286,7 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     action.call_digest = arguments.call_digest(
         agent=action.agent.name, tool=tool.name, manifest=tool.manifest, args=checked
     )
-    if changed & {name.partition(".")[0] for name in tool.authority_in(checked)}:
+    if changed & {name.partition(".")[0] for name in tool.authority_in({*checked, *action.args})}:
         action.needs_other_than = user.username
     pipeline.take_on(action, args=checked, judged=judged)
     pipeline.set_approvals(action, _both(asked_before, judged.approvals))

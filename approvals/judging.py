@@ -17,6 +17,11 @@ from traces.models import Session
 
 SHOWN = 160  # characters of one value in the one-sentence summary
 RUNNABLE = frozenset({"agent", "credential", *EXECUTORS})
+MAX_TEXTS, MAX_TOLD = 2_000, 1_000
+TOO_MANY = {
+    "detector": "firewall", "severity": "high", "path": "", "start": 0, "end": 0, "blocks": True,
+    "why": f"something is in these arguments, and more than {MAX_TEXTS} texts are too many to say in which",
+}  # fmt: skip
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 
 
@@ -79,14 +84,29 @@ def judge(
 
 
 def screen(args: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the firewall finds in each text of the arguments, with the path of the text."""
-    found = []
-    for path, text in _texts(args, ""):
-        inspection = firewall.inspect(text, direction="output", source="argument")
-        found += [asdict(finding) | {"path": path} for finding in inspection.findings]
+    """What the firewall finds in each text of the arguments, with the path of the text.
+
+    A pile of texts is read as one first; only where something is in it each text is read by itself, and a
+    pile too high for that is blocked. Of very many findings one of each kind is told beyond the first.
+    """
+    texts = list(_texts(args, ""))
+    if len(texts) > 1 and _inspected("\n".join(text for _, text in texts)).verdict == "pass":
+        return []
+    if len(texts) > MAX_TEXTS:
+        return [TOO_MANY]
+    found: dict[Any, dict[str, Any]] = {}
+    for path, text in texts:
+        inspection = _inspected(text)
+        for place, finding in enumerate(inspection.findings):
+            kind = (finding.detector, finding.severity, finding.why)
+            found.setdefault((path, place) if len(found) < MAX_TOLD else kind, asdict(finding) | {"path": path})
         if inspection.verdict == "block":
-            found[-1]["blocks"] = True
-    return found
+            found[path] = asdict(inspection.findings[-1]) | {"path": path, "blocks": True}
+    return list(found.values())
+
+
+def _inspected(text: str) -> firewall.Inspection:
+    return firewall.inspect(text, direction="output", source="argument")
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -145,7 +165,9 @@ def _session_facts(session: Session, now: datetime) -> facts.SessionFacts:
 def target(tool: ToolDef, args: Mapping[str, Any]) -> str:
     """What the card names and a person types to confirm: the tool's target argument, else the tool's name."""
     value = args.get(tool.target) if tool.target else None
-    return _plain(value) if value not in (None, "", []) else tool.name
+    text = _plain(value) if value is not None else ""
+    # What is blank could be confirmed by typing nothing.
+    return text if text.strip() else tool.name
 
 
 def summary(tool: ToolDef, args: Mapping[str, Any]) -> str:

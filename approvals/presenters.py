@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -188,7 +188,7 @@ def card(action: Action, *, user: User) -> Card:
         row=row(action), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
         raw=payloads.raw(args), authority=authority, program=reasons.program(action),
         rules=_rules(action, reasons.rule_texts(action)),
-        findings=tuple(_found(args, finding) for finding in action.findings),
+        findings=_found(args, action.findings),
         revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user),
     )  # fmt: skip
 
@@ -245,9 +245,15 @@ def _heaviest_first(match: Mapping[str, Any]) -> int:
     return ("block", "ask", "allow").index(match["effect"])
 
 
-def _found(args: Mapping[str, Any], finding: Mapping[str, Any]) -> Found:
+def _found(args: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> tuple[Found, ...]:
+    # Read once: an agent can send a pile of texts, with something to find in each.
+    texts = {path.lstrip("/"): payloads.plain(value) for path, value in payloads.leaves(args, "")}
+    return tuple(_excerpt(texts, finding) for finding in findings)
+
+
+def _excerpt(texts: Mapping[str, str], finding: Mapping[str, Any]) -> Found:
     path = str(finding.get("path", "")).lstrip("/")
-    text = _text_at(args, path)
+    text = texts.get(path, "")
     start, end = int(finding.get("start", 0)), int(finding.get("end", 0))
     first, last = max(0, start - EXCERPT), min(len(text), end + EXCERPT)
     excerpt = ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
@@ -255,7 +261,3 @@ def _found(args: Mapping[str, Any], finding: Mapping[str, Any]) -> Found:
     span = ({"start": start + shift, "end": end + shift, "detector": finding["detector"]},)
     return Found(finding["detector"], finding["severity"], finding["why"], path, excerpt, span)
 
-
-def _text_at(args: Any, path: str) -> str:
-    known = {at.lstrip("/"): value for at, value in payloads.leaves(args, "")}
-    return payloads.plain(known.get(path, ""))

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import states, voting
+from approvals import states, sworn, voting
 from approvals.models import Action, Execution
 from policies import arguments, engine, facts, grants, limits, releases, sessions
 from policies.models import Grant
@@ -68,7 +68,11 @@ def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
     active = releases.current()
     tool = active.tool(action.tool)
     hindrance = (
-        _too_late(action) or _altered(action, tool) or _blocked_now(action, active) or _votes_gone(action)
+        _too_late(action)
+        or _altered(action, tool)
+        or _forged(action)
+        or _blocked_now(action, active)
+        or _votes_gone(action)
     )
     if hindrance is not None:
         return hindrance
@@ -134,6 +138,12 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
         return None
     why = "the stored action does not match its digest: it was altered outside agentsec"
     return _drop(action, S.CANCELLED, why, decision_reason=why)
+
+
+def _forged(action: Action) -> Dropped | None:
+    """Whom it asked, and who approved, must be what the log holds."""
+    why = sworn.contradiction(action, voting.tally(action).votes)
+    return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 
 def _blocked_now(action: Action, active: releases.Active) -> Dropped | None:

@@ -14,6 +14,10 @@ from policies.models import User
 from traces.problems import Refused
 
 
+# How long after signing in a person counts as present.
+STEP_UP_LIFE = timedelta(minutes=10)
+
+
 @dataclass(frozen=True)
 class Tally:
     """The standing votes for the current digest. One person counts for one group."""
@@ -74,6 +78,16 @@ def refuse_confirm(action: Action, confirm: str) -> None:
         raise Refused(
             "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
         )
+
+
+def refuse_weak_sign_in(action: Action, user: User, *, group: str, channel: str) -> None:
+    """Where a rule wants step-up, an approval comes from a page, soon after its voter signed in."""
+    if not any(item["step_up"] for item in action.approvals if item["group"] == group):
+        return
+    if channel != "browser":
+        raise Refused("forbidden", "this needs step-up, which a token never satisfies: approve it on its page")
+    if user.last_login is None or user.last_login < timezone.now() - STEP_UP_LIFE:
+        raise Refused("forbidden", "this needs step-up: sign out, sign in again, and approve it then")
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:

@@ -83,7 +83,7 @@ def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]
         made = [ensure_group(name=name, by=by) for name in wanted]
         if before != wanted:
             user.groups.set([group for group, _ in made])
-            user.__dict__.pop("group_names", None)
+            user.__dict__.pop("_group_names", None)
             body = {"before": before, "after": wanted}
             log("person.groups", by, user, body, f"in {', '.join(wanted) or 'no group'}")
     return tuple(group.name for group, created in made if created)
@@ -153,9 +153,9 @@ def administrators() -> QuerySet[User]:
 def _keep_an_administrator(user: User) -> None:
     if user.pk is None or not user.is_active or Role.ADMINISTRATOR not in user.roles:
         return
-    # Locked, so that two administrators cannot each remove the other.
-    left = administrators().select_for_update(no_key=True).exclude(pk=user.pk)
-    if not list(left.values_list("pk", flat=True)):
+    # All are locked, in one order, so that two administrators cannot each remove the other.
+    locked = administrators().select_for_update(no_key=True).order_by("pk")
+    if not set(locked.values_list("pk", flat=True)) - {user.pk}:
         raise Refused("conflict", "Somebody has to stay administrator.")
 
 

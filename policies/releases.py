@@ -21,7 +21,7 @@ from policies.firewall import DETECTORS
 from policies.models import Agent, Case, Release, Rule, Tool
 from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
 from policies.tooling import NO_PARAMETERS, ToolDef
-from traces import record
+from traces import record, seal
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -250,10 +250,29 @@ def _load(release_id: int, frozen: str) -> Active:
     content = json.loads(text)
     if digest(RELEASE_DOMAIN, content) != frozen:
         raise Refused("unavailable", f"Release {release_id} was altered: it does not match its digest.")
+    if not _published(release_id, frozen):
+        raise Refused("unavailable", f"Release {release_id} was never published: the log does not hold it.")
     try:
         return _activate(content, digest=frozen, release_id=release_id)
     except RulesRefused as refused:
         raise Refused("unavailable", f"Release {release_id} does not compile: {refused}") from None
+
+
+def _published(release_id: int, frozen: str) -> bool:
+    """Whether the log holds this release: whoever writes to the database alone can make a row, not an entry."""
+    told = Entry.objects.filter(span__kind=PUBLISHED).select_related("subject_key").order_by("-id")
+    return any(_tells(entry, release_id, frozen) for entry in told.iterator(chunk_size=8))
+
+
+def _tells(entry: Entry, release_id: int, frozen: str) -> bool:
+    try:
+        body = record.open_payload(entry)
+        kind = json.loads(bytes(entry.header))["kind"]
+    except (seal.Tampered, ValueError, KeyError):
+        return False
+    if isinstance(body, record.Erased) or kind != PUBLISHED:
+        return False
+    return (body.get("release"), body.get("digest")) == (release_id, frozen)
 
 
 @lru_cache(maxsize=1)

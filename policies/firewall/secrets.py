@@ -39,7 +39,7 @@ _PREFIXED: dict[str, str] = {
     "Telegram bot token": r"[0-9]{8,10}:AA[A-Za-z0-9_\-]{32,}",
     "age secret key": r"AGE-SECRET-KEY-1[0-9A-Z]{50,}",
     "JSON web token": r"eyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{10,}",
-    "agentsec key": r"ask_[A-Za-z0-9_\-]{40,}",
+    "agentsec key": r"(?:ask|ast|lnk)_[A-Za-z0-9_\-]{40,}",
 }
 
 _NAMED: dict[str, str] = {

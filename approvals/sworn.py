@@ -1,0 +1,64 @@
+"""What the log holds of whom an action asked and who said yes.
+
+Rows are written by whoever can write to the database. An entry's payload is sealed under a key that stands
+outside of it, and bound to its header: nobody without that key can make an entry that says what a vote says.
+So before a start the rows are held against the entries.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from approvals.models import Action, Vote
+from traces import record, seal
+from traces.models import Entry
+
+ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
+
+
+def contradiction(action: Action, votes: Iterable[Vote]) -> str:
+    """Where the log says something else than the rows about who was asked, and who approved; empty if not."""
+    if _asked(action) != action.approvals:
+        return "the log does not hold that these people were asked: the action was altered outside agentsec"
+    standing = list(votes)
+    entries = {entry.uuid: entry for entry in _entries(uuid__in=[vote.entry for vote in standing])}
+    for vote in standing:
+        if not _says(entries.get(vote.entry), vote, action):
+            return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
+    return ""
+
+
+def _entries(**wanted: Any) -> Iterable[Entry]:
+    return Entry.objects.filter(**wanted).select_related("subject_key").order_by("-id")
+
+
+def _asked(action: Action) -> Any:
+    """The approvals that this digest was put before people with; None where no entry says so."""
+    for entry in _entries(action_id=str(action.pk), kind__in=ASKING):
+        header, body = _read(entry)
+        if header.get("kind") in ASKING and body.get("digest") == action.digest and "approvals" in body:
+            return body["approvals"]
+    return None
+
+
+def _says(entry: Entry | None, vote: Vote, action: Action) -> bool:
+    if entry is None:
+        return False
+    header, body = _read(entry)
+    signed = (header.get("kind"), header.get("action"), header.get("actor"))
+    said = tuple(body.get(name) for name in ("verdict", "digest", "group", "channel"))
+    return signed == ("vote.approve", str(action.pk), f"user:{vote.user_id}") and said == (
+        "approve", action.digest, vote.group, vote.channel,
+    )  # fmt: skip
+
+
+def _read(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Header and body as they were sealed; nothing of an entry that was altered or erased."""
+    try:
+        body = record.open_payload(entry)
+        header = json.loads(bytes(entry.header))
+    except (seal.Tampered, ValueError):
+        return {}, {}
+    return (header, body) if not isinstance(body, record.Erased) else ({}, {})
