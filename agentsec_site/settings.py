@@ -232,6 +232,9 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": os.environ.get("AGENTSEC_LOG_LEVEL", "INFO")},
     "loggers": {
         "django.request": {"level": "ERROR"},
+        # Anybody can send a wrong Host header; each would write a traceback.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "mail.log": {"level": "WARNING"},
         "axes": {"level": "ERROR"},
         "rq.worker": {"level": "WARNING"},
     },

@@ -38,7 +38,9 @@ def _scene(stage: Stage, name: str, scene: Scene) -> None:
     try:
         scene(stage)
     except (Problem, OSError) as error:
-        stage.say(f"scene {name}: {error}")
+        # The site ends a moment before its agents are told to; that is nothing to report.
+        if not stage.stop.wait(2):
+            stage.say(f"scene {name}: {error}")
 
 
 def _colleague(stage: Stage) -> None:
@@ -58,7 +60,8 @@ def _colleague(stage: Stage) -> None:
             if problem.status != 409:  # voted already, or somebody else was first
                 stage.say(f"colleague: {problem}")
         except OSError as error:
-            stage.say(f"colleague: {error}")
+            if not stage.stop.wait(2):
+                stage.say(f"colleague: {error}")
 
 
 def _chatter(stage: Stage) -> None:
