@@ -99,7 +99,9 @@ def screen(args: Mapping[str, Any]) -> list[dict[str, Any]]:
         inspection = _inspected(text)
         for place, finding in enumerate(inspection.findings):
             kind = (finding.detector, finding.severity, finding.why)
-            found.setdefault((path, place) if len(found) < MAX_TOLD else kind, asdict(finding) | {"path": path})
+            found.setdefault(
+                (path, place) if len(found) < MAX_TOLD else kind, asdict(finding) | {"path": path}
+            )
         if inspection.verdict == "block":
             found[path] = asdict(inspection.findings[-1]) | {"path": path, "blocks": True}
     return list(found.values())

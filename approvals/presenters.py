@@ -260,4 +260,3 @@ def _excerpt(texts: Mapping[str, str], finding: Mapping[str, Any]) -> Found:
     shift = (1 if first else 0) - first
     span = ({"start": start + shift, "end": end + shift, "detector": finding["detector"]},)
     return Found(finding["detector"], finding["severity"], finding["why"], path, excerpt, span)
-

@@ -13,7 +13,6 @@ from approvals.models import Action, Vote
 from policies.models import User
 from traces.problems import Refused
 
-
 # How long after signing in a person counts as present.
 STEP_UP_LIFE = timedelta(minutes=10)
 
@@ -85,7 +84,9 @@ def refuse_weak_sign_in(action: Action, user: User, *, group: str, channel: str)
     if not any(item["step_up"] for item in action.approvals if item["group"] == group):
         return
     if channel != "browser":
-        raise Refused("forbidden", "this needs step-up, which a token never satisfies: approve it on its page")
+        raise Refused(
+            "forbidden", "this needs step-up, which a token never satisfies: approve it on its page"
+        )
     if user.last_login is None or user.last_login < timezone.now() - STEP_UP_LIFE:
         raise Refused("forbidden", "this needs step-up: sign out, sign in again, and approve it then")
 

@@ -45,6 +45,8 @@ _MAX_TOKENS = 50
 _SCAN_BUDGET = 1 << 18
 _TOKEN = re.compile(r"[^\s,;<>()\"'\[\]{}]{6,512}")
 _MAX_LOOKUPS = 2000
+# Characters that all look-ups of one call may read together: some seconds at the very worst.
+_MAX_WORK = 1 << 30
 _TELLING = re.compile(r"[@/]|\w[.:]\w|\d{4}")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 
@@ -84,6 +86,8 @@ class Index:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._texts = [(source, fold(source.text)) for source in sources if source.origin != "agent"]
+        length = sum(len(text.text) for _, text in self._texts)
+        self.lookups = max(1, min(_MAX_LOOKUPS, _MAX_WORK // max(1, length)))
 
     def find(self, value: str) -> Origin:
         """The best origin of one text value, as it stands."""
@@ -197,7 +201,7 @@ def _tainted(value: str, index: Index, known: dict[str, Origin]) -> Origin | Non
 def _remembered(text: str, index: Index, known: dict[str, Origin]) -> Origin:
     if text not in known:
         # A call that carries more values than anybody will read is given the worst, not the benefit.
-        known[text] = index.find(text) if len(known) < _MAX_LOOKUPS else Origin("untrusted")
+        known[text] = index.find(text) if len(known) < index.lookups else Origin("untrusted")
     return known[text]
 
 

@@ -259,7 +259,7 @@ def _load(release_id: int, frozen: str) -> Active:
 
 
 def _published(release_id: int, frozen: str) -> bool:
-    """Whether the log holds this release: whoever writes to the database alone can make a row, not an entry."""
+    """Whether the log holds this release: who can write to the database makes a row, and no sealed entry."""
     told = Entry.objects.filter(span__kind=PUBLISHED).select_related("subject_key").order_by("-id")
     return any(_tells(entry, release_id, frozen) for entry in told.iterator(chunk_size=8))
 

@@ -15,6 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Case, F, Func, IntegerField, Sum, When
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from policies import provenance, releases, rendition
@@ -36,9 +38,16 @@ MEMORY = timedelta(hours=24)
 # Labels are remembered by the minute, so that a busy agent does not write the same row at every event.
 GRAIN = timedelta(minutes=1)
 AGENTSEC = "agentsec"
+# Characters of one session that arguments are matched against; those of a text beyond ASCII cost more.
+MAX_HEARD, FOREIGN = 1 << 24, 8
 _LENGTHS = {"purpose": 2000, "user": 150, "external_id": 200}
 
 Spans = tuple[tuple[int, int], ...]
+
+
+class _Octets(Func):
+    function = "octet_length"
+    output_field = IntegerField()
 
 
 @dataclass(frozen=True)
@@ -187,8 +196,32 @@ def add_output(
     )  # fmt: skip
 
 
+def catch_up(*, agent: Agent, session: Session) -> None:
+    """Give a session that nobody attests what its agent has gathered elsewhere since it was opened: one that
+    was opened in reserve is no way to shed labels. What a person cleared comes back only when gathered anew.
+
+    Locks the session. Appends `session.labelled` if a label is new.
+    """
+    if session.attested:
+        return
+    cleared = Entry.objects.of_session(session.pk).filter(kind="session.cleared").last()
+    since = max(cleared.at if cleared else session.started_at, timezone.now() - MEMORY - GRAIN)
+    met = set(Gathered.objects.filter(agent=agent, at__gt=since).values_list("label", flat=True))
+    if met - set(session.labels):
+        record.add_labels(session=session, labels=met, why="gathered in another session", actor=AGENTSEC)
+
+
 def sources(session: Session) -> tuple[provenance.Source, ...]:
-    """Every text of the session, in the order in which it was said, to match arguments against."""
+    """Every text of the session, in the order in which it was said, to match arguments against.
+
+    Raises Refused("limit") where that would be more than a call can wait for.
+    """
+    rows = Source.objects.filter(session=session).annotate(signs=Length("text"), octets=_Octets("text"))
+    plain = When(octets=F("signs"), then=F("signs"))
+    if (rows.aggregate(all=Sum(Case(plain, default=F("signs") * FOREIGN)))["all"] or 0) > MAX_HEARD:
+        raise Refused(
+            "limit", "This session has heard more than can be looked through: open another.", retry_after=60
+        )
     return tuple(
         provenance.Source(
             entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
