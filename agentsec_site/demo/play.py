@@ -30,8 +30,6 @@ def play(base: str, keys: Mapping[str, str], folder: Path, stop: threading.Event
             stop.wait(PAUSE)
         while not stop.wait(CHATTER):
             _chatter(stage)
-        for thread in threads:
-            thread.join(timeout=2)
 
 
 def _scene(stage: Stage, name: str, scene: Scene) -> None:
