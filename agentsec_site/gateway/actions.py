@@ -98,8 +98,6 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
         _own(caller.agent, action_id)
     else:
         queries.get_visible(caller.user, action_id)
-    if "\x00" in name:
-        raise NotFound("There is no such artifact.")
     found = files.artifact(action_id=action_id, name=name)
     return download(bytes(found.blob.content), name=name.rpartition("/")[2])
 
@@ -125,10 +123,12 @@ async def _settled(request: HttpRequest, action_id: UUID, wait: float) -> Seen:
 
 
 def _look(caller: auth.Caller, action_id: UUID) -> Seen:
-    """What the caller sees now. An agent takes the grant as soon as there is one; a person never does."""
+    """What the caller sees now. An agent that may act takes the grant as soon as there is one; a person, or
+    a key that only attests, never does.
+    """
     if isinstance(caller, auth.PersonCaller):
         return reviewer.look(action_id, caller.user)
-    handed = handout.take(action_id, agent=caller.agent)
+    handed = handout.take(action_id, agent=caller.agent) if "act" in caller.key.scopes else None
     action = _own(caller.agent, action_id)
     body = answers.answer(action, handout=handed)
     return Seen(200 if handed is not None or not action.is_open else 202, body, _again_in(action))

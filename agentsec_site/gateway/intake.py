@@ -23,6 +23,7 @@ from traces.problems import Refused, TooLarge
 JSON_LIMIT = 1 << 20
 TEXT_JSON_LIMIT = 4 << 20  # an event's text may have 1 MiB of UTF-8, which \u escapes make thrice as long
 FILE_LIMIT = 16 << 20
+PAGE_LIMIT = 4 << 20  # a form with a call's arguments, each sign of which may be written as three
 STALL_SECONDS = 20.0
 
 Message = MutableMapping[str, Any]
@@ -34,6 +35,8 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 def limit_of(path: str) -> int:
     """How many bytes the body of a request to this path may have."""
+    if not path.startswith(problems.PREFIX):
+        return PAGE_LIMIT
     if path.endswith("/files"):
         return FILE_LIMIT
     return TEXT_JSON_LIMIT if path.endswith(("/events", "/inspect")) else JSON_LIMIT
@@ -83,7 +86,7 @@ def raw_body(request: HttpRequest) -> bytes:
 
 
 class BodyLimit:
-    """ASGI wrapper that answers 413 as soon as a body under /api/ is too long.
+    """ASGI wrapper that answers 413 as soon as a body is too long, on pages that need no sign-in too.
 
     Django's handler would write a chunked body of any length to disk before a view sees it.
     """
@@ -92,7 +95,7 @@ class BodyLimit:
         self.application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(problems.PREFIX):
+        if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
         limit = limit_of(scope["path"])

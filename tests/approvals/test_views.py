@@ -278,3 +278,8 @@ def test_a_form_sent_back_untouched_changes_nothing(args: dict[str, Any]) -> Non
     sent = {f"arg.{field.name}": field.text.replace("\n", "\r\n") for field in editing.fields(args)}
     assert editing.read(sent, args) == args
     assert editing.read({"args_json": editing.as_json(args)}, args) == args
+
+
+def test_an_artifact_with_an_impossible_name_is_not_there(cast: Cast) -> None:
+    action = cast.mass_mail()
+    assert browser(cast.approver).get(f"/actions/{action.pk}/artifacts/a%00b").status_code == 404

@@ -76,3 +76,10 @@ def test_a_key_that_only_attests_cannot_propose(door: Door) -> None:
 def test_other_schemes_are_401(door: Door, scheme: str) -> None:
     door.agent.headers["Authorization"] = f"{scheme} {door.cast.raw_key}"
     assert door.agent.post("/sessions", {})[0] == 401
+
+
+def test_a_key_that_only_attests_takes_no_grant(door: Door) -> None:
+    ready = door.cast.propose("email.send", MAIL)
+    host = Caller(agents.issue_key(door.cast.agent, ["attest"], by="tests"))
+    assert "grant" not in host.get(f"/actions/{ready.pk}")[1]
+    assert "grant" in door.agent.get(f"/actions/{ready.pk}")[1]

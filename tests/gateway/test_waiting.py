@@ -209,6 +209,13 @@ def test_a_body_of_unknown_length_is_stopped_at_the_limit(http: httpx.Client) ->
     assert sent < 64 << 20
 
 
+def test_a_page_takes_no_endless_body_from_a_stranger(server: Server) -> None:
+    """Django would write it to disk before the page looks at who sent it."""
+    with socket.create_connection(server.listener.getsockname(), 5) as client:
+        client.sendall(b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000000\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+
 def test_a_declared_length_beyond_the_limit_is_refused_unread(http: httpx.Client) -> None:
     told = http.post("/sessions", content=b" " * (5 << 20), headers={"Content-Type": "application/json"})
     assert (told.status_code, told.headers["Content-Type"]) == (413, "application/problem+json")
