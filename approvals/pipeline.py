@@ -97,6 +97,7 @@ def _admitted(call: Call) -> Action:
     waiting = Action.objects.filter(agent=agent, state=Action.State.PENDING).count()
     usage = limits.admit(agent, now=now, pending=waiting, tool=tool.name)
     files.refuse_unknown(agent=agent, args=args)
+    limits.admit_text(agent, octets=len(arguments.canonical(args)))
     sessions.catch_up(agent=agent, session=call.session)
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,

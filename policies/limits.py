@@ -17,8 +17,10 @@ from traces import record
 from traces.problems import Refused
 
 PENDING_RETRY = 15
-KEEP = {"minute": timedelta(hours=1), "day": timedelta(days=400)}
+KEEP = {"minute": timedelta(hours=1), "text": timedelta(hours=1), "day": timedelta(days=400)}
 EVERYTHING = "all"
+# Octets of text that one agent may have inspected a minute, which takes a second or more a mebibyte.
+TEXT_A_MINUTE = 16 << 20
 
 
 class Declared(Protocol):
@@ -46,6 +48,21 @@ def admit(agent: Agent, *, now: datetime, pending: int | Callable[[], int], tool
     _count(current, "minute", minute)
     _count(current, "day", day)
     return UsageFacts(minute=counts["minute"] + 1, day=counts["day"] + 1, pending=waiting)
+
+
+def admit_text(agent: Agent, *, octets: int) -> None:
+    """Let that much more text of this agent in to be inspected, and count it.
+
+    Locks the agent's counter until commit. Raises Refused("limit") with `retry_after` in seconds.
+    """
+    now = timezone.now()
+    minute, _ = _starts(now)
+    with transaction.atomic():
+        row = _window(agent, "text", minute)
+        room = Usage.objects.filter(pk=row.pk, count__lte=TEXT_A_MINUTE - octets)
+        admitted = room.update(count=F("count") + octets)
+    if not admitted:
+        _limit(f"{TEXT_A_MINUTE >> 20} MiB of text a minute", _seconds(now, minute + timedelta(minutes=1)))
 
 
 def check_running(agent: Agent, *, tool: str = "") -> None:
@@ -172,8 +189,13 @@ def _seconds(now: datetime, until: datetime) -> int:
 
 
 def _count(agent: Agent, window: str, starts_at: datetime) -> None:
-    row, created = Usage.objects.get_or_create(agent=agent, window=window, starts_at=starts_at)
+    row = _window(agent, window, starts_at)
     Usage.objects.filter(pk=row.pk).update(count=F("count") + 1)
+
+
+def _window(agent: Agent, window: str, starts_at: datetime) -> Usage:
+    row, created = Usage.objects.get_or_create(agent=agent, window=window, starts_at=starts_at)
     if created:
         # A new window is the moment to forget old ones, so that nothing else has to sweep this table.
         Usage.objects.filter(agent=agent, window=window, starts_at__lt=starts_at - KEEP[window]).delete()
+    return row

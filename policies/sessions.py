@@ -19,7 +19,7 @@ from django.db.models import Case, F, Func, IntegerField, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import provenance, releases, rendition
+from policies import limits, provenance, releases, rendition
 from policies.firewall import Finding, Inspection, inspect
 from policies.models import Agent, AgentKey, Gathered, Source
 from policies.tooling import ToolDef
@@ -144,6 +144,7 @@ def add_event(
     _refuse_foreign(agent, key)
     session = get_session(agent, session.pk)
     _refuse_event(kind, text, tool)
+    limits.admit_text(agent, octets=len(text))
     direction = "input" if kind in MESSAGES else "output"
     source = f"tool:{tool}" if tool else kind
     inspection = inspect(text, direction=direction, source=source)

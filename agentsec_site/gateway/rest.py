@@ -31,7 +31,7 @@ from agentsec_site.gateway.schemas import (
     SessionOut,
 )
 from approvals import files, results
-from policies import firewall, sessions
+from policies import firewall, limits, sessions
 from policies.access import Verb, require
 
 FILE_BODY: dict[str, Any] = {
@@ -82,6 +82,8 @@ def inspect(request: HttpRequest, body: InspectIn) -> HttpResponse:
     caller = auth.caller(request)
     if isinstance(caller, auth.PersonCaller):
         require(caller.user, Verb.FIREWALL_TRY)
+    else:
+        limits.admit_text(caller.agent, octets=len(body.text))
     seen = firewall.inspect(body.text, direction=body.direction, source=body.source)
     found = [asdict(finding) for finding in seen.findings]
     return reply({"verdict": seen.verdict, "text": seen.text, "findings": found, "labels": seen.labels})

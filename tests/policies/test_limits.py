@@ -10,9 +10,10 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from policies import agents, limits
+from policies import agents, limits, sessions
 from policies.models import Agent, Switch, Tool, Usage
 from policies.tooling import ToolDef
+from tests.cast import Cast
 from traces.problems import Refused
 
 NOON = datetime(2030, 5, 17, 12, 0, 20, tzinfo=UTC)
@@ -213,3 +214,19 @@ def test_refusals_are_counted_by_the_day(scout: Agent) -> None:
 def test_refusals_do_not_use_up_the_limit(scout: Agent) -> None:
     limits.count_refusal(scout)
     assert limits.usage(scout, now=timezone.now()).day == 0
+
+
+def test_a_flood_of_text_is_stopped_and_other_agents_do_not_notice(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inspecting a mebibyte takes seconds, and no number of actions bounds what else an agent sends."""
+    monkeypatch.setattr(limits, "TEXT_A_MINUTE", 1_000)
+    session, other = cast.session(), Agent.objects.create(name="quiet")
+    say = {"agent": cast.agent, "key": cast.key, "session": session, "kind": "reasoning"}
+    sessions.add_event(**say, text="x" * 900)
+    with pytest.raises(Refused) as refused:
+        sessions.add_event(**say, text="x" * 900)
+    assert (refused.value.code, refused.value.extra["retry_after"] <= 60) == ("limit", True)
+    with pytest.raises(Refused, match="text a minute"):
+        cast.propose("email.send", {"to": ["a@example.com"], "subject": "", "body": "x" * 900})
+    limits.admit_text(other, octets=900)
