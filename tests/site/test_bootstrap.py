@@ -89,6 +89,16 @@ def test_a_first_start_installs_says_so_and_goes_on_inside(checkout: Path) -> No
     assert "installing 1 packages of requirements.txt" in err
 
 
+def test_where_no_bytecode_may_lie_beside_the_sources_it_is_kept_apart(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    assert start(checkout)[0] == 0
+    assert list((checkout / ".venv" / "bytecode").rglob("startup*.pyc"))
+    assert not list((checkout / "agentsec_site").rglob("*.pyc"))
+
+
 def test_changed_pins_are_installed_and_unchanged_ones_cost_nothing(checkout: Path) -> None:
     start(checkout)
     assert start(checkout)[2] == ""
