@@ -64,8 +64,7 @@ def _run(plan: Plan, listener: Listener, instance: Ready) -> None:
     environment = site_environment(plan, listener, instance)
     # Commands in another terminal print links, and must know where the site is.
     (instance.services.home.root / "url").write_text(environment["AGENTSEC_URL"])
-    if plan.before:
-        _command(plan.before, environment)
+    link = _command(plan.before, environment) if plan.before else ""
     children = site_children(plan, listener, instance, environment)
     processes = Processes(children, logs=instance.services.home.logs, say=say)
     try:
@@ -73,7 +72,7 @@ def _run(plan: Plan, listener: Listener, instance: Ready) -> None:
         processes.start("web")
         _wait_until_ready(processes, listener)
         processes.start()
-        link = _command(plan.link, environment) if plan.link else ""
+        link = _command(plan.link, environment) if plan.link else link
         _announce(plan, listener, link)
         _stay(processes, instance)
     finally:

@@ -13,7 +13,7 @@ from agentsec_site.listening import is_loopback
 from agentsec_site.management.base import AgentsecCommand
 from agentsec_site.management.commands.up import add_server_arguments
 
-# `demo_agents prepare` fills the instance, `link` prints the sign-in link, `run URL` lets the agents work.
+# `demo_agents prepare` fills the instance and prints the sign-in link, `run URL` lets the agents work.
 AGENTS = "demo_agents"
 
 
@@ -41,7 +41,6 @@ class Command(AgentsecCommand):
             workers=options["workers"],
             began=startup.began(),
             before=(AGENTS, "prepare"),
-            link=(AGENTS, "link"),
             extra=() if options["idle"] else ((AGENTS, "run"),),
             demo=True,
         )

@@ -16,10 +16,10 @@ from agentsec_site.management.base import AgentsecCommand
 
 
 class Command(AgentsecCommand):
-    help = "Parts of the demonstration: fill the instance, print its link, let the agents work."
+    help = "Parts of the demonstration: fill the instance and print its link, let the agents work."
 
     def arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("part", choices=["prepare", "link", "run"])
+        parser.add_argument("part", choices=["prepare", "run"])
         parser.add_argument("url", nargs="?", default="", help="the instance's address, for run")
 
     def run(self, **options: Any) -> None:
@@ -31,8 +31,6 @@ class Command(AgentsecCommand):
         with embedded.running(startup.home_folder()) as services:
             company.prepare(services)
         people.prepare()
-
-    def _link(self, url: str) -> None:
         self.stdout.write(people.link())
 
     def _run(self, url: str) -> None:
