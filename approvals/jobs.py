@@ -78,6 +78,9 @@ class Worker(SimpleWorker):
 
     job_class = RegisteredJob
 
+    def subscribe(self) -> None:
+        """rq's workers take orders (shut down, stop a job) from Redis; ours obey their supervisor alone."""
+
 
 def queue() -> Queue:
     return django_rq.get_queue(QUEUE, job_class=RegisteredJob, serializer=JSONSerializer)

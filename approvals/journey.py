@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from approvals.models import Action, Execution
+from django.db.models import Prefetch
+
+from approvals.models import Action, Blob, Execution
 from approvals.presenters import STATE_LOOK
 from policies.models import Agent, User
 from traces import explore
@@ -55,7 +57,9 @@ def journey(action: Action) -> Journey:
     """The way of an action so far, in a constant number of queries."""
     entries = list(explore.with_proof(Entry.objects.about(str(action.pk))))
     covered, names = explore.covered(), _names(entry.actor for entry in entries)
-    executions = action.executions.prefetch_related("artifacts__blob")
+    # What the artifacts hold is for their download; a page that follows along would read it again and again.
+    blobs = Prefetch("artifacts__blob", Blob.objects.defer("content"))
+    executions = action.executions.prefetch_related(blobs)
     steps = tuple(_step(entry, names, covered) for entry in entries)
     return Journey(action, steps, tuple(executions), covered)
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from policies.access import STAFF
 from policies.models import NAME, Role, User
+from policies.text import fold, reading
 from traces import record
 from traces.problems import Refused
 
@@ -62,14 +63,30 @@ def is_placeholder(user: User) -> bool:
 
 
 def ensure_group(*, name: str, by: str) -> tuple[Group, bool]:
-    """The group of that name and whether it had to be made. Appends `group.created` if so."""
+    """The group of that name and whether it had to be made. Appends `group.created` if so.
+
+    Raises Refused: invalid for a bad name, conflict for one that reads like another group's.
+    """
     if not _GROUP.fullmatch(name):
         raise Refused("invalid", f"{name!r} names no group: letters, digits, spaces and . _ @ & - only.")
     with transaction.atomic():
         group, created = Group.objects.get_or_create(name=name)
         if created:
+            _refuse_twin(group)
             record.append(kind="group.created", actor=by, body={"name": name}, title=f"Group {name} created")
     return group, created
+
+
+def _refuse_twin(group: Group) -> None:
+    """Whoever is asked is named by a group; two whose names read the same would be asked for each other."""
+    others = Group.objects.exclude(pk=group.pk).values_list("name", flat=True)
+    twin = next((name for name in others if _as_read(name) == _as_read(group.name)), None)
+    if twin is not None:
+        raise Refused("conflict", f"{group.name!r} reads like the group {twin}: choose another name.")
+
+
+def _as_read(name: str) -> str:
+    return fold(reading(name, lookalikes=True).text).text
 
 
 def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]:

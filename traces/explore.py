@@ -154,7 +154,8 @@ def _keyset(before: str) -> tuple[datetime, UUID]:
 
 def chain(session: Session, *, after: int = 0) -> Chain:
     """A session's entries after a place in its chain, with span and leaf, in a constant number of queries."""
-    rows = with_proof(Entry.objects.of_session(session.pk)).filter(seq__gt=after)
+    # Sealed bytes are shown of one entry at a time; three hundred of them may be hundreds of mebibytes.
+    rows = with_proof(Entry.objects.of_session(session.pk)).filter(seq__gt=after).defer("sealed")
     found = list(rows[: STEPS + 1])
     return Chain(found[:STEPS], found[STEPS - 1].seq if len(found) > STEPS else None, covered())
 

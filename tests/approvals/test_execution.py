@@ -13,6 +13,7 @@ from django.db import connections
 from django.utils import timezone
 
 from approvals import clock, decisions, execution, files, handout, results, starting
+from approvals.journey import journey
 from approvals.models import Action, Artifact, Execution
 from policies import world
 from policies.models import Agent, Grant
@@ -50,6 +51,12 @@ def test_a_script_turns_a_file_into_an_artifact(committed_cast: Cast) -> None:
     assert (action.state, action.result["stdout"]) == ("succeeded", "2 rows\n")
     artifact = Artifact.objects.get()
     assert (artifact.name, json.loads(bytes(artifact.blob.content))) == ("summary.json", {"total": 5})
+
+
+def test_a_page_that_follows_an_action_does_not_read_its_artifacts(committed_cast: Cast) -> None:
+    action = run(script(committed_cast, "open('/out/big', 'w').write('x')"))
+    [artifact] = journey(action).executions[0].artifacts.all()
+    assert (artifact.blob.size, artifact.blob.get_deferred_fields()) == (1, {"content"})
 
 
 def test_writes_to_the_input_and_the_network_fail_inside(committed_cast: Cast) -> None:

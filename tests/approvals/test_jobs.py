@@ -107,3 +107,14 @@ def test_a_lost_redis_costs_no_action(committed_cast: Cast, monkeypatch: pytest.
     monkeypatch.setattr(live, "announce", lambda topics, message: None)
     action = committed_cast.propose("script.run", {"code": "pass"})
     assert Action.objects.get(pk=action.pk).state == "ready"
+
+
+def test_a_worker_takes_no_orders_from_redis(services: Services, waiting: Queue) -> None:
+    """rq shuts a worker down, or stops its job, for whoever publishes a word on its channel."""
+    worker = jobs.Worker([waiting], connection=waiting.connection)
+    worker.subscribe()
+    order = json.dumps({"command": "shutdown"})
+    try:
+        assert waiting.connection.publish(worker.pubsub_channel_name, order) == 0
+    finally:
+        worker.unsubscribe()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from approvals import judging
-from policies import provenance, sessions, tokens
+from policies import people, provenance, sessions, tokens
 from policies.firewall import inspect
 from tests.cast import Cast
 from traces.models import Session
@@ -82,3 +82,11 @@ def test_looking_through_long_texts_for_many_values_is_bounded(monkeypatch: pyte
 def test_screening_finds_alone_what_it_finds_together() -> None:
     found = judging.screen({"a": "hello", "b": {"c": ["plain", "x\u202ey"]}, "d": EVIL})
     assert {item["path"] for item in found} == {"/b/c/1", "/d"}
+
+
+@pytest.mark.parametrize("twin", ["\u0441omms", "Comms", "\uff43omms"])
+def test_a_group_that_reads_like_another_is_not_made(cast: Cast, twin: str) -> None:
+    with pytest.raises(Refused, match="reads like") as refused:
+        people.ensure_group(name=twin, by="tests")
+    assert refused.value.code == "conflict"
+    assert people.ensure_group(name="comms", by="tests")[1] is False
