@@ -35,6 +35,7 @@ def export(*, action: Action, user: User) -> bytes:
     """
     groups = _groups(Action.objects.filter(pk=action.pk))
     require(user, Verb.TRACE_EXPORT, team=action.team, groups=groups)
+    bundle.refuse_too_much(Entry.objects.of_session(action.session_id))
     ids, told = [str(action.session_id), str(action.pk)], chapters(_about(action))
     outcome = {"state": action.state, "decided_by": action.decided_by, "revision": action.revision}
     summary = {"action": str(action.pk), "summary": action.summary, "outcome": outcome, **told}
@@ -45,7 +46,9 @@ def export_session(*, session: Session, user: User) -> bytes:
     """The evidence of one session: every entry of it. As `export` otherwise."""
     groups = _groups(Action.objects.filter(session=session))
     require(user, Verb.TRACE_EXPORT, team=session.team, groups=groups)
-    told = chapters(Entry.objects.of_session(session.pk).select_related("subject_key"))
+    entries = Entry.objects.of_session(session.pk)
+    bundle.refuse_too_much(entries)
+    told = chapters(entries.select_related("subject_key"))
     summary = {"session": str(session.pk), "agent": session.agent_name, "labels": session.labels, **told}
     return bundle.export([str(session.pk)], actor=actor(user), extra={"evidence.json": summary})
 

@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Subquery, Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from traces import keys, problems, proofs, record, seal, verify
-from traces.models import Checkpoint, Entry, Leaf, Session
+from traces.models import Checkpoint, Entry, EntryQuerySet, Leaf, Session
 
 WAIT_SECONDS = 10.0
 MAX_ENTRIES = 20_000
+# What is opened is held in memory, several times; a session's own agent decides how long its texts are.
+MAX_SEALED, MAX_OPENED = 64 << 20, 128 << 20
 MAX_REMEMBERED = 200
 
 README = """An evidence bundle of agentsec.
@@ -81,6 +84,18 @@ def _chosen(asked: Sequence[str]) -> tuple[list[Entry], dict[str, int]]:
     if len(chosen) > MAX_ENTRIES:
         raise problems.TooLarge(f"A bundle holds at most {MAX_ENTRIES} entries.")
     return [chosen[pk] for pk in sorted(chosen)], sessions
+
+
+def refuse_too_much(entries: EntryQuerySet) -> None:
+    """Raises TooLarge where these entries, sealed or opened, are more than a web process should hold."""
+    sealed, opened = entries.order_by().aggregate(all=Sum(Length("sealed")))["all"] or 0, 0
+    if sealed <= MAX_SEALED:
+        for entry in entries.select_related("subject_key").iterator(chunk_size=8):
+            opened += len(_opened(entry)[1] or "")
+            if opened > MAX_OPENED:
+                break
+    if sealed > MAX_SEALED or opened > MAX_OPENED:
+        raise problems.TooLarge("This session holds too much to be exported here: use `manage.py export`.")
 
 
 def _whole_session(item: str) -> Any:

@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from django.utils import timezone
 
-from approvals import decisions, execution, pipeline, presenters, starting
+from approvals import decisions, evidence, execution, pipeline, presenters, starting
 from approvals.models import Action, Vote
-from policies import releases, world
+from policies import releases, sessions, world
 from policies.arguments import canonical, digest
 from policies.models import Release, User
 from policies.rules import RELEASE_DOMAIN
 from tests.cast import Cast, person
-from traces import sequencer
+from traces import bundle, sequencer
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -209,3 +209,17 @@ def test_a_card_with_very_many_findings_is_read_at_once(cast: Cast) -> None:
     card = presenters.card(Action.objects.get(pk=action.pk), user=cast.approver)
     assert card.findings[-1].excerpt == texts[-1]
     assert time.perf_counter() - began < 5
+
+
+def test_evidence_does_not_fill_the_memory_of_the_site(
+    committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mebibyte of one letter is stored in a hundred bytes; a thousand of them are opened by one click."""
+    monkeypatch.setattr(bundle, "MAX_OPENED", 1_000_000)
+    action = committed_cast.mass_mail()
+    told = {"agent": committed_cast.agent, "key": committed_cast.key, "session": action.session}
+    for _ in range(2):
+        sessions.add_event(**told, kind="reasoning", text="a" * 600_000)
+    with pytest.raises(Refused) as refused:
+        evidence.export(action=action, user=committed_cast.approver)
+    assert refused.value.code == "too_large"
