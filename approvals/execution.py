@@ -25,7 +25,7 @@ from traces.problems import Refused
 S = Action.State
 WORKER_KINDS = tuple(executors.EXECUTORS)
 COVER_SECONDS = 5.0
-LIVE_SECONDS = 0.25
+LIVE_SECONDS, LIVE_CHARACTERS = 0.25, 1 << 16
 logger = logging.getLogger(__name__)
 
 
@@ -60,6 +60,8 @@ def _run(begun: Started) -> str:
     try:
         return finish(begun.execution, output, outcome=outcome)
     except Refused as over:
+        if over.code == "too_large":
+            return finish(begun.execution, outputs.failure(f"its output cannot be kept: {over.detail}"))
         return over.detail  # somebody declared this worker dead meanwhile; its result counts for nothing
 
 
@@ -69,7 +71,7 @@ def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
     try:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
         job = executors.EXECUTORS[begun.action.runs](begun.action.args, begun.tool, files.content)
-        with _heartbeat(begun.execution) as stop:
+        with _heartbeat(begun.execution) as stop, progress.shown():
             outcome = sandbox.run(job, on_output=progress.add, stop=stop)
         return outputs.of_outcome(outcome), outcome
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
@@ -80,23 +82,55 @@ def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
 
 
 class _Progress:
-    """What the job prints, masked, shown while it runs."""
+    """What the job prints, masked, shown while it runs. Masking takes its time, which is nobody's but this
+    thread's: whoever drains the job must not wait for it.
+    """
 
     def __init__(self, execution: Execution) -> None:
-        self.execution, self.texts, self.shown = execution, {"stdout": "", "stderr": ""}, 0.0
+        self.execution, self.texts, self.fresh = execution, {"stdout": "", "stderr": ""}, False
         self.lock = threading.Lock()
 
     def add(self, stream: str, chunk: str) -> None:
         with self.lock:
-            self.texts[stream] += chunk
-            if time.monotonic() - self.shown < LIVE_SECONDS:
-                return
-            self.shown = time.monotonic()
-            masked = {name: outputs.masked(text) for name, text in self.texts.items()}
+            self.texts[stream], self.fresh = (self.texts[stream] + chunk)[-LIVE_CHARACTERS:], True
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        done = threading.Event()
+        thread = threading.Thread(target=self._show, args=[done], name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _show(self, done: threading.Event) -> None:
+        try:
+            while not done.wait(LIVE_SECONDS):
+                if self.fresh:
+                    self._tell()
+        except Exception:
+            logger.exception("what action %s prints is not shown live", self.execution.action_id)
+        finally:
+            connections.close_all()
+
+    def _tell(self) -> None:
+        with self.lock:
+            texts, self.fresh = {name: _whole_lines(text) for name, text in self.texts.items()}, False
+        masked = {name: outputs.masked(text) for name, text in texts.items()}
         Execution.objects.filter(pk=self.execution.pk, ended_at=None).update(**masked)
         live.publish(
             f"output:{self.execution.action_id}", {"type": "output", "id": str(self.execution.action_id)}
         )
+
+
+def _whole_lines(text: str) -> str:
+    """Without what is still being written, and without what the cut at the beginning left of a line: half of
+    a secret is not recognised as one.
+    """
+    first = text.find("\n") + 1 if len(text) == LIVE_CHARACTERS else 0
+    return text[first : text.rfind("\n") + 1]
 
 
 @contextmanager
@@ -154,7 +188,7 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
         action_id=str(action.pk),
         attested=output.attested,
     )
-    _close(execution, output, outcome)
+    _close(execution, output, outcome, returned.output)
     body = {
         "ended": output.ended, "tier": output.tier, "usage": result.get("usage", {}), "artifacts": artifacts,
         "findings": returned.findings, "verdict": returned.verdict, "output_entry": str(returned.entry),
@@ -188,11 +222,16 @@ def interrupt(*, action_id: UUID | str, fence: int, why: str) -> None:
     )  # fmt: skip
 
 
-def _close(execution: Execution, output: outputs.Output, outcome: sandbox.Outcome | None) -> None:
+def _close(
+    execution: Execution, output: outputs.Output, outcome: sandbox.Outcome | None, screened: Any
+) -> None:
+    """End an execution; `screened` is its output as the firewall lets it go on, perhaps held back."""
     execution.ended_at = Now()
     execution.ended, execution.tier = output.ended, output.tier
-    execution.stdout = outputs.masked(str(output.result.get("stdout", "")))
-    execution.stderr = outputs.masked(str(output.result.get("stderr", "")))
+    told = screened if isinstance(screened, dict) else {}
+    withheld = outputs.WITHHELD if "held_back" in told else ""
+    execution.stdout = str(told.get("stdout", withheld))
+    execution.stderr = str(told.get("stderr", withheld))
     if outcome is not None:
         execution.exit_status, execution.interpreter = outcome.status, outcome.interpreter
         execution.usage = output.result.get("usage", {})

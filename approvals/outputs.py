@@ -8,6 +8,9 @@ from typing import Any
 from approvals.sandbox import Outcome
 from policies import firewall
 
+MAX_STREAM = 1 << 20
+WITHHELD = "[withheld by the firewall]"
+
 
 @dataclass(frozen=True)
 class Output:
@@ -25,11 +28,14 @@ class Output:
 
 def of_outcome(outcome: Outcome) -> Output:
     succeeded = outcome.ended == "exited" and outcome.status == 0
+    # Escaping makes control characters four times as long, and all of it is inspected.
+    stdout, stderr = outcome.stdout[:MAX_STREAM], outcome.stderr[:MAX_STREAM]
     result = {
         "exit_status": outcome.status, "signal": outcome.signal, "ended": outcome.ended,
-        "stdout": outcome.stdout,
-        "stderr": outcome.stderr, "stdout_truncated": outcome.stdout_truncated,
-        "stderr_truncated": outcome.stderr_truncated, "usage": asdict(outcome.usage), "tier": outcome.tier,
+        "stdout": stdout, "stderr": stderr,
+        "stdout_truncated": outcome.stdout_truncated or len(outcome.stdout) > len(stdout),
+        "stderr_truncated": outcome.stderr_truncated or len(outcome.stderr) > len(stderr),
+        "usage": asdict(outcome.usage), "tier": outcome.tier,
         "refused_artifacts": [{"name": name, "why": why} for name, why in outcome.refused_artifacts],
     }  # fmt: skip
     return Output(succeeded, outcome.ended, result, outcome.tier, "" if succeeded else _why(outcome))
@@ -58,4 +64,4 @@ def masked(text: str) -> str:
     if not text:
         return ""
     inspection = firewall.inspect(text, direction="output", source="tool")
-    return "[withheld by the firewall]" if inspection.verdict == "block" else inspection.text
+    return WITHHELD if inspection.verdict == "block" else inspection.text

@@ -253,3 +253,20 @@ def test_what_waited_too_long_expires(committed_cast: Cast) -> None:
     action.refresh_from_db()
     assert action.state == "expired"
     assert Entry.objects.about(str(action.pk)).filter(kind="action.expired").count() == 1
+
+
+def test_a_script_that_prints_much_is_not_held_up_by_who_looks_on(committed_cast: Cast) -> None:
+    """Each look at a mebibyte took seconds, in which nobody drained the job: it died of its time limit."""
+    code = "import sys\nfor n in range(20_000): print('line', n, '\\x01' * 20)"
+    action = run(script(committed_cast, code))
+    assert action.state == "succeeded"
+    assert action.result["usage"]["wall_seconds"] < 10
+
+
+def test_half_a_line_is_not_shown_before_it_is_whole() -> None:
+    """A secret of which the end is not there yet is not recognised."""
+    progress = execution._Progress(Execution())
+    progress.add("stdout", "ready\nthe key is ghp_a1B2c3D4e5")
+    assert execution._whole_lines(progress.texts["stdout"]) == "ready\n"
+    progress.add("stdout", "x" * execution.LIVE_CHARACTERS + "\nend\n")
+    assert execution._whole_lines(progress.texts["stdout"]) == "end\n"
