@@ -75,6 +75,8 @@ class Room:
         for topic in seat.topics:
             self._topics[topic].add(seat)
             self._start(topic, partial(self._listen, topic))
+        # What changed between its page and this line nobody told it; now that it listens it reads again.
+        self._say(seat, dict(live.RESYNC))
         self._start("recheck", self._recheck)
         self._start("push", self._watch_push)
 

@@ -246,7 +246,6 @@
     if (openId()) refreshPanel(openId(), row(openId()) ? "pending" : "decided");
   }
   document.addEventListener("live:resync", resync);
-  document.addEventListener("live:open", resync);
 
   /* ---- keys ---- */
   const typing = (node) => node.closest("input, textarea, select, [contenteditable]");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,7 +262,10 @@ def test_a_page_that_lost_its_socket_catches_up_without_reload(office: Office) -
     action = office.mass_mail("While away")
     ada.context.set_offline(False)
     expect(row(ada, action)).to_be_visible(timeout=20_000)
-    office.complaints = [said for said in office.complaints if "net::ERR_" not in said]
+    ada.wait_for_load_state("networkidle")
+    # What failed while the page was cut off is what this test provoked.
+    cut_off = ("net::ERR_", "htmx:")
+    office.complaints = [said for said in office.complaints if not any(word in said for word in cut_off)]
 
 
 def test_signing_out_in_one_tab_tells_the_other(office: Office) -> None:
@@ -271,7 +275,11 @@ def test_signing_out_in_one_tab_tells_the_other(office: Office) -> None:
     live(first, second)
     second.locator(".menu summary").click()
     second.get_by_role("button", name="Sign out").click()
-    expect(first.locator("#banner")).to_contain_text("signed out", timeout=15_000)
+    # It says so, unless it was about to ask for something and was sent to the door.
+    until = time.monotonic() + 15
+    while "/sign-in" not in first.url and "signed out" not in (first.locator("#banner").text_content() or ""):
+        assert time.monotonic() < until
+        first.wait_for_timeout(100)
     del office.contexts["cy"]
     first.context.close()
 

@@ -125,7 +125,8 @@ def test_a_reset_by_mail_answers_the_same_for_everybody(settings: Settings) -> N
     User.objects.filter(pk=ada.pk).update(email="ada@example.com")
     pages = [text(Client().post("/reset", {"name": name})) for name in ("ada", "ADA@example.com", "nobody")]
     assert all("If there is such a person" in page for page in pages)
-    assert [message.to for message in mail.outbox] == [["ada@example.com"]] * 2
+    # The second request comes too soon for another mail, and its page does not say so either.
+    assert [message.to for message in mail.outbox] == [["ada@example.com"]]
     assert "/welcome/lnk_" in mail.outbox[0].body
 
 
