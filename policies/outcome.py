@@ -1,4 +1,4 @@
-"""What becomes of a call once its conditions have spoken: block wins, then every ask, then allow, else block."""
+"""What becomes of a call once the conditions spoke: block wins, then every ask, then allow, else block."""
 
 from __future__ import annotations
 
