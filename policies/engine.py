@@ -49,7 +49,8 @@ __all__ = [
 
 MAX_CONDITION = 10_000
 _CACHED_CALLS = 4096
-_JOINED_CONDITIONS = 20_000
+# About 16 kB of memory each.
+_JOINED_CONDITIONS = 10_000
 _ERROR_LINE = re.compile(r"ERROR: [^\n]*?:(-?\d+):(-?\d+): ([^\n]*)")
 _TYPED_HAS = re.compile(r"\bhas\s*\(\s*(?:tool|agent|session|usage)\s*\.\s*\w+\s*\)")
 
