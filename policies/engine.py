@@ -17,7 +17,6 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +25,9 @@ from cel_expr_python import cel
 
 from policies import facts as vocabulary
 from policies.facts import Facts
+from policies.outcome import Outcome, Speaker
 from policies.rules import RuleSpec, problems_of, release_content, release_digest, sentence
+from policies.together import Condition, Evaluator, Questions, Room
 from policies.verdict import Approval, Considered, Match, Verdict
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
 
 MAX_CONDITION = 10_000
 _CACHED_CALLS = 4096
+# About 16 kB of memory each.
+_JOINED_CONDITIONS = 10_000
 _ERROR_LINE = re.compile(r"ERROR: [^\n]*?:(-?\d+):(-?\d+): ([^\n]*)")
 _TYPED_HAS = re.compile(r"\bhas\s*\(\s*(?:tool|agent|session|usage)\s*\.\s*\w+\s*\)")
 
@@ -74,10 +77,10 @@ class RulesRefused(Exception):
         self.problems = tuple(problems)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Rule:
     spec: RuleSpec
-    condition: Any
+    condition: Condition | None
     tools: Any
     agents: Any
 
@@ -88,6 +91,20 @@ class _Rule:
         return self.spec.effect != "allow" or facts.tool.declared or facts.tool.name in self.spec.tools
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    rules: tuple[Speaker, ...]
+    questions: Questions
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """The rules that a call concerns: the first speakers, then the fallbacks."""
+
+    first: _Asked
+    fallbacks: _Asked
+
+
 @dataclass(frozen=True)
 class Compiled:
     """The rules of one release, ready to decide. Safe to share between threads."""
@@ -96,22 +113,37 @@ class Compiled:
     rules: tuple[RuleSpec, ...]
     _by_tool: dict[str, tuple[_Rule, ...]] = field(repr=False, compare=False)
     _by_pattern: tuple[_Rule, ...] = field(repr=False, compare=False)
-    _calls: dict[tuple[str, str, bool], tuple[_Rule, ...]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _calls: dict[tuple[str, str, bool], _Call] = field(default_factory=dict, repr=False, compare=False)
+    _asked: dict[tuple[str, tuple[str, ...]], _Asked] = field(default_factory=dict, repr=False, compare=False)
+    _room: Room = field(default_factory=lambda: Room(_JOINED_CONDITIONS), repr=False, compare=False)
 
-    def concerning(self, facts: Facts) -> tuple[_Rule, ...]:
-        """The rules whose globs fit this call, fallbacks last; remembered for as many calls as are in use."""
+    def concerning(self, facts: Facts) -> _Call:
+        """The rules whose globs fit this call; remembered for as many calls as are in use."""
         key = (facts.tool.name, facts.agent.name, facts.tool.declared)
         known = self._calls.get(key)
         if known is None:
             candidates = (*self._by_tool.get(facts.tool.name, ()), *self._by_pattern)
-            fitting = (rule for rule in candidates if rule.concerns(facts))
-            known = tuple(sorted(fitting, key=lambda rule: rule.spec.fallback))
+            fitting = [rule for rule in candidates if rule.concerns(facts)]
             if len(self._calls) >= _CACHED_CALLS:
-                self._calls.clear()
+                self._forget()
+            known = _Call(*(self._ask(facts, fitting, fallback=fallback) for fallback in (False, True)))
             self._calls[key] = known
         return known
+
+    def _ask(self, facts: Facts, fitting: Sequence[_Rule], *, fallback: bool) -> _Asked:
+        """Agents that are under the same rules share one list, and so do all tools that nobody declared."""
+        rules = tuple(rule for rule in fitting if rule.spec.fallback == fallback)
+        key = (facts.tool.name if facts.tool.declared else "", tuple(rule.spec.name for rule in rules))
+        known = self._asked.get(key)
+        if known is None:
+            questions = Questions([rule.condition for rule in rules], _EVALUATOR, self._room)
+            known = self._asked[key] = _Asked(tuple(Speaker.of(rule.spec) for rule in rules), questions)
+        return known
+
+    def _forget(self) -> None:
+        self._calls.clear()
+        self._asked.clear()
+        self._room.left = _JOINED_CONDITIONS
 
 
 def compile_release(rules: Sequence[RuleSpec], *, digest: str = "") -> Compiled:
@@ -159,110 +191,46 @@ def check_condition(text: str) -> list[Problem]:
 def decide(facts: Facts, compiled: Compiled) -> Verdict:
     """Judge one call by one release. Never raises for what facts or rules hold: it blocks instead."""
     began = time.perf_counter_ns()
-    outcome = _Outcome()
+    outcome = Outcome()
     try:
         activation = _environment().Activation(vocabulary.activation(facts))
         concerning = compiled.concerning(facts)
     except (RuntimeError, ValueError, TypeError) as error:
         unread = f"the facts of this call cannot be read: {_clip(error)}"
         return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
-    for rule in concerning:
-        if rule.spec.fallback and outcome.settled:
-            outcome.pass_over(rule.spec)
+    outcome.hear(concerning.first.rules, concerning.first.questions.answers(activation), facts.now)
+    if concerning.fallbacks.rules:
+        if outcome.settled:
+            outcome.pass_over(concerning.fallbacks.rules)
         else:
-            outcome.add(rule.spec, *_judge(rule, activation, facts.now))
-    return outcome.verdict(facts, release=compiled.release, began=began)
+            said = concerning.fallbacks.questions.answers(activation)
+            outcome.hear(concerning.fallbacks.rules, said, facts.now)
+    return outcome.verdict(facts, release=compiled.release, micros=_micros(began))
 
 
-@dataclass
-class _Outcome:
-    matched: list[tuple[RuleSpec, Match]] = field(default_factory=list)
-    shadow: list[Match] = field(default_factory=list)
-    considered: list[Considered] = field(default_factory=list)
-
-    @property
-    def settled(self) -> bool:
-        """Whether a live rule that is no fallback has truly matched: then no fallback is asked.
-
-        One that matches only because its condition failed settles nothing: it might not have matched, and
-        then the fallback, which may be stricter, would have spoken.
-        """
-        return any(not rule.fallback and not match.error for rule, match in self.matched)
-
-    def pass_over(self, rule: RuleSpec) -> None:
-        self.considered.append(Considered(rule.id, rule.name, rule.effect, "not needed"))
-
-    def add(self, rule: RuleSpec, outcome: str, error: str) -> None:
-        self.considered.append(Considered(rule.id, rule.name, rule.effect, outcome, error))
-        if outcome == "matched" or (outcome == "error" and rule.effect != "allow"):
-            match = Match(rule.id, rule.name, rule.effect, _why(rule, error), error)
-            if rule.mode == "live":
-                self.matched.append((rule, match))
-            else:
-                self.shadow.append(match)
-
-    def verdict(self, facts: Facts, *, release: str, began: int) -> Verdict:
-        effects = {rule.effect for rule, _ in self.matched}
-        effect = next((name for name in ("block", "ask", "allow") if name in effects), "block")
-        reasons = [match.why for rule, match in self.matched if rule.effect == effect]
-        asking = [rule for rule, _ in self.matched if rule.effect == "ask"] if effect == "ask" else []
-        return Verdict(
-            effect=effect,
-            reasons=tuple(reasons) or (_default_reason(facts),),
-            matched=tuple(match for _, match in self.matched),
-            approvals=_approvals(asking),
-            shadow=tuple(self.shadow),
-            considered=tuple(self.considered),
-            release=release,
-            micros=_micros(began),
-        )
-
-
-def _judge(rule: _Rule, activation: Any, now: datetime) -> tuple[str, str]:
-    """The outcome (matched, no match, error, ended) and the error, "" if none."""
-    if rule.spec.until is not None and now >= rule.spec.until:
-        return "ended", ""
-    if rule.condition is None:
-        return "matched", ""
+def _alone(condition: Any, activation: Any) -> bool | str:
+    """What one condition says: true, false or the error."""
     try:
-        value = rule.condition.eval(activation)
-        kind, result = value.type(), value.value()
+        value = condition.eval(activation)
+        result = value.value()
+        # The binding makes a bool of nothing but a BOOL, so its type need not be asked for.
+        if result is True or result is False:
+            return bool(result)
+        kind = value.type()
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-        return "error", _clip(error)
-    if kind == cel.Type.BOOL and result is True:
-        return "matched", ""
-    if kind == cel.Type.BOOL and result is False:
-        return "no match", ""
+        return _clip(error) or type(error).__name__
     if kind == cel.Type.ERROR:
-        return "error", _clip(result)
-    return "error", f"yields {kind.name().lower()}, not true or false"
+        return _clip(result) or "failed"
+    return f"yields {kind.name().lower()}, not true or false"
 
 
-def _approvals(rules: Iterable[RuleSpec]) -> tuple[Approval, ...]:
-    """Each group's strictest wish: its largest quorum, its shortest time, step-up if any rule wants it."""
-    by_group: dict[str, list[RuleSpec]] = {}
-    for rule in rules:
-        by_group.setdefault(rule.approvers.strip(), []).append(rule)
-    return tuple(
-        Approval(
-            group=group,
-            quorum=max(rule.quorum for rule in wishes),
-            rule=", ".join(rule.name for rule in wishes),
-            expires_after=min(rule.expires_after for rule in wishes),
-            step_up=any(rule.step_up for rule in wishes),
-        )
-        for group, wishes in sorted(by_group.items())
-    )
-
-
-def _why(rule: RuleSpec, error: str) -> str:
-    said = f"{rule.name}: {rule.description or sentence(rule)}"
-    return f"{said} (its condition failed, which counts as a match: {error})" if error else said
-
-
-def _default_reason(facts: Facts) -> str:
-    tool = facts.tool.name if facts.tool.declared else f"{facts.tool.name}, a tool that nobody declared"
-    return f"no rule allows {facts.agent.name} to call {tool}"
+def _together(conditions: Any, activation: Any) -> list[Any] | None:
+    """What a list of conditions says, None if it failed: an error comes as a text, not as a list."""
+    try:
+        found = conditions.eval(activation).plain_value()
+    except (RuntimeError, ValueError, TypeError, OverflowError):
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _problems(rule: RuleSpec) -> list[Problem]:
@@ -277,7 +245,7 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 
 def _compile_rule(rule: RuleSpec) -> _Rule:
-    condition = _environment().compile(rule.when) if rule.when.strip() else None
+    condition = Condition(rule.when, _environment().compile(rule.when)) if rule.when.strip() else None
     return _Rule(rule, condition, _globs(rule.tools), _globs(rule.agents))
 
 
@@ -314,6 +282,13 @@ def _clip(error: object) -> str:
 
 def _micros(began: int) -> int:
     return (time.perf_counter_ns() - began) // 1000
+
+
+def _compile(text: str) -> Any:
+    return _environment().compile(text)
+
+
+_EVALUATOR = Evaluator(_compile, _alone, _together)
 
 
 @lru_cache(maxsize=1)

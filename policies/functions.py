@@ -63,6 +63,8 @@ def _count(value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, str):
+        if not _SEPARATORS.search(value):
+            return value.count("@") or (1 if value.strip() else 0)
         return max(sum(1 for part in _SEPARATORS.split(value) if part.strip()), value.count("@"))
     if isinstance(value, list):
         return sum(_count(item) if isinstance(item, str) else 1 for item in value)

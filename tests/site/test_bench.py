@@ -1,0 +1,42 @@
+"""The benchmarks are commands of manage.py; they say what they measured, and measure no wrong answer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from bench import engine, provenance
+from bench.timing import measure
+
+BRIEF = partial(measure, seconds=0.01, most=20)
+
+
+def test_the_engine_is_measured_beside_its_rivals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "measure", lambda act, warm: BRIEF(act, warm=warm))
+    call_command("bench", "engine", "20")
+    printed = capsys.readouterr().out
+    assert "decide p50" in printed
+    assert "20 rules, 20 apply:" in printed
+
+
+def test_a_decision_that_is_wrong_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "loop", lambda facts, predicates: ["somebody"])
+    with pytest.raises(SystemExit, match="differ"):
+        engine.run(["10"])
+
+
+def test_provenance_is_measured_by_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(provenance, "measure", lambda act, **_: BRIEF(act, warm=0))
+    call_command("bench", "provenance", "8")
+    assert "trace nowhere" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_refused_by_name() -> None:
+    with pytest.raises(CommandError, match="invalid choice: 'speed'"):
+        call_command("bench", "speed")
