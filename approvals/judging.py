@@ -75,11 +75,11 @@ def judge(
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}
     seen = facts.build(
-        args=args, tool=tool.facts(), agent=_agent_facts(agent), session=_session_facts(session, now),
+        args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
     )  # fmt: skip
-    verdict = _with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
+    verdict = with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
     return Judged(tool, verdict, seen, origins, findings, active.rule_texts(verdict))
 
 
@@ -122,7 +122,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(item, f"{path}/{index}")
 
 
-def _with_built_in(
+def with_built_in(
     verdict: engine.Verdict, agent: Agent, tool: ToolDef, findings: list[dict[str, Any]]
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
@@ -152,7 +152,7 @@ def _nobody_runs(tool: ToolDef) -> str | None:
     return f"{tool.name} runs as {tool.runs}, which this version of agentsec cannot do"
 
 
-def _agent_facts(agent: Agent) -> facts.AgentFacts:
+def agent_facts(agent: Agent) -> facts.AgentFacts:
     team = agent.team.name if agent.team else ""
     return facts.AgentFacts(name=agent.name, mode=agent.mode, team=team, labels=tuple(agent.labels))
 

@@ -94,6 +94,7 @@ class Action(models.Model):
             models.Index(name="action_inbox", fields=["state", "-created_at", "id"]),
             models.Index(name="action_of_session", fields=["session", "created_at"]),
             models.Index(name="action_of_agent", fields=["agent", "state"]),
+            models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),
@@ -246,3 +247,25 @@ class Artifact(models.Model):
     class Meta:
         ordering = ["name"]
         constraints = [models.UniqueConstraint(name="artifact_name_once", fields=["execution", "name"])]
+
+
+class Backtest(models.Model):
+    """A draft tried on past calls, step by step; it says what would have been different."""
+
+    release = models.CharField(max_length=64, help_text="Digest of the draft as it was frozen for this.")
+    content = models.TextField(help_text="Canonical JSON (RFC 8785) of that draft.")
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    last_at = models.DateTimeField(help_text="Where it stands: calls up to this one are judged.")
+    last_id = models.UUIDField(default=uuid.UUID(int=0))
+    total = models.PositiveIntegerField(help_text="Calls to judge, counted at the start.")
+    difference_json = models.TextField()
+    by = models.CharField(max_length=150)
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"backtest {self.pk}"

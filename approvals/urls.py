@@ -16,5 +16,6 @@ urlpatterns = [
     path("actions/<uuid:action_id>/undo", views.undo, name="action-undo"),
     path("actions/<uuid:action_id>/again", views.again, name="action-again"),
     path("actions/<uuid:action_id>/progress", views.progress, name="action-progress"),
+    path("actions/<uuid:action_id>/why", views.why, name="action-why"),
     path("actions/<uuid:action_id>/artifacts/<path:name>", views.artifact, name="action-artifact"),
 ]

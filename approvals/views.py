@@ -16,7 +16,7 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, files, listing, presenters, queries
+from approvals import decisions, editing, explain, files, listing, presenters, queries
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -145,6 +145,15 @@ def page(request: HttpRequest, action_id: UUID) -> HttpResponse:
     user = person(request)
     action = queries.get_visible(user, action_id)
     return render(request, "approvals/action.html", {"card": _card(user, action), **_way(user, action)})
+
+
+@require_safe
+@page_of(Verb.INBOX_SEE)
+def why(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Every rule that was considered for the action, what came of it, and the facts it saw."""
+    action = queries.get_visible(person(request), action_id)
+    shown = {"action": action, "explained": explain.of_action(action)}
+    return render(request, "approvals/why.html", shown)
 
 
 @require_safe

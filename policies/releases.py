@@ -76,6 +76,15 @@ def draft_content() -> dict[str, Any]:
     return release_content(rules=rules, tools=tools, groups=groups, detectors=DETECTORS)
 
 
+def activate(content: Mapping[str, Any]) -> Active:
+    """Content that nobody published, ready to try. Raises Refused("invalid") where it does not compile."""
+    try:
+        return _activate(content, digest=digest(RELEASE_DOMAIN, content), release_id=0)
+    except RulesRefused as refused:
+        listed = [vars(_rule_problem(item)) for item in refused.problems]
+        raise Refused("invalid", f"The draft does not compile: {refused}", problems=listed) from None
+
+
 def spec(rule: Rule) -> RuleSpec:
     """A rule's row as data. Its name is its id, so that equal rules are equal on every instance."""
     return RuleSpec(

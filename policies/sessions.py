@@ -143,21 +143,12 @@ def add_event(
     """
     _refuse_foreign(agent, key)
     session = get_session(agent, session.pk)
-    _refuse_event(kind, text, tool)
     limits.admit_text(agent, octets=len(text))
-    direction = "input" if kind in MESSAGES else "output"
-    source = f"tool:{tool}" if tool else kind
-    inspection = inspect(text, direction=direction, source=source)
-    passed_on = _carried(text, _spans(quoted, len(text)), inspection, direction, source)
-    definition = releases.current().tool(tool) if tool else None
-    origin = _origin(kind, attested=key.attests, tool=definition)
-    passed_on += _fields(inspection.text, origin, definition)
-    said = _Said(kind, origin, tool, text, inspection, passed_on, key)
+    said, met = _hear(kind, text, tool, quoted, key, releases.current())
+    inspection = said.inspection
     with transaction.atomic():
         entry = _record(said, agent, session)
-        labels = gather(
-            session=session, labels=_labels(said, definition), why=f"{kind} was read", actor=_actor(agent)
-        )
+        labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 
@@ -269,6 +260,44 @@ def remembered(agent: Agent, *, now: datetime) -> set[str]:
     """The labels that this agent gathered in the last 24 hours, in whichever session."""
     since = now - MEMORY - GRAIN
     return set(Gathered.objects.filter(agent=agent, at__gt=since).values_list("label", flat=True))
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What an event would come to: its text as it goes on, as a source of arguments, and the new labels."""
+
+    verdict: str
+    text: str
+    source: provenance.Source | None
+    findings: tuple[dict[str, Any], ...]
+    labels: frozenset[str]
+
+
+def rehearse(
+    *, kind: str, text: str, tool: str, quoted: Spans, key: AgentKey, active: releases.Active
+) -> Rehearsed:
+    """What `add_event` would make of this event, with nothing recorded. Raises Refused as it does."""
+    said, met = _hear(kind, text, tool, quoted, key, active)
+    seen, reached = said.inspection, said.inspection.verdict != "block"
+    source = provenance.Source("", said.origin, seen.text, kind=kind, quoted=said.quoted)
+    told = tuple(asdict(finding) for finding in seen.findings)
+    return Rehearsed(seen.verdict, seen.text, source if reached else None, told, frozenset(met))
+
+
+def _hear(
+    kind: str, text: str, tool: str, quoted: Iterable[Sequence[int]], key: AgentKey, active: releases.Active
+) -> tuple[_Said, set[str]]:
+    """An event as it was read, and the labels that it brings."""
+    _refuse_event(kind, text, tool)
+    direction = "input" if kind in MESSAGES else "output"
+    source = f"tool:{tool}" if tool else kind
+    inspection = inspect(text, direction=direction, source=source)
+    passed_on = _carried(text, _spans(quoted, len(text)), inspection, direction, source)
+    definition = active.tool(tool) if tool else None
+    origin = _origin(kind, attested=key.attests, tool=definition)
+    passed_on += _fields(inspection.text, origin, definition)
+    said = _Said(kind, origin, tool, text, inspection, passed_on, key)
+    return said, _labels(said, definition)
 
 
 def _origin(kind: str, *, attested: bool, tool: ToolDef | None) -> str:

@@ -31,6 +31,7 @@ DESIGNED = {
     "GET /inbox",
     "POST /actions/{action_id}/decision",
     "GET /actions/{action_id}/evidence",
+    "POST /policies/simulate",
 }
 PREFIX = "/api/v1"
 

@@ -1,0 +1,60 @@
+"""Trying policies out in a real browser: a backtest works itself off, the simulator answers in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from agentsec_site import packages
+from tests.e2e.company import Company
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not packages.chromium(), reason="there is no Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=packages.chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, company: Company) -> Iterator[Page]:
+    """A page of the demo's person. A script error or a breach of the content policy fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    trouble: list[str] = []
+    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    opened.on(
+        "console",
+        lambda told: trouble.append(told.text) if "Content Security Policy" in told.text else None,
+    )
+    opened.goto(company.live.link)
+    yield opened
+    context.close()
+    assert trouble == []
+
+
+def test_a_backtest_works_itself_off_while_its_page_is_open(page: Page, company: Company) -> None:
+    page.goto(f"{company.live.url}/policies/backtest")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#backtest")).to_contain_text("calls would have come out otherwise")
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+
+
+def test_the_simulator_answers_in_place(page: Page, company: Company) -> None:
+    page.goto(f"{company.live.url}/policies/simulate")
+    page.get_by_label("Agent").fill("mail-bot")
+    page.get_by_label("Tool", exact=True).fill("nothing.known")
+    page.get_by_role("button", name="Simulate").click()
+    expect(page.locator("#answer")).to_contain_text("nothing.known")
+    expect(page.locator("#answer")).to_contain_text("The facts it saw")
+    assert page.url.endswith("/policies/simulate")
