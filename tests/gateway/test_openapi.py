@@ -31,6 +31,9 @@ DESIGNED = {
     "GET /inbox",
     "POST /actions/{action_id}/decision",
     "GET /actions/{action_id}/evidence",
+    "GET /switch",
+    "POST /switch",
+    "DELETE /switch/{scope}",
 }
 PREFIX = "/api/v1"
 
