@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
+from agentsec_site.pages.switch import Switches
 from policies.access import Verb, may
 
 THEMES = ("auto", "light", "dark")
@@ -45,6 +46,10 @@ class Frame:
     @property
     def now(self) -> datetime:
         return timezone.now()
+
+    @property
+    def switches(self) -> Switches:
+        return Switches(self.request)
 
     @property
     def nav(self) -> list[Room]:

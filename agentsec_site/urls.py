@@ -7,7 +7,7 @@ from django.urls import include, path
 
 from agentsec_site import health
 from agentsec_site.gateway.rest import api
-from agentsec_site.pages import people
+from agentsec_site.pages import people, switch
 
 urlpatterns = [
     path("", include("approvals.urls")),
@@ -17,6 +17,9 @@ urlpatterns = [
     path("sign-out", people.sign_out, name="sign-out"),
     path("welcome/<str:token>", people.welcome, name="welcome"),
     path("reset", people.reset, name="reset"),
+    path("switch/banner", switch.banner, name="switch-banner"),
+    path("switch/throw", switch.throw, name="switch-throw"),
+    path("switch/resume", switch.resume, name="switch-resume"),
     path("account", people.account, name="account"),
     path("account/tokens", people.make_token, name="account-token"),
     path("account/tokens/<int:token_id>/revoke", people.revoke_token, name="account-token-revoke"),

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from approvals import decisions, execution, jobs, results, states
+from approvals import decisions, execution, jobs, killswitch, results, states
 from approvals.models import Action, Execution
 from policies import grants
 from policies.models import Grant
@@ -46,7 +46,7 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (expire, recover, reap, resume, sweep, forget_keys):
+    for part in (stop, expire, recover, reap, resume, sweep, forget_keys):
         try:
             part(now)
         except DatabaseError:
@@ -55,6 +55,11 @@ def tick() -> None:
             failures.append(error)
     if failures:
         raise ExceptionGroup("parts of the clock failed", failures)
+
+
+def stop(now: datetime) -> int:
+    """What a kill switch covers and still goes on, whoever threw it."""
+    return killswitch.enforce()
 
 
 def expire(now: datetime) -> int:

@@ -20,7 +20,7 @@ from django.utils import timezone
 from approvals import files, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
-from policies import arguments, facts, releases
+from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, User
 from traces import record
@@ -273,6 +273,7 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     if not changed:
         raise Refused("invalid", "the arguments are the same as before: approve instead")
     files.refuse_unknown(agent=action.agent, args=checked)
+    budgets.change(action_id=action.pk, agent=action.agent, tool=tool.name, args=checked, now=timezone.now())
     judged = judging.judge(
         agent=action.agent, session=action.session, tool=tool, args=checked,
         usage=facts.Facts.from_json(json.loads(action.facts_json)).usage, now=timezone.now(), active=active,

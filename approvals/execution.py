@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.db.models.functions import Now
 from approvals import executors, files, outputs, sandbox, starting, states
 from approvals.models import Action, Artifact, Blob, BlobOwner, Execution
 from approvals.starting import Dropped, Held, Started
-from policies import grants, sessions
+from policies import grants, limits, sessions
 from traces import live, record
 from traces.problems import Refused
 
@@ -26,6 +27,7 @@ S = Action.State
 WORKER_KINDS = tuple(executors.EXECUTORS)
 COVER_SECONDS = 5.0
 LIVE_SECONDS, LIVE_CHARACTERS = 0.25, 1 << 16
+LOOK_SECONDS = 0.25  # how often a worker looks whether its job should stop
 logger = logging.getLogger(__name__)
 
 
@@ -73,12 +75,20 @@ def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
         job = executors.EXECUTORS[begun.action.runs](begun.action.args, begun.tool, files.content)
         with _heartbeat(begun.execution) as stop, progress.shown():
             outcome = sandbox.run(job, on_output=progress.add, stop=stop)
-        return outputs.of_outcome(outcome), outcome
+        return _with_reason(outputs.of_outcome(outcome), begun.execution), outcome
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused)), None
     except Exception:
         logger.exception("action %s failed inside agentsec", begun.action.pk)
         return outputs.failure("agentsec failed while it ran this; see the worker's log"), None
+
+
+def _with_reason(output: outputs.Output, execution: Execution) -> outputs.Output:
+    """Of a job that was stopped, who or what stopped it."""
+    if output.ended != "stopped":
+        return output
+    execution.refresh_from_db(fields=["stop_requested"])
+    return replace(output, error=execution.stop_requested or output.error)
 
 
 class _Progress:
@@ -139,9 +149,14 @@ def _heartbeat(execution: Execution) -> Iterator[threading.Event]:
     stop, done = threading.Event(), threading.Event()
 
     def beat() -> None:
-        while not done.wait(settings.AGENTSEC_HEARTBEAT_SECONDS):
-            mine = Execution.objects.filter(pk=execution.pk, ended_at=None)
-            if not mine.update(heartbeat_at=Now()) or mine.exclude(stop_requested="").exists():
+        due = time.monotonic() + settings.AGENTSEC_HEARTBEAT_SECONDS
+        while not done.wait(LOOK_SECONDS):
+            if _told_to_stop(execution):
+                stop.set()
+            if time.monotonic() < due:
+                continue
+            due = time.monotonic() + settings.AGENTSEC_HEARTBEAT_SECONDS
+            if not Execution.objects.filter(pk=execution.pk, ended_at=None).update(heartbeat_at=Now()):
                 stop.set()
         connections.close_all()
 
@@ -152,6 +167,16 @@ def _heartbeat(execution: Execution) -> Iterator[threading.Event]:
     finally:
         done.set()
         thread.join()
+
+
+def _told_to_stop(execution: Execution) -> bool:
+    """Whether somebody asked, or a kill switch covers it: a start may have crossed with the switch."""
+    action = execution.action
+    switch = limits.thrown(action.agent, tool=action.tool)
+    mine = Execution.objects.filter(pk=execution.pk, ended_at=None)
+    if switch is not None:
+        mine.filter(stop_requested="").update(stop_requested=limits.stopped_by(switch)[:150])
+    return mine.exclude(stop_requested="").exists()
 
 
 def _guarded(beat: Any, stop: threading.Event) -> Any:

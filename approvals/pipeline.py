@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,7 +21,8 @@ from django.utils import timezone
 from approvals import files, jobs, judging, states
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, limits, releases, sessions
+from policies import arguments, budgets, limits, releases, sessions
+from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
 from traces import record
@@ -96,13 +98,26 @@ def _admitted(call: Call) -> Action:
     now = timezone.now()
     waiting = Action.objects.filter(agent=agent, state=Action.State.PENDING).count()
     usage = limits.admit(agent, now=now, pending=waiting, tool=tool.name)
+    counted = budgets.admit(agent=agent, tool=tool.name, args=args, now=now, waiting=_waiting)
     files.refuse_unknown(agent=agent, args=args)
     limits.admit_text(agent, octets=len(arguments.canonical(args)))
     sessions.catch_up(agent=agent, session=call.session)
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,
     )  # fmt: skip
-    return _store(call, agent, args, judged, digest, now)
+    action = _store(call, agent, args, judged, digest, now)
+    budgets.keep(counted, action_id=action.pk)
+    if action.state == Action.State.BLOCKED:
+        budgets.give_back(action_id=action.pk)
+    return action
+
+
+def _waiting(limit: Limit) -> int:
+    """How many actions under a shared limit wait for people; asked with the limit locked."""
+    named = {"agent__name": limit.agent, "agent__team__name": limit.group}
+    pending = Action.objects.pending().filter(**{field: name for field, name in named.items() if name})
+    tools = pending.values_list("tool", flat=True)
+    return sum(fnmatchcase(tool, limit.tool) for tool in tools) if limit.tool else tools.count()
 
 
 def checked(tool: ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:

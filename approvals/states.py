@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 
 from approvals.models import Action
+from policies import budgets
 from traces import live, record
 from traces.models import Entry
 from traces.problems import Refused
@@ -28,6 +31,8 @@ FOLLOWS: dict[str, frozenset[str]] = {
     S.CANCELLED: frozenset(),
 }
 AGENTSEC = "agentsec"
+# It ends without having started. A failed one may have had its effect.
+NEVER_HAPPENS = frozenset({S.REJECTED, S.EXPIRED, S.CANCELLED})
 
 
 def lock(action_id: UUID | str) -> Action:
@@ -67,6 +72,10 @@ def move(
         raise Refused("conflict", already(action), state=action.state, decided_by=action.decided_by)
     for name, value in {"state": to, "changed_at": now, **fields}.items():
         setattr(action, name, value)
+    if to in NEVER_HAPPENS:
+        # After commit, since whoever decides holds the session already, which comes after limits. If this
+        # process dies in between, the sum stays taken until its day is over.
+        transaction.on_commit(partial(budgets.give_back, action_id=action.pk), robust=True)
     told = {"from": before, "to": to, "revision": action.revision, "digest": action.digest, **(body or {})}
     entry = record.append(
         kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,

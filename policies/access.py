@@ -83,6 +83,7 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
 # The admin's models: what seeing and what changing them takes. A model that is not here is not there.
 MODELS: Mapping[str, tuple[Verb, Verb]] = {
     "policies.agent": (Verb.POLICY_READ, Verb.AGENTS_EDIT),
+    "policies.limit": (Verb.POLICY_READ, Verb.AGENTS_EDIT),
     "policies.tool": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.rule": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.case": (Verb.POLICY_READ, Verb.POLICY_EDIT),

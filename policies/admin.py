@@ -14,10 +14,21 @@ from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from policies import admin_accounts, agents, facts, forms, grants, limits, people, releases
+from policies import (
+    admin_accounts,
+    agents,
+    budgets,
+    facts,
+    forms,
+    grants,
+    limits,
+    people,
+    releases,
+)
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, changed_fields, require
 from policies.engine import sentence
+from policies.limit_models import CEILINGS, Limit
 from policies.models import Agent, AgentKey, Case, Grant, Release, Rule, Switch, Tool
 from policies.rules import RuleSpec
 from traces.problems import Refused
@@ -280,6 +291,22 @@ class AgentAdmin(RoomAdmin):
             return self.page(request, "policies/shown_once.html", "A new key", **once)
         shown = {"form": form, "back": self.changed_page(agent), "button": "Make the key"}
         return self.page(request, "policies/make.html", f"A new key for {agent.name}", **shown)
+
+
+@admin.register(Limit)
+class LimitAdmin(RoomAdmin):
+    """Limits that several share; they act at once, without a release."""
+
+    form = forms.LimitForm
+    list_display = ["name", "tool", "group", "agent", *CEILINGS]
+
+    def save_model(self, request: HttpRequest, obj: Limit, form: ModelForm[Any], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        budgets.changed(obj, what="changed" if change else "created", by=actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: Limit) -> None:
+        budgets.changed(obj, what="removed", by=actor(request))
+        super().delete_model(request, obj)
 
 
 @admin.register(Switch)

@@ -13,6 +13,7 @@ from django.forms.fields import InvalidJSONInput
 
 from policies import worldfile, yamldump
 from policies.arguments import ArgumentsRefused, canonical, check_schema, parse_json
+from policies.limit_models import Limit
 from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool, User
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
@@ -259,6 +260,19 @@ class SecretForm(forms.ModelForm):
     class Meta:
         model = Secret
         fields = ["name"]
+
+
+class LimitForm(FileForm):
+    kind = "limits"
+
+    class Meta:
+        model = Limit
+        fields = "__all__"
+
+    def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in cleaned.items() if value not in ("", None)}
+        total = given.get("sum_per_day")
+        return given if total is None else given | {"sum_per_day": f"{total.normalize():f}"}
 
 
 class SwitchForm(forms.ModelForm):

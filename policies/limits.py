@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from policies.facts import UsageFacts
 from policies.models import Agent, Switch, Tool, Usage
-from traces import record
+from traces import live, record
 from traces.problems import Refused
 
 PENDING_RETRY = 15
@@ -21,6 +21,9 @@ KEEP = {"minute": timedelta(hours=1), "text": timedelta(hours=1), "day": timedel
 EVERYTHING = "all"
 # Octets of text that one agent may have inspected a minute, which takes a second or more a mebibyte.
 TEXT_A_MINUTE = 16 << 20
+KINDS = ("agent", "group", "tool")
+MAX_SCOPE = 160
+SWITCH_TOPIC = "switch"
 
 
 class Declared(Protocol):
@@ -42,7 +45,7 @@ def admit(agent: Agent, *, now: datetime, pending: int | Callable[[], int], tool
     current = Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
     check_running(current, tool=tool)
     waiting = pending() if callable(pending) else pending
-    minute, day = _starts(now)
+    minute, day = starts(now)
     counts = _counts(current, minute, day)
     _refuse_beyond(current, counts, waiting, now)
     _count(current, "minute", minute)
@@ -91,7 +94,7 @@ def mode_block(agent: Agent, tool: Declared) -> str | None:
 
 def count_refusal(agent: Agent) -> int:
     """Count a call of this agent that was refused; how many there were today. For after the rollback."""
-    _, day = _starts(timezone.now())
+    _, day = starts(timezone.now())
     with transaction.atomic():
         Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
         row, _ = Usage.objects.get_or_create(agent=agent, window="day", starts_at=day)
@@ -101,7 +104,7 @@ def count_refusal(agent: Agent) -> int:
 
 def usage(agent: Agent, *, now: datetime) -> UsageFacts:
     """What was counted so far, for showing; `pending` is the caller's to know and 0 here."""
-    return UsageFacts(**_counts(agent, *_starts(now)))
+    return UsageFacts(**_counts(agent, *starts(now)))
 
 
 def refused_since(since: datetime) -> int:
@@ -111,17 +114,19 @@ def refused_since(since: datetime) -> int:
 
 
 def stop(*, scope: str, reason: str, by: str) -> Switch:
-    """Throw the kill switch: `all`, `agent:NAME` or `tool:NAME`. Appends `switch.thrown`.
+    """Throw the kill switch: `all`, `agent:NAME`, `group:NAME` (the team's agents) or `tool:NAME`.
 
-    Raises Refused("invalid") for anything else.
+    Appends `switch.thrown`. Raises Refused("invalid") for anything else.
     """
     kind, _, name = scope.partition(":")
-    if scope != EVERYTHING and not (kind in ("agent", "tool") and name):
-        raise Refused("invalid", "The kill switch stops all, agent:NAME or tool:NAME.")
+    if scope != EVERYTHING and not (kind in KINDS and name) or len(scope) > MAX_SCOPE or "\x00" in scope:
+        raise Refused("invalid", "The kill switch stops all, agent:NAME, group:NAME or tool:NAME.")
+    reason = reason.replace("\x00", "")[:500]
     with transaction.atomic():
         switch, _ = Switch.objects.update_or_create(scope=scope, defaults={"reason": reason, "by": by})
         body, title = {"scope": scope, "reason": reason}, f"Kill switch: {scope} stopped"
         record.append(kind="switch.thrown", actor=by, body=body, title=title, text=reason)
+        live.publish(SWITCH_TOPIC, {"type": "switch", "id": switch.pk})
     return switch
 
 
@@ -132,16 +137,28 @@ def lift(*, scope: str, by: str) -> None:
             raise Refused("not_found", f"The kill switch does not stop {scope}.")
         title = f"Kill switch: {scope} runs again"
         record.append(kind="switch.lifted", actor=by, body={"scope": scope}, title=title)
+        live.publish(SWITCH_TOPIC, {"type": "switch", "id": 0})
+
+
+def thrown(agent: Agent, *, tool: str = "") -> Switch | None:
+    """The switch that stops this agent, its group, this tool or everything; asked of the database anew."""
+    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
+    scopes += [f"group:{agent.team.name}"] if agent.team else []
+    return Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+
+
+def stopped_by(switch: Switch) -> str:
+    """The switch in words, in the middle of a sentence."""
+    what = "everything" if switch.scope == EVERYTHING else switch.scope.replace(":", " ", 1)
+    return f"the kill switch stops {what}{f': {switch.reason}' if switch.reason else ''}"
 
 
 def _held(agent: Agent, tool: str) -> str:
     if agent.mode == Agent.Mode.PAUSED:
         return f"the agent {agent.name} is paused"
-    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
-    switch = Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+    switch = thrown(agent, tool=tool)
     if switch is not None:
-        what = "everything" if switch.scope == EVERYTHING else switch.scope.replace(":", " ")
-        return f"the kill switch stops {what}{f': {switch.reason}' if switch.reason else ''}"
+        return stopped_by(switch)
     if tool and Tool.objects.filter(name=tool, paused=True).exists():
         return f"the tool {tool} is paused"
     return ""
@@ -159,7 +176,8 @@ def pause_tool(*, tool: Tool, paused: bool, by: str) -> None:
             record.append(kind=f"tool.{word}", actor=by, body={"tool": tool.name}, title=title)
 
 
-def _starts(now: datetime) -> tuple[datetime, datetime]:
+def starts(now: datetime) -> tuple[datetime, datetime]:
+    """When the minute and the day of a moment began, in UTC."""
     utc = now.astimezone(UTC)
     return utc.replace(second=0, microsecond=0), utc.replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -171,11 +189,11 @@ def _counts(agent: Agent, minute: datetime, day: datetime) -> dict[str, int]:
 
 
 def _refuse_beyond(agent: Agent, counts: dict[str, int], waiting: int, now: datetime) -> None:
-    minute, day = _starts(now)
+    minute, day = starts(now)
     if counts["minute"] >= agent.actions_per_minute:
-        _limit(f"{agent.actions_per_minute} actions a minute", _seconds(now, minute + timedelta(minutes=1)))
+        _limit(f"{agent.actions_per_minute} actions a minute", seconds(now, minute + timedelta(minutes=1)))
     if counts["day"] >= agent.actions_per_day:
-        _limit(f"{agent.actions_per_day} actions a day", _seconds(now, day + timedelta(days=1)))
+        _limit(f"{agent.actions_per_day} actions a day", seconds(now, day + timedelta(days=1)))
     if waiting >= agent.pending:
         _limit(f"{agent.pending} actions waiting for people", PENDING_RETRY)
 
@@ -184,7 +202,8 @@ def _limit(what: str, retry_after: int) -> None:
     raise Refused("limit", f"This agent's limit is {what}.", retry_after=retry_after)
 
 
-def _seconds(now: datetime, until: datetime) -> int:
+def seconds(now: datetime, until: datetime) -> int:
+    """How long to wait, in whole seconds, at least one."""
     return max(1, math.ceil((until - now).total_seconds()))
 
 

@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.limit_models import Charge, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
 
 NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
@@ -300,7 +301,9 @@ class Release(models.Model):
 class Switch(models.Model):
     """The kill switch: a row stops what it names until it is lifted."""
 
-    scope = models.CharField(max_length=120, unique=True, help_text="all, agent:NAME or tool:NAME")
+    scope = models.CharField(
+        max_length=160, unique=True, help_text="all, agent:NAME, group:NAME or tool:NAME"
+    )
     reason = models.CharField(max_length=500, blank=True)
     by = models.CharField(max_length=150)
     at = models.DateTimeField(default=timezone.now)

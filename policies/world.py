@@ -1,9 +1,10 @@
-"""apply() and dump(): agents, tools, rules and cases as one declarative file."""
+"""apply() and dump(): agents, limits, tools, rules and cases as one declarative file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from django.db import connection, transaction
 from django.db.models import Model, ProtectedError
 from django.utils import timezone
 
-from policies import agents, people, releases, worldfile, yamldump
+from policies import agents, budgets, people, releases, worldfile, yamldump
+from policies.limit_models import Limit
 from policies.models import Agent, Case, Release, Role, Rule, Tool, User
 from policies.values import canonical
 from policies.worldfile import CONFIG, Fault, Item, World
@@ -24,7 +26,9 @@ STARTERS = Path(__file__).parent / "starters"
 AGENTSEC = "agentsec"
 # Any constant does, as long as everybody who applies takes the same.
 _APPLY_LOCK = 0x6167776F
-_MODELS: Mapping[str, type[Model]] = {"agents": Agent, "tools": Tool, "rules": Rule, "cases": Case}
+_MODELS: Mapping[str, type[Model]] = {
+    "agents": Agent, "tools": Tool, "rules": Rule, "cases": Case, "limits": Limit,
+}  # fmt: skip
 _DRAFTED = ("tools", "rules", "cases")
 
 
@@ -95,6 +99,7 @@ def dump() -> str:
         "tools": [_dump_row("tools", tool) for tool in Tool.objects.all()],
         "rules": [_dump_row("rules", rule) for rule in Rule.objects.all()],
         "cases": [_dump_row("cases", case) for case in Case.objects.all()],
+        "limits": [_dump_row("limits", limit) for limit in Limit.objects.all()],
     }
     return yamldump.write({kind: items for kind, items in kinds.items() if items})
 
@@ -103,6 +108,8 @@ def _apply_items(world: World, by: str, report: Report) -> Iterator[str]:
     """Apply every item; yields the changes to drafts, reports all of them."""
     for item in world.of("agents"):
         report.changes += _apply_agent(item, by)
+    for item in world.of("limits"):
+        report.changes += _apply_limit(item, by)
     for kind in _DRAFTED:
         for item in world.of(kind):
             lines = _apply_group(item, by) + _apply_row(kind, item)
@@ -115,8 +122,24 @@ def _apply_group(item: Item, by: str) -> list[str]:
     name = item.values.get("approvers", "")
     if item.absent or not name or name.startswith("@"):
         return []
-    _, created = people.ensure_group(name=name, by=by)
-    return [f"group {name}: created"] if created else []
+    return _ensured(name, by)
+
+
+def _apply_limit(item: Item, by: str) -> list[str]:
+    """A limit acts at once, as an agent's own limits do: no release freezes it."""
+    group = item.values.get("group")
+    lines = [] if item.absent or not group else _ensured(group, by)
+    gone = Limit.objects.filter(name=item.name).first()
+    changes = _apply_row("limits", item)
+    now = Limit.objects.filter(name=item.name).first() or gone
+    if changes and now is not None:
+        budgets.changed(now, what=changes[0].partition(": ")[2], by=by)
+    return lines + changes
+
+
+def _ensured(group: str, by: str) -> list[str]:
+    _, created = people.ensure_group(name=group, by=by)
+    return [f"group {group}: created"] if created else []
 
 
 def _apply_row(kind: str, item: Item) -> list[str]:
@@ -323,6 +346,8 @@ def _dump_row(kind: str, row: Any) -> dict[str, Any]:
 
 
 def _written(name: str, value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == int(value) else f"{value.normalize():f}"
     if name == "expires_after":
         return yamldump.duration(value)
     if name == "until":

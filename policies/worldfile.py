@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from policies import engine, yamlfile
+from policies import engine, limit_models, yamlfile
 from policies.arguments import ArgumentsRefused, check_schema, normalise
 from policies.models import NAME, Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
@@ -25,6 +26,7 @@ _GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
 _LABEL = re.compile(r"[a-z][a-z0-9_:.-]{0,49}")
 _GLOB = re.compile(r"[a-zA-Z0-9._@*?-]{1,100}")
 _SPAN = re.compile(r"(?:[0-9]{1,9}[dhms]){1,4}")
+_SUM = re.compile(r"[0-9]{1,30}(\.[0-9]{1,6})?")
 _PART = re.compile(r"([0-9]+)([dhms])")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
@@ -197,6 +199,12 @@ def _count(node: Node, *, least: int = 0, most: int = MAX_COUNT) -> int:
     return node.value
 
 
+def _money(node: Node) -> Decimal:
+    if isinstance(node.value, bool) or not _SUM.fullmatch(node.text):
+        raise _Wrong("must be a number from 0, such as 500 or 99.50", node)
+    return Decimal(node.text)
+
+
 def seconds(text: str) -> int:
     """The seconds that a time such as 45s, 15m or 1h30m stands for. Raises ValueError."""
     if not _SPAN.fullmatch(text):
@@ -284,7 +292,8 @@ _group = partial(_text, longest=150, form=_GROUP, what="a group's name")
 _labels = partial(
     _list, of=partial(_text, form=_LABEL, what="a label: lower-case letters, digits and _ : . -")
 )
-_globs = partial(_list, of=partial(_text, form=_GLOB, what="a name or a pattern with * and ?"))
+_glob = partial(_text, form=_GLOB, what="a name or a pattern with * and ?")
+_globs = partial(_list, of=_glob)
 _words = partial(_list, of=partial(_text, longest=100))
 _texts = partial(_list, of=_text)
 _short = partial(_text, longest=500)
@@ -307,19 +316,17 @@ CONFIG: dict[str, Reader] = {
 }
 FIELDS: dict[str, dict[str, Reader]] = {
     "agents": {
-        "name": _name,
-        "description": _short,
-        "owner": _name,
-        "team": _group,
-        "mode": _choices(Agent.Mode.values),
-        "labels": _labels,
-        "limits": _limits,
+        "name": _name, "description": _short, "owner": _name, "team": _group,
+        "mode": _choices(Agent.Mode.values), "labels": _labels, "limits": _limits,
+    },
+    "limits": {
+        "name": _name, "tool": _glob, "group": _group, "agent": _name, "per_minute": _count,
+        "per_day": _count, "pending": _count, "sum_of": partial(_text, longest=100), "sum_per_day": _money,
     },
     "tools": {
         "name": _name,
         "description": _text,
-        "runs": _choices(Tool.Runs.values),
-        "effect": _choices(Tool.Effect.values),
+        "runs": _choices(Tool.Runs.values), "effect": _choices(Tool.Effect.values),
         "output": _choices(Tool.Output.values),
         "untrusted_fields": _words,
         "returns": partial(_list, of=_choices(list(RETURNS))),
@@ -350,19 +357,11 @@ FIELDS: dict[str, dict[str, Reader]] = {
         "until": _moment,
     },
     "cases": {
-        "name": partial(_text, longest=200),
-        "tool": _name,
-        "args": partial(_json, mapping=True),
-        "agent": _name,
-        "labels": partial(_list, of=partial(_text, longest=20)),
-        "origin": _origins,
+        "name": partial(_text, longest=200), "tool": _name, "args": partial(_json, mapping=True),
+        "agent": _name, "labels": partial(_list, of=partial(_text, longest=20)), "origin": _origins,
         "expect": _choices(Rule.Effect.values),
     },
-}
-
-
-def _check_nothing(item: Item) -> list[Fault]:
-    return []
+}  # fmt: skip
 
 
 def _check_tool(item: Item) -> list[Fault]:
@@ -393,7 +392,8 @@ def _check_case(item: Item) -> list[Fault]:
 
 
 CHECKS: dict[str, Callable[[Item], list[Fault]]] = {
-    "agents": _check_nothing,
+    "agents": lambda item: [],
+    "limits": lambda item: [item.fault(key, why) for key, why in limit_models.faults(item.values)],
     "tools": _check_tool,
     "rules": _check_rule,
     "cases": _check_case,

@@ -32,6 +32,9 @@ DESIGNED = {
     "POST /actions/{action_id}/decision",
     "GET /actions/{action_id}/evidence",
     "POST /policies/simulate",
+    "GET /switch",
+    "POST /switch",
+    "DELETE /switch/{scope}",
 }
 PREFIX = "/api/v1"
 
