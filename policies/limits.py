@@ -59,13 +59,13 @@ def admit_text(agent: Agent, *, octets: int) -> None:
     Locks the agent's counter until commit. Raises Refused("limit") with `retry_after` in seconds.
     """
     now = timezone.now()
-    minute, _ = _starts(now)
+    minute, _ = starts(now)
     with transaction.atomic():
         row = _window(agent, "text", minute)
         room = Usage.objects.filter(pk=row.pk, count__lte=TEXT_A_MINUTE - octets)
         admitted = room.update(count=F("count") + octets)
     if not admitted:
-        _limit(f"{TEXT_A_MINUTE >> 20} MiB of text a minute", _seconds(now, minute + timedelta(minutes=1)))
+        _limit(f"{TEXT_A_MINUTE >> 20} MiB of text a minute", seconds(now, minute + timedelta(minutes=1)))
 
 
 def check_running(agent: Agent, *, tool: str = "") -> None:
