@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -74,7 +75,9 @@ def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
         job = executors.EXECUTORS[begun.action.runs](begun.action.args, begun.tool, files.content)
         with _heartbeat(begun.execution) as stop, progress.shown():
-            outcome = sandbox.run(job, on_output=progress.add, stop=stop)
+            outcome = sandbox.run(
+                job, on_output=progress.add, stop=stop, on_start=partial(_last_look, begun.execution)
+            )
         return _with_reason(outputs.of_outcome(outcome), begun.execution), outcome
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused)), None
@@ -177,6 +180,13 @@ def _told_to_stop(execution: Execution) -> bool:
     if switch is not None:
         mine.filter(stop_requested="").update(stop_requested=limits.stopped_by(switch)[:150])
     return mine.exclude(stop_requested="").exists()
+
+
+def _last_look(execution: Execution, pid: int) -> None:
+    """Just before the program starts, which may be long after the action did: what was stopped never runs."""
+    if _told_to_stop(execution):
+        execution.refresh_from_db(fields=["stop_requested"])
+        raise Refused("forbidden", execution.stop_requested or "this start is over")
 
 
 def _guarded(beat: Any, stop: threading.Event) -> Any:

@@ -319,10 +319,6 @@ FIELDS: dict[str, dict[str, Reader]] = {
         "name": _name, "description": _short, "owner": _name, "team": _group,
         "mode": _choices(Agent.Mode.values), "labels": _labels, "limits": _limits,
     },
-    "limits": {
-        "name": _name, "tool": _glob, "group": _group, "agent": _name, "per_minute": _count,
-        "per_day": _count, "pending": _count, "sum_of": partial(_text, longest=100), "sum_per_day": _money,
-    },
     "tools": {
         "name": _name,
         "description": _text,
@@ -360,6 +356,10 @@ FIELDS: dict[str, dict[str, Reader]] = {
         "name": partial(_text, longest=200), "tool": _name, "args": partial(_json, mapping=True),
         "agent": _name, "labels": partial(_list, of=partial(_text, longest=20)), "origin": _origins,
         "expect": _choices(Rule.Effect.values),
+    },
+    "limits": {
+        "name": _name, "tool": _glob, "group": _group, "agent": _name, "per_minute": _count,
+        "per_day": _count, "pending": _count, "sum_of": partial(_text, longest=100), "sum_per_day": _money,
     },
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ def throw(request: HttpRequest) -> HttpResponse:
     kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
     scope = kind if kind == limits.EVERYTHING else f"{kind}:{name}"
     by, reason = actor(person(request)), request.POST.get("reason", "")
-    return _done(request, lambda: killswitch.throw(scope=scope, reason=reason, by=by), f"Stopped: {scope}.")
+    return _done(request, lambda: killswitch.throw(scope=scope, reason=reason, by=by))
 
 
 @require_POST
@@ -97,10 +97,11 @@ def resume(request: HttpRequest) -> HttpResponse:
     return _done(request, lambda: limits.lift(scope=scope, by=by), f"Runs again: {scope}.")
 
 
-def _done(request: HttpRequest, verb: Callable[[], object], said: str) -> HttpResponse:
+def _done(request: HttpRequest, verb: Callable[[], object], said: str = "") -> HttpResponse:
     try:
         verb()
-        messages.success(request, said)
+        if said:
+            messages.success(request, said)
     except Refused as refused:
         messages.error(request, refused.detail)
     back = request.POST.get("next", "/")

@@ -359,7 +359,7 @@ def test_a_switch_that_stops_nothing_is_refused_on_the_page(browser: Any) -> Non
     answer = browser("editor").post(
         reverse("admin:policies_switch_add"), {"scope": "scout", "reason": ""}, follow=True
     )
-    assert "stops all, agent:NAME or tool:NAME" in answer.content.decode()
+    assert "stops all, agent:NAME, group:NAME or tool:NAME" in answer.content.decode()
 
 
 # People
