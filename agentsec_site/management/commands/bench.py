@@ -1,0 +1,25 @@
+"""`manage.py bench NAME`: measure agentsec; each benchmark is a module in `bench/` with `main(words)`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from django.core.management.base import CommandError
+
+from agentsec_site.embedded import REPOSITORY
+from agentsec_site.management.base import AgentsecCommand
+
+NAMES = {"agentdojo": "bench.agentdojo"}
+
+
+class Command(AgentsecCommand):
+    help = f"Measure agentsec: {', '.join(NAMES)}. Every further word goes to the benchmark."
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        name, *words = argv[2:] or [""]
+        if name not in NAMES:
+            raise CommandError(f"bench {' | '.join(NAMES)}")
+        sys.path.insert(0, str(REPOSITORY))
+        # Loaded by name: a benchmark starts the services it needs before it loads what needs them.
+        importlib.import_module(NAMES[name]).main(words)
