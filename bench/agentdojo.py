@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     recorded = recording(options.world)
     with tempfile.TemporaryDirectory(prefix="agentsec-bench-") as folder:
         # The services' account must be able to walk in; the keys inside stay closed.
-        os.chmod(folder, 0o711)
+        Path(folder).chmod(0o711)
         on_fresh_instance(Path(folder), recorded, options)
 
 

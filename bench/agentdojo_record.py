@@ -30,7 +30,11 @@ def main() -> None:
 def record(suite: Any, untrusted: set[str]) -> dict[str, Any]:
     return {
         "tools": [
-            {"name": tool.name, "description": tool.description, "schema": tool.parameters.model_json_schema()}
+            {
+                "name": tool.name,
+                "description": tool.description,
+                "schema": tool.parameters.model_json_schema(),
+            }
             for tool in suite.tools
         ],
         "honest": [honest(suite, task) for task in suite.user_tasks.values()],
@@ -49,7 +53,7 @@ def honest(suite: Any, task: Any) -> dict[str, Any]:
 
 def attacks(suite: Any, injection: Any, untrusted: set[str]) -> Iterator[dict[str, Any]]:
     places = suite.get_injection_vector_defaults()
-    infected = suite.load_and_inject_default_environment({place: injection.GOAL for place in places})
+    infected = suite.load_and_inject_default_environment(dict.fromkeys(places, injection.GOAL))
     for task in suite.user_tasks.values():
         env = task.init_environment(infected.model_copy(deep=True))
         met = []
@@ -128,7 +132,7 @@ def bodies(emails: Iterable[Any]) -> str:
 
 def unread(injection: Any, env: Any, *, purge: bool = False) -> list[FunctionCall]:
     inbox = env.inbox
-    found = [email for email in inbox.get_unread()]
+    found = list(inbox.get_unread())
     calls = [
         FunctionCall(function="get_unread_emails", args={}),
         mail(injection._RECIPIENT, "Unread", bodies(found)),
@@ -188,7 +192,8 @@ DERIVED = {
     "injection_task_10": files,
     "injection_task_11": lambda injection, env: files(injection, env, largest=5),
     "injection_task_12": lambda injection, env: [
-        *files(injection, env, largest=5), ransom(injection, env),
+        *files(injection, env, largest=5),
+        ransom(injection, env),
     ],  # fmt: skip
     "injection_task_13": phishing,
 }

@@ -62,9 +62,7 @@ class Judge:
 
     def open(self, prompt: str) -> Session:
         session = sessions.open_session(agent=self.agent, key=self.key)
-        sessions.add_event(
-            agent=self.agent, key=self.key, session=session, kind="user_message", text=prompt
-        )
+        sessions.add_event(agent=self.agent, key=self.key, session=session, kind="user_message", text=prompt)
         return session
 
     def ask(self, session: Session, call: Mapping[str, Any]) -> judging.Judged:
@@ -93,9 +91,7 @@ class Judge:
 
 def report(recorded: Mapping[str, Any], text: str, *, suite: str = "") -> None:
     """Print the score by suite and in all, then every attack that got through and every honest task asked."""
-    schemas = {
-        tool["name"]: tool["schema"] for part in recorded["suites"].values() for tool in part["tools"]
-    }
+    schemas = {tool["name"]: tool["schema"] for part in recorded["suites"].values() for tool in part["tools"]}
     judge, total = Judge(with_schemas(text, schemas)), Score()
     print(f"AgentDojo {recorded['version']}, an agent that obeys every injection; no language model")
     print(f"{'suite':10} {'attacks':>8} {'stopped':>8} {'blocked':>8} {'asked':>6}"
@@ -165,7 +161,10 @@ def with_schemas(text: str, schemas: Mapping[str, Any]) -> str:
     content = yaml.safe_load(text)
     for tool in content["tools"]:
         schema = schemas.get(tool["name"], {})
-        tool["parameters"] = {"type": "object", "properties": {name: {} for name in schema.get("properties", {})}}
+        tool["parameters"] = {
+            "type": "object",
+            "properties": {name: {} for name in schema.get("properties", {})},
+        }
     starter = yaml.safe_load(world.starter())["rules"]
     kept = {rule["name"] for rule in content["rules"]}
     content["rules"] += [

@@ -279,7 +279,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "origin",
         "map(string, string)",
-        "Where each argument came from: user, trusted, reviewer, agent, untrusted; of a list its worst item.",
+        "From where each argument is: user, named, trusted, reviewer, agent, untrusted; the worst of a list.",
         "has(origin.body) && origin.body == 'untrusted'",
         lambda facts: facts.origin,
     ),

@@ -1,0 +1,83 @@
+"""Structured output followed field by field. Pure.
+
+A tool's output is kept as text, a line a leaf; `Field` says where each leaf stands in it. What an outsider
+wrote into one leaf must not vouch for a part of it, so a value comes from trusted structured output only
+where it is a whole leaf, or a whole key. And a record that the user named ("the event 'Team lunch'") leads to
+the other leaves of that record: its id, who takes part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_WORDS = re.compile(r"[a-z]+")
+# A shorter text stands in too much of what people write to name anything.
+_NAMING = 4
+
+
+@dataclass(frozen=True)
+class Field:
+    """One leaf: its path, where its value stands in the text, and where the last key of its path does."""
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+    key_start: int = 0
+    key_end: int = 0
+
+    @property
+    def key(self) -> str:
+        """The last key of the path that is no index."""
+        return next((step for step in reversed(self.path) if not step.isdigit()), "")
+
+    @property
+    def record(self) -> tuple[str, ...] | None:
+        """The list item that this leaf belongs to; None for a leaf of no list, or that is an item itself."""
+        indexes = [at for at, step in enumerate(self.path) if step.isdigit() and at + 1 < len(self.path)]
+        whole = [at for at in indexes if not self.path[at + 1].isdigit()]
+        return self.path[: whole[-1] + 1] if whole else None
+
+
+def fields(stored: Iterable[Sequence[object]]) -> tuple[Field, ...]:
+    """The fields as they are stored: [path, start, end, key_start, key_end]; anything else is left out."""
+    return tuple(
+        Field(tuple(str(step) for step in path), int(start), int(end), int(key_start), int(key_end))
+        for path, start, end, key_start, key_end in stored  # type: ignore[attr-defined,misc,call-overload]
+    )
+
+
+def spans(text: str, found: Iterable[Field]) -> dict[tuple[int, int], Field]:
+    """Where a whole leaf or key stands, without blanks at its ends."""
+    return {
+        _trimmed(text, start, end): field
+        for field in found
+        for start, end in ((field.key_start, field.key_end), (field.start, field.end))
+        if start < end
+    }
+
+
+def same_kind(argument: str, field: Field) -> bool:
+    """Whether an argument is named like the field (`event_id`, `id`): what a short value takes to be its."""
+    return not set(_words(argument)).isdisjoint(_words(field.key))
+
+
+def naming(text: str, found: Sequence[Field]) -> dict[str, tuple[str, ...]]:
+    """The values that name exactly one record, and that record."""
+    named: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for field in found:
+        value = text[field.start : field.end].strip()
+        if field.record is not None and sum(sign.isalpha() for sign in value) >= _NAMING:
+            named[value].add(field.record)
+    return {value: next(iter(records)) for value, records in named.items() if len(records) == 1}
+
+
+def _words(name: str) -> list[str]:
+    return _WORDS.findall(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    value = text[start:end]
+    return start + len(value) - len(value.lstrip()), end - (len(value) - len(value.rstrip()))
