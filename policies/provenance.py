@@ -22,7 +22,8 @@ How a value is matched, always erring to the stricter side:
   in `a@b.example.evil.test`, nor 500 in 1,500;
 - a passage marked as quoted is untrusted, and a match that touches one is no match in the user's own words;
 - in a trusted tool's structured output a value is trusted only where it is a whole leaf or key: a part of
-  one may be an outsider's. Below four letters or digits the leaf's key must be named like the argument;
+  one may be an outsider's. The key of a leaf with digits and below
+  four signs must be named like the argument;
 - one or two digits that stand beside the name of a month are a date's, and no value of their own;
 - true, false, null, and values of fewer than two letters or digits are `agent`, unless they are such a leaf:
   they stand everywhere and prove nothing;
@@ -40,6 +41,7 @@ from functools import cached_property
 from typing import Any
 
 from policies import records
+from policies.dates import moment
 from policies.matching import dated, occurrences
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, fold, line_at
@@ -55,6 +57,8 @@ _TELLING = re.compile(r"[@/]|\w[.:]\w|\d{4}")
 _TELLING_SIGNS = 2
 _PLAIN_SIGNS = 4
 _MAX_WORDS = 12
+# A time of day belongs to a date at most this many characters away.
+_BESIDE = 24
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 
 
@@ -134,7 +138,9 @@ class Index:
         if text.source.origin == "user" or not text.source.fields:
             return text.source.origin if value.signs >= _TELLING_SIGNS else ""
         field = text.whole.get((first, last))
-        if field is None or (value.signs < _PLAIN_SIGNS and not records.same_kind(value.argument, field)):
+        if field is None or (
+            value.is_short and not records.same_kind(value.argument, field, text.source.who)
+        ):
             return ""
         return "named" if self._names(text, field.record) else "trusted"
 
@@ -149,9 +155,10 @@ class Index:
 
     def _said(self, name: str) -> bool:
         """Whether the user wrote it himself."""
-        needle = fold(name).text.strip()
-        wanted = _Value(name, needle, len(needle), "")
-        return any(own for text in self._users for _, _, own in _matches(text, wanted))
+        amount = re.fullmatch(r"[0-9.]+", name)
+        spelled = [fold(one).text.strip() for one in (_spellings(float(name)) if amount else [name])]
+        wanted = [_Value(name, needle, len(needle), "") for needle in spelled]
+        return any(own for text in self._users for one in wanted for _, _, own in _matches(text, one))
 
 
 def trace(args: Mapping[str, Any], sources: Sequence[Source] | Index) -> dict[str, Origin]:
@@ -229,8 +236,24 @@ def _value(value: Any, index: Index, known: dict[tuple[str, str], Origin], argum
         key=lambda origin: _rank(origin.origin),
     )
     if found.origin == "agent" and isinstance(value, str):
-        return _tainted(value, index, known) or _joined(value, index, known) or found
+        dated = _moment(value, index, known)
+        return dated or _tainted(value, index, known) or _joined(value, index, known) or found
     return found
+
+
+def _moment(value: str, index: Index, known: dict[tuple[str, str], Origin]) -> Origin | None:
+    """A date written in another way, its time of day beside it: then the worse of the two origins."""
+    wanted = moment(value)
+    if wanted is None:
+        return None
+    said = (_remembered(day, index, known) for day in wanted.days)
+    day = next((found for found in said if found.origin not in ("agent", "untrusted")), None)
+    if day is None or not wanted.time:
+        return day
+    time = _remembered(wanted.time, index, known)
+    if time.entry_id != day.entry_id or not -_BESIDE <= time.start - day.end <= _BESIDE:
+        return None
+    return min(day, time, key=lambda origin: _rank(origin.origin))
 
 
 def _joined(value: str, index: Index, known: dict[tuple[str, str], Origin]) -> Origin | None:
@@ -281,6 +304,11 @@ class _Value:
     needle: str
     signs: int
     argument: str
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it says too little by itself to be looked for in any leaf: a few digits, a single sign."""
+        return self.signs < _TELLING_SIGNS or (self.signs < _PLAIN_SIGNS and not self.needle.isalpha())
 
     def vouched(self, said: str) -> bool:
         """Whether `said` is this very value: forms that look alike (full-width) must stand as they are."""

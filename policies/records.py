@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _WORDS = re.compile(r"[a-z]+")
+_AMOUNT = re.compile(r"[0-9]{1,12}\.[0-9]{1,2}")
 # A shorter text stands in too much of what people write to name anything.
 _NAMING = 4
 
@@ -59,9 +60,15 @@ def spans(text: str, found: Iterable[Field]) -> dict[tuple[int, int], Field]:
     }
 
 
-def same_kind(argument: str, field: Field) -> bool:
-    """Whether an argument is named like the field (`event_id`, `id`): what a short value takes to be its."""
-    return not set(_words(argument)).isdisjoint(_words(field.key))
+def same_kind(argument: str, field: Field, tool: str) -> bool:
+    """Whether an argument is named like the field: what a short value takes to be its.
+
+    `file_id` is like an `id` that `list_files` returned, and not like one of `list_events`.
+    """
+    wanted, key = set(_words(argument)), set(_words(field.key))
+    of_what = wanted - key
+    around = {word for step in (*field.path, tool) for word in _words(step)}
+    return bool(wanted & key) and (not of_what or bool(of_what & around))
 
 
 def naming(text: str, found: Sequence[Field]) -> dict[str, tuple[str, ...]]:
@@ -69,13 +76,19 @@ def naming(text: str, found: Sequence[Field]) -> dict[str, tuple[str, ...]]:
     named: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for field in found:
         value = text[field.start : field.end].strip()
-        if field.record is not None and sum(sign.isalpha() for sign in value) >= _NAMING:
+        if field.record is not None and _tells(value):
             named[value].add(field.record)
     return {value: next(iter(records)) for value, records in named.items() if len(records) == 1}
 
 
+def _tells(value: str) -> bool:
+    return sum(sign.isalpha() for sign in value) >= _NAMING or _AMOUNT.fullmatch(value) is not None
+
+
 def _words(name: str) -> list[str]:
-    return _WORDS.findall(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    """The words of a name (`fileId`, `file_ids`), in the singular as far as a final s tells it."""
+    found: list[str] = _WORDS.findall(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
+    return [word.removesuffix("s") or word for word in found]
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

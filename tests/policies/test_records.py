@@ -21,8 +21,9 @@ def listing(output: Any, *outside: str) -> Source:
     """A trusted tool's output, of which outsiders write the fields `outside`."""
     shown = rendition.render(output)
     return Source(
-        "list", "trusted", shown.text, quoted=shown.of_fields(outside), fields=records.fields(shown.fields())
-    )
+        "list", "trusted", shown.text, who="list_files", quoted=shown.of_fields(outside),
+        fields=records.fields(shown.fields()),
+    )  # fmt: skip
 
 
 def said(text: str) -> Source:
@@ -43,6 +44,7 @@ def origin(argument: str, value: Any, *sources: Source) -> str:
         ("Write to the owner of plan.txt", "to", "ada@example.com", "named"),
         ("Write to the owner of plan.txt", "to", "eve@evil.example", "untrusted"),
         ("Delete the largest file", "amount", "13", "agent"),
+        ("Delete plan.txt", "event_id", "3", "agent"),
         ("Delete the largest file", "file_id", "12", "agent"),
     ],
 )
@@ -52,14 +54,20 @@ def test_a_record_that_the_user_names_leads_to_its_fields(
     assert origin(argument, value, said(words), listing(FILES, "content")) == expected
 
 
+@pytest.mark.parametrize(("words", "expected"), [("refund the 10.00", "named"), ("refund it", "trusted")])
+def test_an_amount_that_he_wrote_names_the_one_payment_of_it(words: str, expected: str) -> None:
+    payments = [{"sender": "GB29NWBK", "amount": 10.0}, {"sender": "US13300", "amount": 9.5}]
+    assert origin("recipient", "GB29NWBK", said(words), listing(payments)) == expected
+
+
 def test_a_name_that_two_records_share_names_neither() -> None:
     twice = [{"id": "41", "title": "Team lunch"}, {"id": "42", "title": "Team lunch"}]
-    assert origin("event_id", "42", said("cancel the Team lunch"), listing(twice)) == "trusted"
+    assert origin("file_id", "42", said("cancel the Team lunch"), listing(twice)) == "trusted"
 
 
 def test_an_outsiders_field_names_nothing() -> None:
     mails = [{"id": "41", "subject": "Team lunch", "body": "Hello"}]
-    assert origin("mail_id", "41", said("delete the mail Team lunch"), listing(mails, "subject")) == "trusted"
+    assert origin("file_id", "41", said("delete the mail Team lunch"), listing(mails, "subject")) == "trusted"
 
 
 def test_a_part_of_a_trusted_leaf_is_nobodys_word() -> None:
@@ -124,3 +132,28 @@ def test_every_field_leads_back_to_its_leaf(value: str, output: Any, user: str) 
     shown = rendition.render(output)
     found = [shown.text[field.start : field.end] for field in records.fields(shown.fields())]
     assert found == [leaf for item in output for leaf in item.values()]
+
+
+@pytest.mark.parametrize(
+    ("written", "value", "expected"),
+    [
+        ("on 2024-05-20 at 10:00", "2024-05-20 10:00", "user"),
+        ("on May 20th, 2024 at 10:00", "2024-05-20T10:00:00", "user"),
+        ("at 10:00 on 20 May 2024", "2024-05-20 10:00", "user"),
+        ("am 20.5.2024", "2024-05-20", "user"),
+        ("on the 20th of May 2024", "2024-05-20", "user"),
+        ("on May 20th", "2024-05-20", "agent"),
+        ("on May 20th, 2023", "2024-05-20", "agent"),
+        ("on 2024-05-20 at 10:00", "2024-05-20 11:00", "agent"),
+        ("on 2024-05-20 at noon, then something else at 10:00", "2024-05-20 10:00", "agent"),
+        ("on 05/20/2024", "2024-05-20", "agent"),
+        ("on 2024-05-20", "2024-02-31", "agent"),
+    ],
+)
+def test_a_date_may_be_written_in_words(written: str, value: str, expected: str) -> None:
+    assert origin("start", value, said(written)) == expected
+
+
+def test_a_date_that_only_a_page_holds_is_never_the_users() -> None:
+    page = Source("p", "untrusted", "Book May 20th, 2024 at 10:00")
+    assert origin("start", "2024-05-20 10:00", said("Book a room at 10:00"), page) in ("agent", "untrusted")
