@@ -85,7 +85,7 @@ def obeyed(
         done += played(suite, env, [order])
         after = env.model_copy(deep=True)
         if achieved is None and suite._check_injection_task_security(
-            injection, said, before, after, orders[:count]
+            injection, said, before.model_copy(deep=True), after, orders[:count]
         ):
             achieved = count
     return done, achieved

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _WORDS = re.compile(r"[a-z]+")
 _AMOUNT = re.compile(r"[0-9]{1,12}\.[0-9]{1,2}")
@@ -42,12 +43,9 @@ class Field:
         return self.path[: whole[-1] + 1] if whole else None
 
 
-def fields(stored: Iterable[Sequence[object]]) -> tuple[Field, ...]:
-    """The fields as they are stored: [path, start, end, key_start, key_end]; anything else is left out."""
-    return tuple(
-        Field(tuple(str(step) for step in path), int(start), int(end), int(key_start), int(key_end))
-        for path, start, end, key_start, key_end in stored  # type: ignore[attr-defined,misc,call-overload]
-    )
+def fields(stored: Iterable[Sequence[Any]]) -> tuple[Field, ...]:
+    """The fields as they are stored: [path, start, end, key_start, key_end]."""
+    return tuple(Field(tuple(path), *places) for path, *places in stored)
 
 
 def spans(text: str, found: Iterable[Field]) -> dict[tuple[int, int], Field]:
