@@ -279,7 +279,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "origin",
         "map(string, string)",
-        "From where each argument is: user, named, trusted, reviewer, agent, untrusted; the worst of a list.",
+        "From where each argument is, best first: user, named, trusted, reviewer, agent, untrusted.",
         "has(origin.body) && origin.body == 'untrusted'",
         lambda facts: facts.origin,
     ),
