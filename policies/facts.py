@@ -279,7 +279,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "origin",
         "map(string, string)",
-        "From where each argument is, best first: user, named, trusted, reviewer, agent, untrusted.",
+        "Origin of each argument (of a list its worst): user, named, trusted, reviewer, agent, untrusted.",
         "has(origin.body) && origin.body == 'untrusted'",
         lambda facts: facts.origin,
     ),
