@@ -17,7 +17,7 @@ from agentsec_site.embedded import Services
 from agentsec_site.home import SetupError
 
 # These only start other processes, and need no apps loaded for that: it spares a second.
-OWN_PROCESSES = frozenset({"up", "demo", "test"})
+OWN_PROCESSES = frozenset({"up", "demo", "test", "bench"})
 # These need no database either: they check or print.
 WITHOUT_SERVICES = OWN_PROCESSES | {"schema", "facts", "help", "check", "makemigrations", "version"}
 AS_SEQUENCER = frozenset({"sequencer"})

@@ -10,9 +10,10 @@ from typing import Any
 from approvals import payloads
 from approvals.models import Action
 
-WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "user")
+WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
 SENTENCES = {
     "user": "stands in what the user wrote",
+    "named": "the user named it: it stands beside or joined to his words in the output of a trusted tool",
     "trusted": "stands in the output of a trusted tool",
     "reviewer": "a reviewer wrote it",
     "agent": "stands nowhere in the session: the agent’s own choice",

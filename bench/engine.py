@@ -56,7 +56,7 @@ KINDS: tuple[tuple[str, Callable[[int], Predicate]], ...] = (
 )  # fmt: skip
 
 
-def run(argv: list[str]) -> None:
+def main(argv: list[str]) -> None:
     sizes = [int(word) for word in argv] or [10, 100, 1000, 10_000]
     facts = call()
     print("microseconds; a tenth of the rules call recipients(), a tenth domain() twice; ratios are of cpu\n")

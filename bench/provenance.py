@@ -27,7 +27,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def run(argv: list[str]) -> None:
+def main(argv: list[str]) -> None:
     print(f"milliseconds; the goal is p99 under {GOAL_MS:.0f} with 1 MiB of session text\n")
     print(f"{'KiB':>6} {'what':>14} {'p50':>9} {'p99':>9} {'cpu':>9}")
     for size in [int(word) for word in argv] or [64, 256, 1024]:

@@ -279,7 +279,7 @@ FACTS: tuple[Fact, ...] = (
     Fact(
         "origin",
         "map(string, string)",
-        "Where each argument came from: user, trusted, reviewer, agent, untrusted; of a list its worst item.",
+        "Origin of each argument (of a list its worst): user, named, trusted, reviewer, agent, untrusted.",
         "has(origin.body) && origin.body == 'untrusted'",
         lambda facts: facts.origin,
     ),

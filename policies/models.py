@@ -387,6 +387,7 @@ class Source(models.Model):
     who = models.CharField(max_length=150, blank=True)
     text = models.TextField()
     quoted = models.JSONField(default=list)
+    fields = models.JSONField(default=list)
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:

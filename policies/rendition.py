@@ -27,6 +27,10 @@ class Rendition:
     text: str
     spans: Mapping[Path, tuple[int, int]]
 
+    def fields(self) -> list[list[Any]]:
+        """The leaves as `records.fields` reads them back; none for a plain text."""
+        return [_field(path, *span) for path, span in self.spans.items() if path]
+
     def of_fields(self, names: Iterable[str]) -> tuple[tuple[int, int], ...]:
         """Where the leaves of the named fields stand: a name is a key, or keys joined by dots."""
         wanted = [f".{name}." for name in names]
@@ -140,6 +144,13 @@ def _mapped(value: Any, path: Path, change: Callable[[Path, str], str]) -> Any:
     if isinstance(value, list | tuple):
         return [_mapped(item, (*path, index), change) for index, item in enumerate(value)]
     return value
+
+
+def _field(path: Path, start: int, end: int) -> list[Any]:
+    dotted = ".".join(map(str, path))
+    key = len(path[-1]) if isinstance(path[-1], str) else 0
+    stop = start + len(dotted)
+    return [[str(step) for step in path], stop + len(": "), end - 1, stop - key, stop]
 
 
 def _dotted(path: Path) -> str:

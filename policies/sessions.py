@@ -19,7 +19,7 @@ from django.db.models import Case, F, Func, IntegerField, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import limits, provenance, releases, rendition
+from policies import limits, provenance, records, releases, rendition
 from policies.firewall import Finding, Inspection, inspect
 from policies.models import Agent, AgentKey, Gathered, Source
 from policies.tooling import ToolDef
@@ -179,7 +179,8 @@ def add_output(
         kind="session.tool_result", actor=AGENTSEC, session=session, action=action_id, body=body,
         title=f"{tool.name} returned", text=screened.rendition.text, attributes={"tool": tool.name},
     )  # fmt: skip
-    _remember_text(session, entry, origin, "tool_result", tool.name, screened.rendition.text, outsiders)
+    _remember_text(session, entry, origin, "tool_result", tool.name, screened.rendition.text, outsiders,
+                   screened.rendition.fields() if origin == "trusted" else ())  # fmt: skip
     met = {*tool.labels_given, *screened.labels}
     labels = gather(session=session, labels=met, why=f"{tool.name} returned", actor=AGENTSEC)
     return Returned(
@@ -217,7 +218,7 @@ def sources(session: Session) -> tuple[provenance.Source, ...]:
     return tuple(
         provenance.Source(
             entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
-            quoted=tuple((start, end) for start, end in row.quoted),
+            quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
         )
         for row in Source.objects.filter(session=session).order_by("id")
     )  # fmt: skip
@@ -352,12 +353,19 @@ def _record(said: _Said, agent: Agent, session: Session) -> Entry:
 
 
 def _remember_text(
-    session: Session, entry: Entry, origin: str, kind: str, who: str, text: str, quoted: Spans
+    session: Session,
+    entry: Entry,
+    origin: str,
+    kind: str,
+    who: str,
+    text: str,
+    quoted: Spans,
+    fields: Sequence[Sequence[Any]] = (),
 ) -> None:
     if origin != "agent" and text:
         Source.objects.create(
             session=session, entry=entry.uuid, origin=origin, kind=kind, who=clean.storable(who)[:150],
-            text=clean.storable(text), quoted=[list(span) for span in quoted],
+            text=clean.storable(text), quoted=[list(span) for span in quoted], fields=list(fields),
         )  # fmt: skip
 
 

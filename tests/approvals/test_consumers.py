@@ -214,12 +214,26 @@ def test_a_socket_is_for_listening(site: Site, committed_cast: Cast) -> None:
     assert action.state == "pending"
 
 
+def subscribed(url: str) -> None:
+    """Return once the site listens to Redis, which it begins to do with its first page."""
+    end = time.monotonic() + SOON
+    with redis.Redis.from_url(url) as client:
+        while not client.client_list(_type="pubsub"):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def cut_off(url: str = "") -> None:
+    """End the site's subscription from Redis' side."""
+    subscribed(url or settings.REDIS_URL)
+    with redis.Redis.from_url(url or settings.REDIS_URL) as client:
+        client.client_kill_filter(_type="pubsub", skipme=True)
+
+
 def test_a_page_reads_again_after_redis_dropped_its_subscription(site: Site, committed_cast: Cast) -> None:
     with listening(site, signed_in(committed_cast.approver)) as wire:
         assert hear(wire, "resync")
-        time.sleep(0.3)
-        with redis.Redis.from_url(settings.REDIS_URL) as client:
-            client.client_kill_filter(_type="pubsub", skipme=True)
+        cut_off()
         assert hear(wire, "resync")
 
 
@@ -229,9 +243,9 @@ def test_the_page_is_told_while_redis_is_lost_and_when_it_is_back(
     with listening(site, signed_in(committed_cast.approver)) as wire:
         assert hear(wire, "resync")
         there = settings.REDIS_URL
+        subscribed(there)
         monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
-        with redis.Redis.from_url(there) as client:
-            client.client_kill_filter(_type="pubsub", skipme=True)
+        cut_off(there)
         assert hear(wire, "push") == {"type": "push", "on": False}
         monkeypatch.setattr(settings, "REDIS_URL", there)
         assert hear(wire, "push", seconds=15) == {"type": "push", "on": True}

@@ -1,32 +1,25 @@
-"""`manage.py bench NAME`: measure one part of agentsec on this machine."""
+"""`manage.py bench NAME`: measure agentsec; each benchmark is a module in `bench/` with `main(words)`."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-from importlib import import_module
-from typing import Any
 
-from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandError
 
-# Each module has run(argv: list[str]) -> None, which prints its report.
-NAMES = {
-    "engine": "bench.engine",
-    "provenance": "bench.provenance",
-}
+from agentsec_site.embedded import REPOSITORY
+from agentsec_site.management.base import AgentsecCommand
+
+NAMES = {"agentdojo": "bench.agentdojo", "engine": "bench.engine", "provenance": "bench.provenance"}
 
 
-class Command(BaseCommand):
-    help = "Measure one part of agentsec on this machine."
-    # A benchmark says itself what it needs; most need no database.
-    requires_system_checks: list[str] = []
+class Command(AgentsecCommand):
+    help = f"Measure agentsec: {', '.join(NAMES)}. Every further word goes to the benchmark."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", choices=sorted(NAMES))
-        parser.add_argument("options", nargs="*", help="what the benchmark itself takes")
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        root = str(settings.BASE_DIR)
-        if root not in sys.path:
-            sys.path.insert(0, root)
-        import_module(NAMES[options["name"]]).run(options["options"])
+    def run_from_argv(self, argv: list[str]) -> None:
+        name, *words = argv[2:] or [""]
+        if name not in NAMES:
+            raise CommandError(f"bench {' | '.join(NAMES)}")
+        sys.path.insert(0, str(REPOSITORY))
+        # Loaded by name: a benchmark starts the services it needs before it loads what needs them.
+        importlib.import_module(NAMES[name]).main(words)
