@@ -21,7 +21,7 @@ from django.utils import timezone
 from approvals import files, jobs, judging, states
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, budgets, limits, releases, sessions
+from policies import arguments, budgets, labels, limits, releases, sessions
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
@@ -101,7 +101,7 @@ def _admitted(call: Call) -> Action:
     counted = budgets.admit(agent=agent, tool=tool.name, args=args, now=now, waiting=_waiting)
     files.refuse_unknown(agent=agent, args=args)
     limits.admit_text(agent, octets=len(arguments.canonical(args)))
-    sessions.catch_up(agent=agent, session=call.session)
+    labels.catch_up(agent=agent, session=call.session)
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import states, sworn, voting
 from approvals.models import Action, Execution
-from policies import arguments, engine, facts, grants, limits, releases, sessions
+from policies import arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
 from policies.tooling import ToolDef
 from traces import proofs
@@ -90,7 +90,7 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
     except Refused as refused:
         return _drop(action, S.CANCELLED, refused.detail)
     execution = Execution.objects.create(action=action, fence=fence, worker=worker)
-    sessions.gather(
+    labels.gather(
         session=action.session,
         labels=tool.labels_given,
         why=f"{tool.name} was started",

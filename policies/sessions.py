@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -21,7 +20,8 @@ from django.utils import timezone
 
 from policies import limits, provenance, records, releases, rendition
 from policies.firewall import Finding, Inspection, inspect
-from policies.models import Agent, AgentKey, Gathered, Source
+from policies.labels import gather, remembered
+from policies.models import Agent, AgentKey, Source
 from policies.tooling import ToolDef
 from traces import clean, record
 from traces.models import Entry, Session
@@ -34,9 +34,6 @@ MESSAGES = ("user_message", "system_message")
 OWN_WORDS = ("reasoning", "model_output")
 MAX_TEXT = 1 << 20
 MAX_QUOTED = 1000
-MEMORY = timedelta(hours=24)
-# Labels are remembered by the minute, so that a busy agent does not write the same row at every event.
-GRAIN = timedelta(minutes=1)
 AGENTSEC = "agentsec"
 # Characters of one session that arguments are matched against; those of a text beyond ASCII cost more.
 MAX_HEARD, FOREIGN = 1 << 24, 8
@@ -189,21 +186,6 @@ def add_output(
     )  # fmt: skip
 
 
-def catch_up(*, agent: Agent, session: Session) -> None:
-    """Give a session that nobody attests what its agent has gathered elsewhere since it was opened: one that
-    was opened in reserve is no way to shed labels. What a person cleared comes back only when gathered anew.
-
-    Locks the session. Appends `session.labelled` if a label is new.
-    """
-    if session.attested:
-        return
-    cleared = Entry.objects.of_session(session.pk).filter(kind="session.cleared").last()
-    since = max(cleared.at if cleared else session.started_at, timezone.now() - MEMORY - GRAIN)
-    met = set(Gathered.objects.filter(agent=agent, at__gt=since).values_list("label", flat=True))
-    if met - set(session.labels):
-        record.add_labels(session=session, labels=met, why="gathered in another session", actor=AGENTSEC)
-
-
 def sources(session: Session) -> tuple[provenance.Source, ...]:
     """Every text of the session, in the order in which it was said, to match arguments against.
 
@@ -222,45 +204,6 @@ def sources(session: Session) -> tuple[provenance.Source, ...]:
         )
         for row in Source.objects.filter(session=session).order_by("id")
     )  # fmt: skip
-
-
-def gather(*, session: Session, labels: Iterable[str], why: str, actor: str) -> list[str]:
-    """Add labels to a session and to what its agent remembers for 24 hours; returns all of the session's.
-
-    The one way to label: sessions that nobody attests inherit from that memory. Locks the session. Appends
-    `session.labelled` if one is new.
-    """
-    wanted = sorted(set(labels))
-    with transaction.atomic():
-        carried = record.add_labels(session=session, labels=wanted, why=why, actor=actor)
-        now = timezone.now()
-        known = Gathered.objects.filter(agent_id=int(session.agent_id), label__in=wanted)
-        fresh = set(known.filter(at__gt=now - GRAIN).values_list("label", flat=True))
-        for label in wanted:
-            if label not in fresh:
-                Gathered.objects.update_or_create(
-                    agent_id=int(session.agent_id), label=label, defaults={"at": now}
-                )
-    return carried
-
-
-def clear_label(*, session: Session, label: str, why: str, actor: str) -> list[str]:
-    """Take a label off a session: a person's decision. The agent forgets it too, unless another session of
-    the last 24 hours carries it. Appends `session.cleared`. Raises Refused: invalid (no reason), conflict.
-    """
-    with transaction.atomic():
-        left = record.clear_label(session=session, label=label, why=why, actor=actor)
-        others = Session.objects.of_agent(session.agent_id).exclude(pk=session.pk)
-        recent = others.filter(last_at__gt=timezone.now() - MEMORY, labels__contains=[label])
-        if not recent.exists():
-            Gathered.objects.filter(agent_id=int(session.agent_id), label=label).delete()
-    return left
-
-
-def remembered(agent: Agent, *, now: datetime) -> set[str]:
-    """The labels that this agent gathered in the last 24 hours, in whichever session."""
-    since = now - MEMORY - GRAIN
-    return set(Gathered.objects.filter(agent=agent, at__gt=since).values_list("label", flat=True))
 
 
 @dataclass(frozen=True)

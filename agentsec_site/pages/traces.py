@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agentsec_site.pages import readers, stories
 from agentsec_site.pages.guard import page, person
-from policies import sessions as policy_sessions
+from policies import labels
 from policies.access import Verb, actor
 from traces import explore, inspection, payloads, presenters, record, seal
 from traces.models import Entry, Session, Span
@@ -293,5 +293,5 @@ def clear_label(request: HttpRequest, session_id: UUID) -> HttpResponse:
     user = person(request)
     found = readers.session(user, session_id, verb=Verb.LABEL_CLEAR)
     label, why = request.POST.get("label", "")[:64], request.POST.get("why", "")[:1_000]
-    policy_sessions.clear_label(session=found, label=label, why=why, actor=actor(user))
+    labels.clear_label(session=found, label=label, why=why, actor=actor(user))
     return redirect("trace-session", session_id=found.pk)

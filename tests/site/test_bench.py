@@ -26,7 +26,7 @@ def test_the_engine_is_measured_beside_its_rivals(
 def test_a_decision_that_is_wrong_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "loop", lambda facts, predicates: ["somebody"])
     with pytest.raises(SystemExit, match="differ"):
-        engine.run(["10"])
+        engine.main(["10"])
 
 
 def test_provenance_is_measured_by_size(

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from policies import labels
 from policies import sessions as policy_sessions
 from policies.models import User
 from tests.cast import Cast, person
@@ -138,7 +139,7 @@ def test_the_session_page_says_why_an_action_was_asked_about(cast: Cast, story: 
 
 
 def test_a_label_is_shown_with_its_reason(cast: Cast, story: Session) -> None:
-    policy_sessions.gather(session=story, labels=["untrusted"], why="web.fetch returned", actor="agentsec")
+    labels.gather(session=story, labels=["untrusted"], why="web.fetch returned", actor="agentsec")
     shown = seen(as_(cast.second), f"/traces/sessions/{story.pk}")
     assert "chip-untrusted" in shown and "web.fetch returned" in shown
 
@@ -271,7 +272,7 @@ def test_an_erased_entry_is_shown_as_erased(cast: Cast, story: Session) -> None:
 
 
 def test_an_approver_of_the_team_clears_a_label_with_a_reason(cast: Cast, story: Session) -> None:
-    policy_sessions.gather(session=story, labels=["untrusted"], why="x", actor="agentsec")
+    labels.gather(session=story, labels=["untrusted"], why="x", actor="agentsec")
     path = f"/traces/sessions/{story.pk}/labels"
     answer = as_(cast.approver).post(path, {"label": "untrusted", "why": "I read the page: harmless"})
     story.refresh_from_db()
