@@ -18,6 +18,11 @@ class Command(AgentsecCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         name, *words = argv[2:] or [""]
+        if name in ("-h", "--help"):
+            self.stdout.write(
+                f"usage: manage.py bench {'|'.join(NAMES)} [words of the benchmark]\n{self.help}"
+            )
+            return
         if name not in NAMES:
             raise CommandError(f"bench {' | '.join(NAMES)}")
         sys.path.insert(0, str(REPOSITORY))
