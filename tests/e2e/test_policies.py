@@ -52,8 +52,8 @@ def test_a_backtest_works_itself_off_while_its_page_is_open(page: Page, company:
 
 def test_the_simulator_answers_in_place(page: Page, company: Company) -> None:
     page.goto(f"{company.live.url}/policies/simulate")
-    page.get_by_label("Agent").fill("mail-bot")
-    page.get_by_label("Tool", exact=True).fill("nothing.known")
+    page.locator("main").get_by_label("Agent").fill("mail-bot")
+    page.locator("main").get_by_label("Tool", exact=True).fill("nothing.known")
     page.get_by_role("button", name="Simulate").click()
     expect(page.locator("#answer")).to_contain_text("nothing.known")
     expect(page.locator("#answer")).to_contain_text("The facts it saw")
