@@ -86,6 +86,16 @@ class _Postgres:
             return _issued(connection, scope, password, expires_at)
 
     def revoke(self, *, scope: Mapping[str, Any]) -> None:
+        # The reaper may be ending the same role this moment; whoever comes second finds it gone.
+        for _ in range(3):
+            try:
+                return self._revoke(scope)
+            except IssuerFailed as error:
+                failed = error
+                time.sleep(0.2)
+        raise failed
+
+    def _revoke(self, scope: Mapping[str, Any]) -> None:
         with _issuing(scope) as connection:
             try:
                 if _exists(connection, scope["role"]):
