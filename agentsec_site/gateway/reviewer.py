@@ -92,7 +92,6 @@ def describe(action: Action, user: User) -> dict[str, Any]:
         "votes": [_vote(vote) for vote in action.votes.all() if not vote.void],
         "origins": action.origins,
         "findings": action.findings,
-        "created_at": action.created_at,
         "decided_by": action.decided_by,
         "may_decide": {"allowed": access.allowed, "why": access.why},
     }
@@ -105,7 +104,7 @@ def _vote(vote: Any) -> dict[str, Any]:
         "verdict": vote.verdict,
         "comment": vote.comment,
         "revision": vote.revision,
-        "at": vote.at,
+        "at": vote.at.isoformat(),
     }
 
 

@@ -30,6 +30,12 @@ def test_the_inbox_shows_the_asked_group_what_it_needs_to_decide(door: Door) -> 
     assert row["may_decide"]["allowed"]
 
 
+def test_agent_and_reviewer_are_told_the_same_moment_alike(door: Door) -> None:
+    action = door.cast.mass_mail()
+    [row] = door.approver.get("/inbox")[1]["actions"]
+    assert row["created_at"] == door.agent.get(f"/actions/{action.pk}")[1]["created_at"]
+
+
 def test_an_auditor_reads_and_is_told_why_not_to_decide(door: Door) -> None:
     action = door.cast.mass_mail()
     [row] = door.auditor.get("/inbox")[1]["actions"]
