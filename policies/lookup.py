@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
@@ -87,10 +88,13 @@ class Index:
         return tuple(self._shelf.sources[: self._size])
 
     def extended(self, more: Iterable[Source]) -> Index:
-        """This index with more sources behind its own; one caller at a time."""
+        """This index with more sources behind its own. Where another thread was faster, all is prepared anew."""
         longer = Index.__new__(Index)
-        is_newest = len(self._shelf.sources) == self._size
-        longer._take(self._shelf if is_newest else _Shelf.of(self.sources), more)
+        with self._shelf.growing:
+            if len(self._shelf.sources) == self._size:
+                longer._take(self._shelf, more)
+                return longer
+        longer._take(_Shelf(), (*self.sources, *more))
         return longer
 
     def find(self, value: str, argument: str = "") -> Origin:
@@ -117,7 +121,7 @@ class Index:
         return best
 
     def _outside(self, wanted: _Value, *, before: Origin | None) -> Origin | None:
-        """The first match that nobody vouches for; `before` is the one in a quoted passage, if there is any."""
+        """The first match that nobody vouches for; failing that `before`, the one in a quoted passage."""
         for text, windows in self._candidates(self._shelf.outside, wanted):
             hit = self._look(text, wanted, windows)
             if hit is not None:
@@ -241,7 +245,9 @@ class _Text:
         """About how much memory it takes."""
         signs = sys.getsizeof(self.source.text) + sys.getsizeof(self.folded.text)
         pieces = (part for part in vars(self.folded).values() if isinstance(part, array))
-        return _TEXT_OCTETS + signs + sum(map(sys.getsizeof, pieces)) + _FIELD_OCTETS * len(self.source.fields)
+        return (
+            _TEXT_OCTETS + signs + sum(map(sys.getsizeof, pieces)) + _FIELD_OCTETS * len(self.source.fields)
+        )
 
 
 class _Shelf:
@@ -252,14 +258,8 @@ class _Shelf:
         self.texts: list[_Text] = []
         self.own, self.outside = WordIndex(), WordIndex()
         self.length = 0
+        self.growing = threading.Lock()
         self._octets = 0
-
-    @classmethod
-    def of(cls, sources: Iterable[Source]) -> _Shelf:
-        shelf = cls()
-        for source in sources:
-            shelf.add(source)
-        return shelf
 
     @property
     def octets(self) -> int:

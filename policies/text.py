@@ -33,8 +33,8 @@ _PIECES = re.compile(
 _FOREIGN, _LATIN = "аеорсухіјѕԁһӏԛԝѵαοινρυτκıɡℓ", "aeopcyxijsdhlqwvaoivputkigl"
 _FOREIGN_CAPITALS, _LATIN_CAPITALS = "АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX"
 _LOOKALIKES = str.maketrans(_FOREIGN + _FOREIGN_CAPITALS, _LATIN + _LATIN_CAPITALS)
-# What is only made lower case by `fold`, one character for one: no compatibility form, not invisible, no mark,
-# no Σ (which is lower-cased by what follows). Most of what people write, not all that could stand here.
+# What `fold` only makes lower case, one character for one: no compatibility form, not invisible, no mark, no
+# Σ (whose lower case depends on what follows). Most of what people write, not all that could stand here.
 _EVEN = (
     "\u00a1-\u00a7\u00a9\u00ab\u00ac\u00ae\u00b0\u00b1\u00b6\u00b7\u00bb\u00bf-\u012f\u0131\u0134-\u013e\u0141-\u0148"
     "\u014a-\u017e\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a4-\u03cf\u0400-\u0482\u048a-\u052f\u05d0-\u05ea\u0620-\u064a"
