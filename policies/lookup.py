@@ -88,7 +88,7 @@ class Index:
         return tuple(self._shelf.sources[: self._size])
 
     def extended(self, more: Iterable[Source]) -> Index:
-        """This index with more sources behind its own. Where another thread was faster, all is prepared anew."""
+        """This index with more sources behind its own. One that was extended before is prepared anew."""
         longer = Index.__new__(Index)
         with self._shelf.growing:
             if len(self._shelf.sources) == self._size:
