@@ -19,7 +19,7 @@ from policies import records
 from policies.matching import dated, occurrences
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, fold, line_at
-from policies.wordindex import Windows, WordIndex
+from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
 
@@ -112,8 +112,8 @@ class Index:
     def _best(self, wanted: _Value) -> Origin | None:
         """The best match in the texts that may vouch for something."""
         best: Origin | None = None
-        for text, windows in self._candidates(self._shelf.own, wanted):
-            hit = self._look(text, wanted, windows)
+        for text, within in self._candidates(self._shelf.own, wanted):
+            hit = self._look(text, wanted, within)
             if hit is not None and (best is None or rank(hit.origin) > rank(best.origin)):
                 best = hit
                 if best.origin == "user":
@@ -122,25 +122,28 @@ class Index:
 
     def _outside(self, wanted: _Value, *, before: Origin | None) -> Origin | None:
         """The first match that nobody vouches for; failing that `before`, the one in a quoted passage."""
-        for text, windows in self._candidates(self._shelf.outside, wanted):
-            hit = self._look(text, wanted, windows)
+        for text, within in self._candidates(self._shelf.outside, wanted):
+            hit = self._look(text, wanted, within)
             if hit is not None:
                 return hit
         return before
 
     def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[_Text, Windows]]:
         """The texts that may hold the value. One sign alone is looked for in structured output only."""
-        for number, windows in words.places(wanted.needle):
+        for number, leads in words.places(wanted.needle):
             if number >= self._texts:
                 return
             text = self._shelf.texts[number]
+            is_short = len(text.folded.text) <= BLOCK
+            if is_short and wanted.needle not in text.folded.text:
+                continue
             if wanted.signs >= _TELLING_SIGNS or text.whole:
-                yield text, windows
+                yield text, windows(leads, len(wanted.needle))
 
-    def _look(self, text: _Text, value: _Value, windows: Windows) -> Origin | None:
+    def _look(self, text: _Text, value: _Value, within: Windows) -> Origin | None:
         """The best match of one value in one text."""
         best: Origin | None = None
-        for first, last, own in _matches(text, value, windows):
+        for first, last, own in _matches(text, value, within):
             origin = self._origin(text, first, last, value) if own else ""
             if not origin and (
                 text.source.origin == "untrusted" or _touches(text.source.quoted, first, last)
@@ -180,9 +183,9 @@ class Index:
         return any(
             own
             for one in wanted
-            for text, windows in self._candidates(self._shelf.own, one)
+            for text, within in self._candidates(self._shelf.own, one)
             if text.source.origin == "user"
-            for _, _, own in _matches(text, one, windows)
+            for _, _, own in _matches(text, one, within)
         )
 
 
@@ -277,9 +280,9 @@ class _Shelf:
         (self.outside if source.origin == "untrusted" else self.own).add(text.number, text.folded.text)
 
 
-def _matches(text: _Text, value: _Value, windows: Windows) -> Iterator[tuple[int, int, bool]]:
+def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
     """Where the value stands in the source's own text, and whether it stands there as itself and vouched."""
-    for start, end, whole in occurrences(text.folded.text, value.needle, windows):
+    for start, end, whole in occurrences(text.folded.text, value.needle, within):
         first, last = text.folded.span(start, end)
         yield first, last, whole and _is_own(text, value, start, end)
 
