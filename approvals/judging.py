@@ -10,7 +10,7 @@ from typing import Any
 
 from approvals.executors import EXECUTORS
 from approvals.models import Action
-from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
+from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
 from policies.models import Agent
 from policies.tooling import ToolDef
 from traces.models import Session
@@ -70,7 +70,7 @@ def judge(
 ) -> Judged:
     """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
     findings = screen(args)
-    traced = provenance.trace(args, sessions.sources(session))
+    traced = provenance.trace(args, heard.index(session))
     if edited is not None:
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}

@@ -5,6 +5,9 @@ Rows of Tool, Rule and Case are drafts; what decides is the published Release th
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import Any
+
 from django.contrib.auth.models import AbstractUser, Group
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
@@ -328,8 +331,17 @@ class Secret(models.Model):
 
 
 class Source(models.Model):
-    """What was said in a session, by whom, as text to match arguments against; a projection of the log."""
+    """What was said in a session, by whom, as text to match arguments against; a projection of the log.
 
+    A row never changes, which the database enforces, so that what is prepared from it can be kept. `stamp`
+    tells rows apart by what they hold; `weight` is what looking through the text costs, a character of ASCII
+    being one.
+    """
+
+    FOREIGN = 8
+
+    stamp = models.BigIntegerField(default=0, editable=False)
+    weight = models.PositiveIntegerField(default=0, editable=False)
     session = models.ForeignKey("traces.Session", on_delete=models.CASCADE, related_name="sources")
     entry = models.UUIDField(unique=True)
     origin = models.CharField(max_length=10)
@@ -341,9 +353,21 @@ class Source(models.Model):
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(name="source_of_session", fields=["session", "id"])]
+        indexes = [
+            models.Index(name="source_of_session", fields=["session", "id"], include=["stamp", "weight"])
+        ]
         constraints = [
             models.CheckConstraint(
                 name="source_origin_known", condition=Q(origin__in=["user", "trusted", "agent", "untrusted"])
             ),
         ]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        apart = ("id", "stamp", "weight", "at")
+        held = [
+            str(getattr(self, one.attname)) for one in self._meta.concrete_fields if one.name not in apart
+        ]
+        digest = sha256("\0".join(held).encode("utf-8", "surrogatepass")).digest()
+        self.stamp = int.from_bytes(digest[:8], "big", signed=True)
+        self.weight = len(self.text) * (1 if self.text.isascii() else self.FOREIGN)
+        super().save(*args, **kwargs)

@@ -14,12 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, F, Func, IntegerField, Sum, When
-from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import limits, provenance, records, releases, rendition
+from policies import limits, provenance, releases, rendition
 from policies.firewall import Finding, Inspection, inspect
+from policies.heard import sources as sources
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
 from policies.tooling import ToolDef
@@ -35,16 +34,9 @@ OWN_WORDS = ("reasoning", "model_output")
 MAX_TEXT = 1 << 20
 MAX_QUOTED = 1000
 AGENTSEC = "agentsec"
-# Characters of one session that arguments are matched against; those of a text beyond ASCII cost more.
-MAX_HEARD, FOREIGN = 1 << 24, 8
 _LENGTHS = {"purpose": 2000, "user": 150, "external_id": 200}
 
 Spans = tuple[tuple[int, int], ...]
-
-
-class _Octets(Func):
-    function = "octet_length"
-    output_field = IntegerField()
 
 
 @dataclass(frozen=True)
@@ -183,26 +175,6 @@ def add_output(
     return Returned(
         entry=entry.uuid, output=screened.output, text=screened.rendition.text, verdict=screened.verdict,
         findings=list(screened.findings), labels=tuple(labels),
-    )  # fmt: skip
-
-
-def sources(session: Session) -> tuple[provenance.Source, ...]:
-    """Every text of the session, in the order in which it was said, to match arguments against.
-
-    Raises Refused("limit") where that would be more than a call can wait for.
-    """
-    rows = Source.objects.filter(session=session).annotate(signs=Length("text"), octets=_Octets("text"))
-    plain = When(octets=F("signs"), then=F("signs"))
-    if (rows.aggregate(all=Sum(Case(plain, default=F("signs") * FOREIGN)))["all"] or 0) > MAX_HEARD:
-        raise Refused(
-            "limit", "This session has heard more than can be looked through: open another.", retry_after=60
-        )
-    return tuple(
-        provenance.Source(
-            entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
-            quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
-        )
-        for row in Source.objects.filter(session=session).order_by("id")
     )  # fmt: skip
 
 
