@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 MAX_CONDITION = 10_000
+UNREADABLE = (RuntimeError, ValueError, TypeError)
 _CACHED_CALLS = 4096
 # About 16 kB of memory each.
 _JOINED_CONDITIONS = 10_000
@@ -91,13 +93,17 @@ class _Rule:
         return self.spec.effect != "allow" or facts.tool.declared or facts.tool.name in self.spec.tools
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
     rules: tuple[Speaker, ...]
     questions: Questions
 
+    def ended(self, now: datetime) -> tuple[bool, ...]:
+        """Of each rule that ends by itself, whether it has."""
+        return tuple([now >= rule.until for rule in self.rules if rule.until is not None])
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Call:
     """The rules that a call concerns: the first speakers, then the fallbacks."""
 
@@ -116,6 +122,7 @@ class Compiled:
     _calls: dict[tuple[str, str, bool], _Call] = field(default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[str, tuple[str, ...]], _Asked] = field(default_factory=dict, repr=False, compare=False)
     _room: Room = field(default_factory=lambda: Room(_JOINED_CONDITIONS), repr=False, compare=False)
+    rulings: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def concerning(self, facts: Facts) -> _Call:
         """The rules whose globs fit this call; remembered for as many calls as are in use."""
@@ -143,6 +150,7 @@ class Compiled:
     def _forget(self) -> None:
         self._calls.clear()
         self._asked.clear()
+        self.rulings.clear()
         self._room.left = _JOINED_CONDITIONS
 
 
@@ -193,9 +201,9 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
     began = time.perf_counter_ns()
     outcome = Outcome()
     try:
-        activation = _environment().Activation(vocabulary.activation(facts))
+        activation = bind(facts)
         concerning = compiled.concerning(facts)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         unread = f"the facts of this call cannot be read: {_clip(error)}"
         return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
     outcome.hear(concerning.first.rules, concerning.first.questions.answers(activation), facts.now)
@@ -206,6 +214,16 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
             said = concerning.fallbacks.questions.answers(activation)
             outcome.hear(concerning.fallbacks.rules, said, facts.now)
     return outcome.verdict(facts, release=compiled.release, micros=_micros(began))
+
+
+def bind(facts: Facts) -> Any:
+    """The facts as conditions read them. Raises one of UNREADABLE."""
+    return _environment().Activation(vocabulary.activation(facts))
+
+
+def fits(globs: tuple[str, ...], name: str) -> bool:
+    """Whether a name fits one of these globs, as rules read them; none of them means any."""
+    return _globbed(_globs(globs), name)
 
 
 def _alone(condition: Any, activation: Any) -> bool | str:
@@ -253,6 +271,7 @@ def _is_pattern(glob: str) -> bool:
     return "*" in glob or "?" in glob
 
 
+@lru_cache(maxsize=4096)
 def _globs(globs: tuple[str, ...]) -> Any:
     """One linear-time pattern for all, None for any."""
     if not globs or "*" in globs:
