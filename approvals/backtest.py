@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -174,21 +174,21 @@ class _Draft:
     """The draft of a backtest, ready to judge, and what it leaves untouched of each release."""
 
     active: Active
-    untouched: dict[str, Container[str]] = field(default_factory=dict)
+    untouched: dict[str, Untouched | None] = field(default_factory=dict)
 
     def passes(self, release: str, tool: str) -> bool:
         """Whether calls of this tool that this release judged come out as they did."""
-        known = self.untouched.get(release)
-        if known is None:
-            known = self.untouched[release] = self._compare(release)
-        return tool in known
+        if release not in self.untouched:
+            self.untouched[release] = self._compare(release)
+        known = self.untouched[release]
+        return known is not None and known.holds(tool)
 
-    def _compare(self, release: str) -> Container[str]:
+    def _compare(self, release: str) -> Untouched | None:
         # One that is gone, or is not what its digest says, vouches for nothing.
         row = Release.objects.filter(digest=release).first()
         content = json.loads(row.content) if row else {}
         if not row or digest(RELEASE_DOMAIN, content) != release:
-            return ()
+            return None
         before = (
             [RuleSpec.from_json(rule) for rule in content["rules"]],
             {tool["name"]: ToolDef.from_json(tool) for tool in content["tools"]},

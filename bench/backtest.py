@@ -5,8 +5,8 @@
 Makes a company with 20 agents, 40 tools and the starter set beside 100 rules, of which about 13 apply to a
 call, publishes it, and stores so many calls with their facts and verdicts (`history.py`). Then each draft is
 tried as the page tries it: started, and worked off in steps of a second, each of which keeps its progress in
-the database. The drafts, each on top of the one before: `one`, `ten` and then `every` rule changed, and a label
-given to every tool, so that no call is passed over whatever the rules.
+the database. The drafts, each on top of the one before: `one`, `ten` and then `every` rule changed, and a
+label given to every tool, so that no call is passed over whatever the rules.
 """
 
 from __future__ import annotations

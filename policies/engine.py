@@ -25,6 +25,7 @@ import re2
 from cel_expr_python import cel
 
 from policies import facts as vocabulary
+from policies import hoisting
 from policies.facts import Facts
 from policies.outcome import Outcome, Speaker
 from policies.rules import RuleSpec, problems_of, release_content, release_digest, sentence
@@ -109,6 +110,10 @@ class _Call:
 
     first: _Asked
     fallbacks: _Asked
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.first.questions.needs | self.fallbacks.questions.needs
 
 
 @dataclass(frozen=True)
@@ -201,8 +206,8 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
     began = time.perf_counter_ns()
     outcome = Outcome()
     try:
-        activation = bind(facts)
         concerning = compiled.concerning(facts)
+        activation = bind(facts, concerning.needs)
     except UNREADABLE as error:
         unread = f"the facts of this call cannot be read: {_clip(error)}"
         return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
@@ -216,9 +221,12 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
     return outcome.verdict(facts, release=compiled.release, micros=_micros(began))
 
 
-def bind(facts: Facts) -> Any:
-    """The facts as conditions read them. Raises one of UNREADABLE."""
-    return _environment().Activation(vocabulary.activation(facts))
+def bind(facts: Facts, needs: frozenset[str] = frozenset()) -> Any:
+    """The facts as conditions read them, and the names that these need. Raises one of UNREADABLE."""
+    bound = vocabulary.activation(facts)
+    if needs:
+        bound |= hoisting.values(facts.args, needs)
+    return _environment(quick=True).Activation(bound)
 
 
 def fits(globs: tuple[str, ...], name: str) -> bool:
@@ -263,8 +271,19 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 
 def _compile_rule(rule: RuleSpec) -> _Rule:
-    condition = Condition(rule.when, _environment().compile(rule.when)) if rule.when.strip() else None
-    return _Rule(rule, condition, _globs(rule.tools), _globs(rule.agents))
+    return _Rule(
+        rule, _condition(rule.when) if rule.when.strip() else None, _globs(rule.tools), _globs(rule.agents)
+    )
+
+
+def _condition(when: str) -> Condition:
+    quick, needs = hoisting.hoist(when)
+    if needs:
+        try:
+            _environment(quick=True).compile(quick)
+        except (RuntimeError, ValueError):  # what people wrote still counts
+            quick, needs = "", frozenset()
+    return Condition(when, _environment().compile(when), quick, needs)
 
 
 def _is_pattern(glob: str) -> bool:
@@ -304,16 +323,18 @@ def _micros(began: int) -> int:
 
 
 def _compile(text: str) -> Any:
-    return _environment().compile(text)
+    return _environment(quick=True).compile(text)
 
 
 _EVALUATOR = Evaluator(_compile, _alone, _together)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=2)
+def _environment(*, quick: bool = False) -> Any:
+    """The words that conditions may use; `quick` adds the names that are no one's to write."""
+    types = {fact.name: fact.type for fact in vocabulary.FACTS} | (hoisting.TYPES if quick else {})
     return cel.NewEnv(
-        variables={fact.name: _type(fact.type) for fact in vocabulary.FACTS},
+        variables={name: _type(written) for name, written in types.items()},
         functions=[_declaration(function) for function in vocabulary.FUNCTIONS],
     )
 

@@ -31,8 +31,8 @@ def ruling(facts: Facts, compiled: Compiled) -> Verdict:
     Every condition is asked anew; what is spared is to say of every rule what became of it.
     """
     try:
-        activation = engine.bind(facts)
         call = compiled.concerning(facts)
+        activation = engine.bind(facts, call.needs)
     except engine.UNREADABLE:
         return engine.decide(facts, compiled)
     answers = call.first.questions.answers(activation)

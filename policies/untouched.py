@@ -25,7 +25,8 @@ class Untouched:
         self._before, self._after = before, after
         self._known: dict[str, bool] = {}
 
-    def __contains__(self, tool: str) -> bool:
+    def holds(self, tool: str) -> bool:
+        """Whether this tool is one of them."""
         known = self._known.get(tool)
         if known is None:
             known = self._known[tool] = _said(tool, *self._before) == _said(tool, *self._after)
