@@ -37,6 +37,8 @@ _TOKEN = re.compile(
 )
 # In a raw text a backslash is a sign like others, which this does not tell apart.
 _RAW = re.compile("[rR][\"']")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = 1 << 63
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
@@ -63,10 +65,26 @@ def values(args: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any]:
 
 
 def _add_count(args: Mapping[str, Any], found: dict[str, Any]) -> None:
+    # CEL hands all arguments over, and errs where it cannot take one of them.
+    if not _handed_over(args):
+        return
     try:
         found[COUNT] = functions.recipients(args)
     except ValueError:  # the conditions that ask for it err, each by itself
         return
+
+
+def _handed_over(value: Any) -> bool:
+    """Whether CEL can take the value: texts that can be encoded, integers of 64 bits, and what holds them."""
+    if isinstance(value, str):
+        return value.isascii() or not _SURROGATE.search(value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _handed_over(key) for key in value) and all(
+            map(_handed_over, value.values())
+        )
+    if isinstance(value, list):
+        return all(map(_handed_over, value))
+    return isinstance(value, float | None) or (isinstance(value, int) and -_HALF <= value < _HALF)
 
 
 def _answers(function: Callable[[str], str], sign: str, args: Mapping[str, Any]) -> dict[str, str]:

@@ -23,9 +23,10 @@ from policies.verdict import Match
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 conditions = st.sampled_from(
     [
-        "", "true", "false", "args.n > 2", "args.n > 'x'", "args.missing == 1",
-        "'untrusted' in session.labels", "tool.effect == 'read'", "recipients(args) > 1", "domain(args.to) == 'x.example'", "args.flag",
-        "authority.exists(name, authority[name] == 'agent')", "now > timestamp('2026-05-04T12:00:00Z')",
+        "", "true", "false", "args.n > 2", "args.n > 'x'", "args.missing == 1", "args.flag",
+        "'untrusted' in session.labels", "tool.effect == 'read'", "recipients(args) > 1",
+        "domain(args.to) == 'x.example'", "authority.exists(name, authority[name] == 'agent')",
+        "now > timestamp('2026-05-04T12:00:00Z')",
     ]
 )  # fmt: skip
 globs = st.sampled_from([(), ("pay",), ("p*",), ("mail", "pay"), ("?ail",), ("*",)])
