@@ -18,7 +18,7 @@ from policies import engine, facts
 from policies.engine import Compiled
 from policies.facts import Facts
 from policies.tooling import ToolDef
-from policies.verdict import Verdict
+from policies.verdict import Verdict, unspared
 
 EXAMPLES = 5
 MOST_RULES = 50  # named in one group; the rest counts as OTHERS
@@ -152,7 +152,7 @@ def judge(
 def _rejudged(call: Past, compiled: Compiled, tools: Mapping[str, ToolDef]) -> Rejudged | None:
     """None where what is stored cannot be read: that is said, not taken for no change."""
     try:
-        stored = json.loads(call.verdict)
+        stored = unspared(json.loads(call.verdict))
         seen = _seen(json.loads(call.facts), tools)
         built_in = [name for name in _names(stored) if name.startswith(_BUILT_IN)]
         was = _Ruling.of_stored(stored)
