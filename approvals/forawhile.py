@@ -1,7 +1,7 @@
 """Allowing for a while: from an approval to an allowance, and from an allowance to what needs no asking.
 
-An approval may say: the same again, in this session, for some minutes. Only somebody whose vote alone answered
-everything may say so. What is the same, and when it stops to hold, is `policies.allowances`'.
+An approval may say: the same again, in this session, for some minutes. Only somebody whose vote alone
+answered everything may say so. What is the same, and when it stops to hold, is `policies.allowances`'.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from approvals.judging import Judged
 from approvals.models import Action, Vote
 from policies import allowances, releases
 from policies.access import Verb, actor, may, require
+from policies.allowance_models import AllowanceQuerySet
 from policies.allowances import Call
 from policies.engine import Verdict
 from policies.models import Agent, Allowance, User
@@ -32,7 +33,7 @@ from traces.problems import Refused
 
 @dataclass(frozen=True)
 class Offer:
-    """What a reviewer may allow beyond the one call: equal in `same`, free in `free`, for one of `minutes`."""
+    """What a reviewer may allow beyond the one call: equal in `same`, free in `free`, for `minutes`."""
 
     same: tuple[str, ...]
     free: tuple[str, ...]
@@ -161,7 +162,7 @@ def call_of(action: Action, active: Active, *, asks: frozenset[str] | None = Non
     )  # fmt: skip
 
 
-def visible(user: User) -> Any:
+def visible(user: User) -> AllowanceQuerySet:
     """The allowances that this person may know of: whoever reads policies all, an approver their groups'."""
     rows = Allowance.objects.select_related("user", "agent", "session")
     if may(user, Verb.POLICY_READ).allowed:
@@ -200,11 +201,15 @@ def _why_not(action: Action, active: Active) -> str:
     if action.release != active.digest or action.manifest != tool.manifest:
         return "policy was published anew since it was judged"
     verdict = action.verdict
-    return "" if _asks(verdict["effect"], verdict["matched"]) else "a rule asks only because its condition failed"
+    return (
+        ""
+        if _asks(verdict["effect"], verdict["matched"])
+        else "a rule asks only because its condition failed"
+    )
 
 
 def _asks(effect: str, matched: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The rules that ask, where asking is what came of it; none where one asks because its condition failed."""
+    """The rules that ask, where asking is what came of it; none if one asks because its condition failed."""
     asking = [match for match in matched if match["effect"] == "ask"]
     if effect != "ask" or any(match.get("error") for match in asking):
         return frozenset()

@@ -127,7 +127,7 @@ def mint(
 
 
 def answering(call: Call, *, now: datetime) -> Allowance | None:
-    """The allowance that answers everything that is asked about this call, the longest first; None if none."""
+    """The allowance that answers everything that is asked about this call; None if none does."""
     if not call.asks:
         return None
     standing = Allowance.objects.standing(now, release_id=call.release_id)
@@ -141,7 +141,9 @@ def unlike(row: Allowance, call: Call) -> str:
         return "it is another call"
     if more := sorted(call.asks - set(row.rules)):
         return f"{', '.join(more)} asks too"
-    worse = [path for path, origin in call.origins_of(row.same).items() if _worse(origin, row.origins.get(path))]
+    worse = [
+        path for path, origin in call.origins_of(row.same).items() if _worse(origin, row.origins.get(path))
+    ]
     if worse:
         return f"{worse[0]} comes from a worse place now"
     if Counter(call.findings) - Counter(map(tuple, row.findings)):
@@ -263,7 +265,7 @@ def _worse(now: str, then: str | None) -> bool:
 
 
 def _part(value: Any, path: list[str]) -> Any:
-    """What stands at a path such as `mail.to`, within the objects and lists that lead there; None if nothing."""
+    """What stands at a path such as `mail.to`, within the objects and lists that lead there, or None."""
     if not path:
         return value
     if isinstance(value, list):

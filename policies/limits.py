@@ -142,9 +142,13 @@ def lift(*, scope: str, by: str) -> None:
 
 def thrown(agent: Agent, *, tool: str = "") -> Switch | None:
     """The switch that stops this agent, its group, this tool or everything; asked of the database anew."""
-    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
-    scopes += [f"group:{agent.team.name}"] if agent.team else []
-    return Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+    return Switch.objects.filter(scope__in=scopes(agent, tool=tool)).order_by("scope").first()
+
+
+def scopes(agent: Agent, *, tool: str = "") -> list[str]:
+    """Every scope whose switch stops this agent with this tool, in the order in which one is told."""
+    named = [EVERYTHING, f"agent:{agent.name}", *([f"group:{agent.team.name}"] if agent.team else [])]
+    return [*named, *([f"tool:{tool}"] if tool else [])]
 
 
 def stopped_by(switch: Switch) -> str:

@@ -20,15 +20,15 @@ from policies import limits, sessions, world
 from policies.limit_models import Limit
 from policies.models import Allowance, User
 from policies.verdict import unspared
-from tests.cast import MANY, Cast, person
 from tests.approvals.test_ways_round import integrate
+from tests.cast import MANY, Cast, person
 from traces import record
 from traces.models import Entry, Session
 from traces.problems import Refused
 
 RESTRICT = """
 rules:
-  - {name: late-mail, effect: ask, tools: [email.send], approvers: comms, when: "args.subject.contains('URGENT')"}
+  - {name: late, effect: ask, tools: [email.send], approvers: comms, when: "args.subject.contains('URGENT')"}
   - {name: no-casino, effect: block, tools: [email.send], when: "args.body.contains('casino')"}
   - {name: small, effect: ask, tools: [email.send], approvers: comms, mode: shadow}
 """
@@ -56,7 +56,9 @@ def allowed(cast: Cast, **args: Any) -> tuple[Session, Allowance]:
 
 
 def kinds() -> list[str]:
-    return list(Entry.objects.filter(kind__startswith="allowance.").order_by("id").values_list("kind", flat=True))
+    return list(
+        Entry.objects.filter(kind__startswith="allowance.").order_by("id").values_list("kind", flat=True)
+    )
 
 
 def test_an_equal_call_of_the_session_is_not_asked_again(cast: Cast) -> None:
@@ -84,7 +86,12 @@ def test_the_log_tells_of_each_step(cast: Cast) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"to": [*MANY, "eve@example.com"]}, {"cc": ["eve@example.com"]}, {"bcc": []}, {"to": list(reversed(MANY))}],
+    [
+        {"to": [*MANY, "eve@example.com"]},
+        {"cc": ["eve@example.com"]},
+        {"bcc": []},
+        {"to": list(reversed(MANY))},
+    ],
     ids=["one more", "a copy", "an empty list", "another order"],
 )
 def test_another_target_is_asked(cast: Cast, change: dict[str, Any]) -> None:
@@ -129,7 +136,7 @@ def test_a_worse_origin_asks_again(cast: Cast) -> None:
     row.origins = dict.fromkeys(row.origins, "trusted")
     call = forawhile.call_of(mail(cast, session), forawhile.releases.current(), asks=frozenset(row.rules))
     assert forawhile.allowances.unlike(row, call) == ""
-    worse = {path: "untrusted" for path in call.origins}
+    worse = dict.fromkeys(call.origins, "untrusted")
     assert "worse place" in forawhile.allowances.unlike(row, forawhile.replace(call, origins=worse))
 
 
@@ -193,8 +200,8 @@ def test_nobody_allows_what_several_must_approve(cast: Cast, amount: int) -> Non
 
 
 def test_step_up_is_wanted_each_time(cast: Cast) -> None:
-    world.apply("rules: [{name: mass-mail, effect: ask, tools: [email.send], approvers: comms, step_up: true}]",
-                by="tests")  # fmt: skip
+    careful = "{name: mass-mail, effect: ask, tools: [email.send], approvers: comms, step_up: true}"
+    world.apply(f"rules: [{careful}]", by="tests")
     cast.approver.last_login = timezone.now()
     with pytest.raises(Refused, match="step-up"):
         approve(cast.mass_mail(), cast.approver, channel="browser")
@@ -202,7 +209,9 @@ def test_step_up_is_wanted_each_time(cast: Cast) -> None:
 
 def test_an_edited_call_is_not_allowed_for_a_while(cast: Cast) -> None:
     action = cast.order()
-    decisions.edit(action_id=action.pk, user=cast.approver, digest=action.digest, args={**action.args, "item": "x"})
+    decisions.edit(
+        action_id=action.pk, user=cast.approver, digest=action.digest, args={**action.args, "item": "x"}
+    )
     action.refresh_from_db()
     assert forawhile.offer(action) is None
 
@@ -286,7 +295,10 @@ def test_the_rules_own_verdict_can_be_told_again(cast: Cast) -> None:
     assert unspared(spared) | strip == asked | strip
 
 
-FIELDS = "session_id, agent_id, tool, target, same, call, labels, origins, findings, rules, release, release_id"
+FIELDS = (
+    "session_id, agent_id, tool, target, same, call, labels, origins, findings, rules, release, release_id,"
+    ' user_id, "group", action_id, vote, made_at, starts_at'
+)
 
 
 def test_a_row_that_somebody_writes_into_the_database_is_no_yes(
@@ -296,9 +308,8 @@ def test_a_row_that_somebody_writes_into_the_database_is_no_yes(
     session, row = allowed(committed_cast)
     forawhile.revoke(allowance_id=row.pk, user=committed_cast.approver)
     superuser.execute(
-        f"INSERT INTO policies_allowance (id, {FIELDS}, user_id, \"group\", action_id, vote, made_at, starts_at,"
-        f" until, entry, uses, ended) SELECT gen_random_uuid(), {FIELDS}, user_id, \"group\", action_id, vote,"
-        " made_at, starts_at, until + interval '1 hour', entry, 0, '' FROM policies_allowance"
+        f"INSERT INTO policies_allowance (id, {FIELDS}, until, entry, uses, ended) SELECT gen_random_uuid(),"
+        f" {FIELDS}, until + interval '1 hour', entry, 0, '' FROM policies_allowance"
     )
     assert mail(committed_cast, session).state == "pending"
     superuser.execute("UPDATE policies_allowance SET ended_at = NULL, ended = ''")
