@@ -21,7 +21,7 @@ from django.utils import timezone
 from approvals import files, forawhile, jobs, judging, states, sworn
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, budgets, labels, limits, releases, sessions
+from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
@@ -273,6 +273,7 @@ def _refuse_times(call: Call) -> None:
 
 def _note_refusal(call: Call, refused: Refused) -> None:
     """A refused call leaves a trace too; a flood of refusals leaves one at each power of two."""
+    limit_hits.note(agent=call.agent, tool=call.tool, refused=refused)
     times = limits.count_refusal(call.agent)
     if times & (times - 1):
         return

@@ -16,10 +16,11 @@ from django.utils import timezone
 
 from approvals import clock, decisions, forawhile, handout, starting
 from approvals.models import Action, Vote
-from policies import limits, sessions, world
+from policies import limits, releases, sessions, world
 from policies.limit_models import Limit
-from policies.models import Allowance, User
+from policies.models import Allowance, Rule, User
 from policies.verdict import unspared
+from tests.approvals.test_views import browser, decide, text
 from tests.approvals.test_ways_round import integrate
 from tests.cast import MANY, Cast, person
 from traces import record
@@ -134,7 +135,7 @@ def test_a_worse_origin_asks_again(cast: Cast) -> None:
     assert row is not None and set(row.origins.values()) == {"user"}
     # A value can only be said by fewer people where sources are forgotten; so this is asked of the row.
     row.origins = dict.fromkeys(row.origins, "trusted")
-    call = forawhile.call_of(mail(cast, session), forawhile.releases.current(), asks=frozenset(row.rules))
+    call = forawhile.call_of(mail(cast, session), releases.current(), asks=frozenset(row.rules))
     assert forawhile.allowances.unlike(row, call) == ""
     worse = dict.fromkeys(call.origins, "untrusted")
     assert "worse place" in forawhile.allowances.unlike(row, forawhile.replace(call, origins=worse))
@@ -154,6 +155,9 @@ def test_when_its_time_is_over_it_asks_again(cast: Cast) -> None:
 def test_a_new_release_ends_it_and_an_old_one_published_again_does_not_bring_it_back(cast: Cast) -> None:
     session, row = allowed(cast)
     world.apply("rules: [{name: more, effect: allow, tools: [deploy]}]", by="tests")
+    assert mail(cast, session).state == "pending"
+    Rule.objects.get(name="more").delete()
+    assert releases.publish(by="tests").digest == row.release
     assert mail(cast, session).state == "pending"
     clock.tick()
     row.refresh_from_db()
@@ -340,8 +344,9 @@ def test_a_waiting_action_is_not_let_through_by_pointing_it_at_an_allowance(
 
 def test_sixty_four_starts_and_a_revocation(committed_cast: Cast, sequencer_dsn: str) -> None:
     """Each start is before the revocation, and then counted, or finds it: nothing starts behind its back."""
-    session, row = allowed(committed_cast)
-    actions = [mail(committed_cast, session) for _ in range(63)]
+    few = {"to": ["a@example.com"], "attachments": ["x"]}
+    session, row = allowed(committed_cast, **few)
+    actions = [mail(committed_cast, session, **few) for _ in range(63)]
     integrate(sequencer_dsn)
     barrier = threading.Barrier(64)
 
@@ -376,3 +381,66 @@ def test_strangers_know_nothing_of_it_and_auditors_end_nothing(cast: Cast) -> No
         assert refused.value.code == code
     forawhile.revoke(allowance_id=row.pk, user=person("cy", "comms"))
     assert not forawhile.standing(cast.approver)
+
+
+def test_the_tick_is_offered_where_one_vote_suffices_and_says_what_may_differ(cast: Cast) -> None:
+    card = text(browser(cast.approver).get(f"/actions/{cast.mass_mail().pk}/card"))
+    assert 'name="while"' in card and "checked" not in card
+    assert "Same: <b>to</b>." in card and "<b>body</b>, <b>subject</b>." in card
+    for action in (cast.deploy(), cast.order()):
+        assert 'name="while"' not in text(browser(cast.approver).get(f"/actions/{action.pk}/card"))
+
+
+def test_the_choice_of_minutes_without_the_tick_is_nothing(cast: Cast) -> None:
+    decide(cast.approver, cast.mass_mail(), "approve", for_minutes="60")
+    assert not Allowance.objects.exists()
+
+
+def test_it_is_ticked_shown_and_revoked_in_the_inbox(cast: Cast) -> None:
+    session = cast.session()
+    response = decide(cast.approver, mail(cast, session), "approve", **{"while": "1", "for_minutes": "15"})
+    assert "the same for 15 min" in response["HX-Trigger-After-Settle"]
+    row = Allowance.objects.get()
+    client = browser(cast.approver)
+    assert '<b class="num">1</b> allowance for a while' in text(client.get("/"))
+    for address in (f"/traces/sessions/{session.pk}", f"/traces/sessions/{session.pk}/allowances"):
+        assert f"/allowances/{row.pk}/revoke" in text(client.get(address))
+    assert client.get(f"/allowances/{row.pk}/revoke").status_code == 405
+    assert client.post(f"/allowances/{row.pk}/revoke", {"next": "//evil.example"})["Location"] == "/"
+    assert "for a while" not in text(client.get("/allowances/strip"))
+    assert "revoked by ada" in text(client.get(f"/traces/sessions/{session.pk}"))
+
+
+@pytest.mark.parametrize("minutes", ["", "0", "-5", "٣", "1e3", "9" * 40, "61"])
+def test_garbage_for_minutes_decides_nothing(cast: Cast, minutes: str) -> None:
+    action = cast.mass_mail()
+    assert (
+        decide(cast.approver, action, "approve", **{"while": "1", "for_minutes": minutes}).status_code == 422
+    )
+    action.refresh_from_db()
+    assert action.state == "pending"
+
+
+def test_card_and_why_page_name_it(cast: Cast) -> None:
+    session, _ = allowed(cast)
+    action, client = mail(cast, session), browser(cast.approver)
+    for address in (f"/actions/{action.pk}", f"/actions/{action.pk}/why"):
+        assert "ada allowed the same call in this session until" in text(client.get(address))
+
+
+def test_strangers_and_auditors_revoke_nothing_by_page(cast: Cast) -> None:
+    _, row = allowed(cast)
+    for user in (cast.stranger, cast.auditor, cast.administrator):
+        browser(user).post(f"/allowances/{row.pk}/revoke")
+    row.refresh_from_db()
+    assert row.ended == "revoked by root-admin"
+
+
+def test_an_editor_revokes_it_in_the_admin(cast: Cast) -> None:
+    _, row = allowed(cast)
+    client = browser(person("edith", roles=("editor",)))
+    page = client.get("/admin/policies/allowance/")
+    assert "email.send" in text(page)
+    client.post("/admin/policies/allowance/", {"action": "revoke", "_selected_action": [str(row.pk)]})
+    row.refresh_from_db()
+    assert row.ended == "revoked by edith"
