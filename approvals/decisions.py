@@ -66,7 +66,7 @@ def approve(
         forawhile.refuse(action, minutes=for_minutes)
     vote = _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
     decision = _count(action, user=user, channel=channel)
-    if not for_minutes:
+    if not for_minutes or decision.effect != "approved":
         return decision
     allowance = forawhile.grant(action, vote=vote, minutes=for_minutes)
     said = f"Approved, and the same for {for_minutes} min."

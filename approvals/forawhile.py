@@ -33,9 +33,10 @@ from traces.problems import Refused
 
 @dataclass(frozen=True)
 class Offer:
-    """What a reviewer may allow beyond the one call: equal in `same`, free in `free`, for `minutes`."""
+    """What a reviewer may allow beyond the one call: equal in `same`, without `absent`, free in `free`."""
 
     same: tuple[str, ...]
+    absent: tuple[str, ...]
     free: tuple[str, ...]
     minutes: tuple[int, ...]
 
@@ -60,7 +61,9 @@ def offer(action: Action) -> Offer | None:
     same = tuple(call_of(action, active).bound)
     heads = {name if name in action.args else name.partition(".")[0] for name in same}
     free = tuple(name for name in action.args if name not in heads)
-    return Offer(same, free, allowances.offered())
+    named = active.tool(action.tool).authority_in(action.args)
+    absent = tuple(name for name in named if name not in same) if free else ()
+    return Offer(same, absent, free, allowances.offered())
 
 
 def refuse(action: Action, *, minutes: int) -> None:

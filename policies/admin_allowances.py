@@ -13,17 +13,23 @@ from policies.admin_base import ReadOnlyAdmin, actor, person
 from policies.models import Allowance
 from traces.problems import Refused
 
+SHOWN = 60  # characters of a target in the list; its own page has all
+
 
 @admin.register(Allowance)
 class AllowanceAdmin(ReadOnlyAdmin):
     """Rules of one reviewer that end by themselves; the inbox makes them."""
 
-    list_display = ["tool", "target", "agent", "user", "group", "until", "uses", "ended_at", "ended"]
+    list_display = ["tool", "on", "agent", "user", "group", "until", "uses", "ended_at", "ended"]
     list_filter = [("ended_at", admin.EmptyFieldListFilter), "tool", "agent"]
     list_select_related = ["agent", "user"]
     search_fields = ["tool", "target"]
     date_hierarchy = "made_at"
     actions = ["revoke"]
+
+    @admin.display(description="target")
+    def on(self, row: Allowance) -> str:
+        return row.target if len(row.target) <= SHOWN else f"{row.target[:SHOWN]}…"
 
     @admin.action(description="Revoke at once", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Allowance]) -> None:
