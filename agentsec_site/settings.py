@@ -88,6 +88,8 @@ AGENTSEC_URL = site_url()
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# The longest that a reviewer may allow equal calls for a while; 0 switches it off.
+AGENTSEC_ALLOWANCE_MINUTES = int(os.environ.get("AGENTSEC_ALLOWANCE_MINUTES", "60"))
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 

@@ -11,7 +11,7 @@ from typing import Any
 from approvals.executors import EXECUTORS
 from approvals.models import Action
 from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
-from policies.models import Agent
+from policies.models import Agent, Allowance
 from policies.tooling import ToolDef
 from traces.models import Session
 
@@ -35,6 +35,7 @@ class Judged:
     origins: dict[str, Any]
     findings: list[dict[str, Any]]
     rule_texts: dict[str, str]
+    allowance: Allowance | None = None
 
     @property
     def approvals(self) -> list[dict[str, Any]]:

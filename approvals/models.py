@@ -74,6 +74,10 @@ class Action(models.Model):
         blank=True,
         help_text="Editor of an authority argument: one vote must be somebody else's.",
     )
+    allowance = models.ForeignKey(
+        "policies.Allowance", on_delete=models.PROTECT, null=True, blank=True, related_name="+",
+        db_index=False, help_text="What answered its asking in advance, as long as it starts by that.",
+    )  # fmt: skip
     door = models.CharField(max_length=10, default="rest")
     tool_call_id = models.CharField(max_length=200, blank=True)
     idempotency_key = models.CharField(max_length=200, blank=True)

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from policies import (
     admin_accounts,
+    admin_allowances,
     agents,
     budgets,
     facts,
@@ -33,7 +34,7 @@ from policies.models import Agent, AgentKey, Case, Grant, Release, Rule, Switch,
 from policies.rules import RuleSpec
 from traces.problems import Refused
 
-__all__ = ["admin_accounts"]
+__all__ = ["admin_accounts", "admin_allowances"]
 
 SHOWN_OF_RELEASE: Any = ["digest", "published_at", "published_by", "note", "rules", "tools"]
 SHOWN_OF_KEY: Any = ["prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at", "uses"]

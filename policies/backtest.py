@@ -20,7 +20,7 @@ from policies.engine import Compiled
 from policies.facts import Facts, ToolFacts
 from policies.rulings import ruling
 from policies.tooling import ToolDef
-from policies.verdict import Verdict
+from policies.verdict import Verdict, unspared
 
 EXAMPLES = 5
 MOST_RULES = 50  # named in one group; the rest counts as OTHERS
@@ -225,7 +225,7 @@ def _stored(head: str, rest: str) -> tuple[_Ruling, _Ruling | None]:
 
     Thousands of calls are told the same, so what they were told is read once.
     """
-    verdict = json.loads(head + "}" if rest else head)
+    verdict = unspared(json.loads(head + "}" if rest else head))
     built_in = tuple(name for name in _names(verdict) if name.startswith(_BUILT_IN))
     standing = _Ruling("block", built_in, frozenset()) if built_in else None
     return _Ruling.of_stored(verdict), standing

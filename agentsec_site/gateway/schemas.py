@@ -127,9 +127,14 @@ class DecisionIn(Strict):
         None, description="With approve: edit to these arguments and approve them."
     )
     confirm: Prose = Field("", description="The target's name, where the tool is destructive.")
+    for_minutes: Annotated[int, Field(ge=1, le=1440)] | None = Field(
+        None, description="With approve: allow equal calls of this session for so many minutes too."
+    )
 
     @model_validator(mode="after")
     def edits_only_with_approval(self) -> DecisionIn:
+        if self.for_minutes is not None and (self.verdict == "reject" or self.args is not None):
+            raise ValueError("for_minutes only goes with approve, and not with args")
         if self.args is not None and self.verdict == "reject":
             raise ValueError("args only go with approve")
         return self
@@ -195,6 +200,7 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
+    held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
 
 
 class FileOut(Out):
@@ -211,6 +217,7 @@ class DecisionOut(Out):
     effect: str
     message: str
     action: ActionOut
+    allowance: dict[str, Any] | None = Field(None, description="What `for_minutes` made.")
 
 
 class ProofOut(Out):

@@ -32,6 +32,8 @@ DESIGNED = {
     "POST /actions/{action_id}/decision",
     "GET /actions/{action_id}/evidence",
     "POST /policies/simulate",
+    "GET /allowances",
+    "DELETE /allowances/{allowance_id}",
     "GET /switch",
     "POST /switch",
     "DELETE /switch/{scope}",
