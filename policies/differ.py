@@ -1,7 +1,7 @@
 """What changes between two releases: rule by rule, field by field, and which way each change leans.
 
-Pure: two release contents in, a difference out. `stricter` and `same` are promises: no call passes more easily.
-`looser` warns that a call may, and `either` says that it depends on the other rules or on the call.
+Pure: two release contents in, a difference out. `stricter` and `same` are promises: no call passes more
+easily. `looser` warns that a call may, and `either` says that it depends on the other rules or on the call.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class FieldChange:
     lean: Lean
     pieces: tuple[Piece, ...]
 
+    @property
+    def long(self) -> bool:
+        """Whether it wants a block of its own: a condition, a schema."""
+        return max(len(self.before), len(self.after)) > 40 or "\n" in self.before + self.after
+
 
 @dataclass(frozen=True)
 class ItemChange:
@@ -48,6 +53,11 @@ class ItemChange:
     before: str = ""
     after: str = ""
     fields: tuple[FieldChange, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Both sentences in one."""
+        return compared(self.before, self.after)
 
     @property
     def line(self) -> str:
@@ -96,9 +106,12 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
     """The difference of two release contents. Raises KeyError or TypeError for what is no release content."""
     found: list[ItemChange] = []
     for kind, one in (("rules", _rule), ("tools", _tool)):
-        old, new = ({item["name"]: item for item in map(_READ[kind], side[kind])} for side in (before, after))
-        names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-        found += (one(name, old.get(name), new.get(name)) for name in names)
+        raw_old, raw_new = ({item["name"]: item for item in side[kind]} for side in (before, after))
+        names = [name for name in sorted({*raw_old, *raw_new}) if raw_old.get(name) != raw_new.get(name)]
+        for name in names:
+            old, new = (_READ[kind](side[name]) if name in side else None for side in (raw_old, raw_new))
+            if old != new:
+                found.append(one(name, old, new))
     for kind in _NAMED:
         found += _named(kind[:-1], set(before[kind]), set(after[kind]))
     return Diff(tuple(found))
@@ -113,11 +126,11 @@ _READ: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 def _rule(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> ItemChange:
     was, now = (RuleSpec.from_json(side) if side is not None else None for side in (old, new))
-    said = [_aloud(rule) for rule in (was, now)]
+    said = _aloud(was), _aloud(now)
     if was is not None and now is not None:
         fields = tuple(_fields(old or {}, new or {}, lambda field: rule_field(field, was, now)))
         lean = rule_gone(was, now) or joined(field.lean for field in fields)
-        return ItemChange("rule", name, CHANGED, lean, _rule_why(was, now, lean), *said, fields)
+        return ItemChange("rule", name, CHANGED, lean, _rule_why(was, now, lean), *said, fields=fields)
     lean = rule_gone(was, now) or SAME
     what = ADDED if was is None else REMOVED
     return ItemChange("rule", name, what, lean, _rule_why(was, now, lean), *said)
@@ -161,9 +174,11 @@ def _rule_why(was: RuleSpec | None, now: RuleSpec | None, lean: Lean) -> str:
 
 
 def _tool(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> ItemChange:
-    said = [_tool_aloud(side) for side in (old, new)]
+    said = _tool_aloud(old), _tool_aloud(new)
     if old is None:
-        why = "From now on it is known: until now it counted as the worst there is, and no pattern allowed it."
+        why = (
+            "From now on it is known: until now it counted as the worst there is, and no pattern allowed it."
+        )
         return ItemChange("tool", name, ADDED, LOOSER, why, *said)
     if new is None:
         why = "It counts as unknown from now on: no pattern allows it, and its arguments are not checked."
@@ -171,7 +186,7 @@ def _tool(name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | Non
     fields = tuple(_fields(old, new, lambda field: tool_field(field, old.get(field), new.get(field))))
     lean = joined(field.lean for field in fields)
     why = f"{_LEAN_WHY[lean]} Calls that wait under the old definition are cancelled when they start."
-    return ItemChange("tool", name, CHANGED, lean, why, *said, fields)
+    return ItemChange("tool", name, CHANGED, lean, why, *said, fields=fields)
 
 
 def _tool_aloud(tool: Mapping[str, Any] | None) -> str:

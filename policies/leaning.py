@@ -1,8 +1,8 @@
 """Which way a change of a rule or a tool leans. Sound rather than sharp: in doubt, `either`.
 
 Blocks win over asks, asks over allows, and fallbacks speak only where nothing else truly matched, so a new
-block can only stop more and a new allow can only let more pass. A new ask can do both: where nothing allowed a
-call, it was blocked, and is now a question. A failing condition makes an ask or a block match and an allow
+block can only stop more and a new allow can only let more pass. A new ask can do both: where nothing allowed
+a call, it was blocked, and is now a question. A failing condition makes an ask or a block match and an allow
 not, which is why an allow that becomes an ask is stricter only where it has no condition that could fail.
 """
 
@@ -74,7 +74,7 @@ def rule_field(name: str, was: RuleSpec, now: RuleSpec) -> Lean:
 
 
 def tool_field(name: str, old: Any, new: Any) -> Lean:
-    """How the change of one field of a tool leans. Conditions may ask for any of them, and rarely for fewer."""
+    """How the change of one field of a tool leans; a condition may ask for any of them, hence `either`."""
     if name in ("description", "summary"):
         return SAME
     if name in _SEVERITY and {old, new} <= set(_SEVERITY[name]):

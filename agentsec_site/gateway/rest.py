@@ -14,7 +14,7 @@ from ninja import NinjaAPI, Router
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from agentsec_site.gateway import actions, auth, log, problems, reviewer, simulation, switch
+from agentsec_site.gateway import actions, auth, log, problems, releases, reviewer, simulation, switch
 from agentsec_site.gateway.docs import DocsPage
 from agentsec_site.gateway.intake import StrictParser, raw_body
 from agentsec_site.gateway.replies import reply
@@ -128,5 +128,13 @@ api = Api(
     docs=DocsPage(),
 )
 problems.install(api)
-for part in (router, actions.router, reviewer.router, switch.router, log.router, simulation.router):
+for part in (
+    router,
+    actions.router,
+    reviewer.router,
+    switch.router,
+    log.router,
+    simulation.router,
+    releases.router,
+):
     api.add_router("", part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentsec_site.pages import policies
+from agentsec_site.pages import policies, releases
 
 urlpatterns = [
     path("policies/backtest", policies.newest_backtest, name="policy-backtest"),
@@ -13,4 +13,9 @@ urlpatterns = [
     path("policies/backtest/<int:backtest_id>/step", policies.step_backtest, name="policy-backtest-step"),
     path("policies/shadow", policies.in_shadow, name="policy-shadow"),
     path("policies/simulate", policies.simulator, name="policy-simulate"),
+    path("policies/releases", releases.listing, name="policy-releases"),
+    path("policies/releases/compare", releases.choose, name="policy-compare"),
+    path("policies/releases/<int:release_id>", releases.one, name="policy-release"),
+    path("policies/releases/<int:before>..<str:after>", releases.between, name="policy-between"),
+    path("policies/releases/<int:release_id>/rollback", releases.roll_back, name="policy-rollback"),
 ]
