@@ -18,7 +18,6 @@ from policies import (
     admin_accounts,
     agents,
     budgets,
-    differ,
     facts,
     forms,
     grants,
@@ -178,7 +177,7 @@ class RuleAdmin(DraftAdmin):
         frozen = releases.digest_of(content)
         form = forms.PublishForm(initial={"seen": frozen, "note": request.POST.get("note", "")})
         shown = {
-            "diff": differ.compare(releases.newest_content(), content),
+            "diff": releases.difference(content),
             "problems": releases.problems(content),
             "form": form,
             "digest": frozen,

@@ -143,7 +143,12 @@ def problems(content: Mapping[str, Any]) -> list[Problem]:
 
 def changes(content: Mapping[str, Any]) -> list[str]:
     """How this content differs from the release that decides now, a line a difference."""
-    return differ.compare(newest_content(), content).lines
+    return difference(content).lines
+
+
+def difference(content: Mapping[str, Any]) -> differ.Diff:
+    """The same, rule by rule and field by field."""
+    return differ.compare(newest_content(), content)
 
 
 def newest_content() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def roll_back(
     target = history.get(release_id)
     content = releases.sound(target.pk, target.digest)
     with transaction.atomic():
-        _lock(world.APPLY_LOCK, releases.PUBLISH_LOCK)
+        _lock(world._APPLY_LOCK, releases.PUBLISH_LOCK)
         newest = Release.objects.order_by("-id").first()
         if newest is not None and deciding and newest.digest != deciding:
             raise Refused("conflict", f"Release {newest.pk} was published meanwhile: look again.")

@@ -25,7 +25,7 @@ STARTER = "starter"
 STARTERS = Path(__file__).parent / "starters"
 AGENTSEC = "agentsec"
 # Any constant does, as long as everybody who applies takes the same.
-APPLY_LOCK = 0x6167776F
+_APPLY_LOCK = 0x6167776F
 _MODELS: Mapping[str, type[Model]] = {
     "agents": Agent, "tools": Tool, "rules": Rule, "cases": Case, "limits": Limit,
 }  # fmt: skip
@@ -68,7 +68,7 @@ def apply(text: str, *, by: str) -> Report:
     report = Report()
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [APPLY_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPLY_LOCK])
         others = _foreign_drafts(world)
         drafted = list(_apply_items(world, by, report))
         if drafted:
