@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from policies import differ, releases
+from policies import differ, releases, soundness
 from policies.models import Release
 from policies.rules import RuleSpec, release_content, sentence
 from traces.problems import Refused
@@ -53,7 +53,7 @@ def listed(*, below: int | None = None, limit: int = PAGE) -> tuple[list[Told], 
 def told(release: Release, before: Release | None) -> Told:
     """A release against the one before it, of which nothing counts that was altered."""
     try:
-        content = releases.sound(release.pk, release.digest)
+        content = soundness.sound(release.pk, release.digest)
     except Refused as refused:
         return Told(release, differ.Diff(), refused.detail)
     return Told(release, differ.compare(_content(before), content))
@@ -73,7 +73,7 @@ def side(name: str) -> Side:
     if not name.isascii() or not name.isdecimal() or len(name) > 18:
         raise Refused("not_found", f"There is no release {name[:40]}.")
     release = get(int(name))
-    return Side(f"release {release.pk}", releases.sound(release.pk, release.digest), release)
+    return Side(f"release {release.pk}", soundness.sound(release.pk, release.digest), release)
 
 
 def between(before: str, after: str) -> tuple[Side, Side, differ.Diff]:
@@ -84,7 +84,7 @@ def between(before: str, after: str) -> tuple[Side, Side, differ.Diff]:
 
 def rules(release: Release) -> list[tuple[RuleSpec, str]]:
     """Its rules with each read aloud. Raises Refused("unavailable") where it was altered."""
-    stored = releases.sound(release.pk, release.digest)["rules"]
+    stored = soundness.sound(release.pk, release.digest)["rules"]
     return [(rule, sentence(rule)) for rule in map(RuleSpec.from_json, stored)]
 
 
@@ -93,6 +93,6 @@ def _content(release: Release | None) -> Mapping[str, Any]:
     if release is None:
         return empty
     try:
-        return releases.sound(release.pk, release.digest)
+        return soundness.sound(release.pk, release.digest)
     except Refused:
         return empty

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,12 +19,11 @@ from policies.firewall import DETECTORS
 from policies.foureyes import DRAFTED
 from policies.models import Agent, Case, Release, Rule, Tool
 from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
+from policies.soundness import PUBLISHED, sound
 from policies.tooling import NO_PARAMETERS, ToolDef
-from traces import record, seal
-from traces.models import Entry
+from traces import record
 from traces.problems import Refused
 
-PUBLISHED = "policy.published"
 # Any constant does, as long as every publisher takes the same.
 PUBLISH_LOCK = 0x61677265
 
@@ -73,15 +71,6 @@ def draft_content() -> dict[str, Any]:
         rule.approvers: [] for rule in rules if rule.approvers and not rule.approvers.startswith("@")
     }
     return release_content(rules=rules, tools=tools, groups=groups, detectors=DETECTORS)
-
-
-def sound(release_id: int, frozen: str) -> dict[str, Any]:
-    """The content of a release of this digest, as it was published.
-
-    Raises Refused("unavailable") where the row was altered or the log does not hold it.
-    """
-    content: dict[str, Any] = json.loads(_sound(release_id, frozen))
-    return content
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
@@ -281,33 +270,6 @@ def _load(release_id: int, frozen: str) -> Active:
         return _activate(content, digest=frozen, release_id=release_id)
     except RulesRefused as refused:
         raise Refused("unavailable", f"Release {release_id} does not compile: {refused}") from None
-
-
-@lru_cache(maxsize=8)
-def _sound(release_id: int, frozen: str) -> str:
-    text: str = Release.objects.values_list("content", flat=True).get(pk=release_id)
-    if digest(RELEASE_DOMAIN, json.loads(text)) != frozen:
-        raise Refused("unavailable", f"Release {release_id} was altered: it does not match its digest.")
-    if not _published(release_id, frozen):
-        raise Refused("unavailable", f"Release {release_id} was never published: the log does not hold it.")
-    return text
-
-
-def _published(release_id: int, frozen: str) -> bool:
-    """Whether the log holds this release: who can write to the database makes a row, and no sealed entry."""
-    told = Entry.objects.filter(span__kind=PUBLISHED).select_related("subject_key").order_by("-id")
-    return any(_tells(entry, release_id, frozen) for entry in told.iterator(chunk_size=8))
-
-
-def _tells(entry: Entry, release_id: int, frozen: str) -> bool:
-    try:
-        body = record.open_payload(entry)
-        kind = json.loads(bytes(entry.header))["kind"]
-    except (seal.Tampered, ValueError, KeyError):
-        return False
-    if isinstance(body, record.Erased) or kind != PUBLISHED:
-        return False
-    return (body.get("release"), body.get("digest")) == (release_id, frozen)
 
 
 @lru_cache(maxsize=1)

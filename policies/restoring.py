@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from policies import differ, foureyes, history, limits, people, releases, values, world
+from policies import differ, foureyes, history, limits, people, releases, soundness, values, world
 from policies.models import Release, Rule, Tool
 from policies.rules import RuleSpec
 from policies.tooling import ToolDef
@@ -42,7 +42,7 @@ class Outlook:
 def outlook(release_id: int) -> Outlook:
     """What a rollback would change. Raises Refused: not_found, unavailable (altered)."""
     target = history.get(release_id)
-    content = releases.sound(target.pk, target.digest)
+    content = soundness.sound(target.pk, target.digest)
     problems = releases.problems(content)
     return Outlook(
         target=target,
@@ -68,7 +68,7 @@ def roll_back(
     does not name), forbidden.
     """
     target = history.get(release_id)
-    content = releases.sound(target.pk, target.digest)
+    content = soundness.sound(target.pk, target.digest)
     with transaction.atomic():
         _lock(world._APPLY_LOCK, releases.PUBLISH_LOCK)
         newest = Release.objects.order_by("-id").first()

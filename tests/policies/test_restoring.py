@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from policies import foureyes, limits, releases, restoring
+from policies import foureyes, limits, releases, restoring, soundness
 from policies.models import Agent, Case, Release, Rule, Tool
 from policies.restoring import RolledBack
 from traces import record
@@ -98,14 +98,14 @@ def test_what_was_never_published_is_nothing_to_go_back_to(two: tuple[Release, R
 def test_a_release_that_was_altered_is_nothing_to_go_back_to(two: tuple[Release, Release]) -> None:
     text = two[0].content.replace('"quorum":2', '"quorum":1')
     Release.objects.filter(pk=two[0].pk).update(content=text)
-    releases._sound.cache_clear()
+    soundness._sound.cache_clear()
     with pytest.raises(Refused, match="was altered"):
         back(two[0])
 
 
 def test_an_altered_release_can_be_left_behind(two: tuple[Release, Release]) -> None:
     Release.objects.filter(pk=two[1].pk).update(content=two[0].content)
-    releases._sound.cache_clear()
+    soundness._sound.cache_clear()
     releases._load.cache_clear()
     assert back(two[0]).release is not None and releases.current().digest == two[0].digest
 
