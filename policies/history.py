@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from policies import differ, releases, soundness
@@ -12,6 +13,7 @@ from policies.rules import RuleSpec, release_content, sentence
 from traces.problems import Refused
 
 DRAFT = "draft"
+ALTERED = "This release was altered, or was never published: it does not match the log."
 PAGE = 20
 
 
@@ -45,24 +47,29 @@ def listed(*, below: int | None = None, limit: int = PAGE) -> tuple[list[Told], 
     """Releases below a number, the newest first, and the number below which the next page begins."""
     rows = Release.objects.order_by("-id")
     found = list((rows.filter(pk__lt=below) if below is not None else rows)[: limit + 1])
-    older = [*found[1:], None]
-    page = [told(release, before) for release, before in zip(found[:limit], older, strict=False)]
+    page = _told(found)[:limit]
     return page, found[limit - 1].pk if len(found) > limit else None
-
-
-def told(release: Release, before: Release | None) -> Told:
-    """A release against the one before it, of which nothing counts that was altered."""
-    try:
-        content = soundness.sound(release.pk, release.digest)
-    except Refused as refused:
-        return Told(release, differ.Diff(), refused.detail)
-    return Told(release, differ.compare(_content(before), content))
 
 
 def one(release_id: int) -> Told:
     """Raises Refused("not_found")."""
     release = get(release_id)
-    return told(release, Release.objects.filter(pk__lt=release.pk).order_by("-id").first())
+    before = Release.objects.filter(pk__lt=release.pk).order_by("-id").first()
+    return _told([release, before] if before else [release])[0]
+
+
+def _told(rows: Sequence[Release]) -> list[Told]:
+    """Each release against the next of the rows, of which nothing counts that was altered."""
+    contents = soundness.sound_ones(rows)
+    empty = release_content(rules=(), tools=(), groups={})
+    found = []
+    for release, before in zip_longest(rows, rows[1:]):
+        if release.pk not in contents:
+            found.append(Told(release, differ.Diff(), ALTERED))
+        else:
+            older = contents.get(before.pk, empty) if before else empty
+            found.append(Told(release, differ.compare(older, contents[release.pk])))
+    return found
 
 
 def side(name: str) -> Side:
@@ -86,13 +93,3 @@ def rules(release: Release) -> list[tuple[RuleSpec, str]]:
     """Its rules with each read aloud. Raises Refused("unavailable") where it was altered."""
     stored = soundness.sound(release.pk, release.digest)["rules"]
     return [(rule, sentence(rule)) for rule in map(RuleSpec.from_json, stored)]
-
-
-def _content(release: Release | None) -> Mapping[str, Any]:
-    empty = release_content(rules=(), tools=(), groups={})
-    if release is None:
-        return empty
-    try:
-        return soundness.sound(release.pk, release.digest)
-    except Refused:
-        return empty

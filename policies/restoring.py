@@ -70,14 +70,28 @@ def roll_back(
     target = history.get(release_id)
     content = soundness.sound(target.pk, target.digest)
     with transaction.atomic():
-        _lock(world._APPLY_LOCK, releases.PUBLISH_LOCK)
-        newest = Release.objects.order_by("-id").first()
-        if newest is not None and deciding and newest.digest != deciding:
-            raise Refused("conflict", f"Release {newest.pk} was published meanwhile: look again.")
-        if newest is not None and newest.digest == target.digest:
-            raise Refused("conflict", f"Release {newest.pk} decides already, and holds the same.")
+        newest = _alone(deciding, target.digest)
         changed = restore(content=content, by=by, what=f"release {target.pk}")
-        return _publish(target, newest, by, note, frozenset(despite), changed)
+        if _needs_another(by, newest):
+            why = "Four-eyes is on: the draft is set, and somebody else has to roll back to the same release."
+            return RolledBack(None, tuple(changed), why)
+        back = releases.BackTo(target.pk, frozenset(despite) & _failing())
+        release = releases.publish(by=by, note=note or f"rolled back to {target.pk}", back=back)
+        return RolledBack(release, tuple(changed))
+
+
+def publish_exactly(
+    *, content: Mapping[str, Any], by: str, what: str, deciding: str = "", note: str = ""
+) -> Release | None:
+    """Set the draft to this content and publish it; None where four-eyes leaves that to somebody else.
+
+    Locks, entries and refusals as of `roll_back`; every case has to pass.
+    """
+    with transaction.atomic():
+        frozen = releases.digest_of(content)
+        newest = _alone(deciding, frozen)
+        restore(content=content, by=by, what=what)
+        return None if _needs_another(by, newest) else releases.publish(by=by, note=note, seen=frozen)
 
 
 def restore(*, content: Mapping[str, Any], by: str, what: str) -> list[str]:
@@ -103,16 +117,22 @@ def restore(*, content: Mapping[str, Any], by: str, what: str) -> list[str]:
     return wanted.lines
 
 
-def _publish(
-    target: Release, newest: Release | None, by: str, note: str, despite: frozenset[str], changed: list[str]
-) -> RolledBack:
-    since = newest.published_at if newest else None
-    if foureyes.required() and by in foureyes.drafters(since=since):
-        why = "Four-eyes is on: the draft is set, and somebody else has to roll back to the same release."
-        return RolledBack(None, tuple(changed), why)
-    back = releases.BackTo(target.pk, despite & _failing())
-    note = note or f"rolled back to {target.pk}"
-    return RolledBack(releases.publish(by=by, note=note, back=back), tuple(changed))
+def _alone(deciding: str, wanted: str) -> Release | None:
+    """The release that decides, with nobody else applying or publishing until the transaction ends."""
+    with connection.cursor() as cursor:
+        for key in (world._APPLY_LOCK, releases.PUBLISH_LOCK):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+    newest = Release.objects.order_by("-id").first()
+    if newest is not None and deciding and newest.digest != deciding:
+        raise Refused("conflict", f"Release {newest.pk} was published meanwhile: look again.")
+    if newest is not None and newest.digest == wanted:
+        raise Refused("conflict", f"Release {newest.pk} decides already, and holds the same.")
+    return newest
+
+
+def _needs_another(by: str, newest: Release | None) -> bool:
+    """Whether four-eyes is on and `by` has a part in the draft."""
+    return foureyes.required() and by in foureyes.drafters(since=newest.published_at if newest else None)
 
 
 def _failing() -> frozenset[str]:
@@ -158,9 +178,3 @@ def _set(row: Rule | Tool, wanted: RuleSpec | ToolDef, *, without: set[str]) -> 
 
 def _plain(tool: ToolDef) -> Any:
     return values.normalise(tool.to_json(), max_depth=100)
-
-
-def _lock(*keys: int) -> None:
-    with connection.cursor() as cursor:
-        for key in keys:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])

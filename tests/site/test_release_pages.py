@@ -67,6 +67,16 @@ def test_a_release_shows_what_it_changed_word_by_word(editor: User, second: Rele
     assert "removed: 10000added: 50000" in page and "allow when any agent calls deploy" in page
 
 
+def test_a_release_that_was_altered_is_marked_and_nothing_leads_back_to_it(
+    editor: User, first: Release, second: Release
+) -> None:
+    forged = Release.objects.create(digest="0" * 64, content=first.content, published_by="user:1")
+    Release.objects.filter(pk=first.pk).update(content=first.content.replace('"ask"', '"allow"'))
+    page = text(editor, "/policies/releases")
+    assert page.count("altered") == 2 and "Roll back" in page
+    assert "does not match the log" in text(editor, f"/policies/releases/{forged.pk}")
+
+
 def test_any_two_are_compared_and_the_draft_too(editor: User, first: Release, second: Release) -> None:
     Rule.objects.filter(name="deploys-go").delete()
     back = text(editor, f"/policies/releases/{second.pk}..{first.pk}")
