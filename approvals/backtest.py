@@ -116,6 +116,12 @@ def latest() -> Progress | None:
     return progress(row) if row else None
 
 
+def of_release(digest: str) -> Progress | None:
+    """The newest backtest of the draft that has this digest, if one is kept."""
+    row = Backtest.objects.filter(release=digest).first()
+    return progress(row) if row else None
+
+
 def get(backtest_id: int) -> Progress:
     """Raises Refused("not_found")."""
     row = Backtest.objects.filter(pk=backtest_id).first()

@@ -12,6 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
+
 
 class ActionQuerySet(models.QuerySet["Action"]):
     def pending(self) -> ActionQuerySet:

@@ -168,13 +168,21 @@ class RuleAdmin(DraftAdmin):
         form = forms.PublishForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
-                release = releases.publish(by=actor(request), note=form.cleaned_data["note"])
+                note, seen = form.cleaned_data["note"], form.cleaned_data["seen"]
+                release = releases.publish(by=actor(request), note=note, seen=seen)
                 self.message_user(request, f"Release {release.pk} decides from now on.")
                 return redirect("admin:policies_release_changelist")
             except Refused as refused:
                 self.message_user(request, refused.detail, messages.ERROR)
         content = releases.draft_content()
-        shown = {"changes": releases.changes(content), "problems": releases.problems(content), "form": form}
+        frozen = releases.digest_of(content)
+        form = forms.PublishForm(initial={"seen": frozen, "note": request.POST.get("note", "")})
+        shown = {
+            "diff": releases.difference(content),
+            "problems": releases.problems(content),
+            "form": form,
+            "digest": frozen,
+        }
         return self.page(request, "policies/publish.html", "Publish the draft", **shown)
 
 

@@ -228,6 +228,7 @@ class KeyForm(forms.Form):
 
 
 class PublishForm(forms.Form):
+    seen = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     note = forms.CharField(required=False, max_length=500, help_text="Why, for those who read the log.")
 
 

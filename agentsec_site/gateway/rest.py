@@ -14,7 +14,17 @@ from ninja import NinjaAPI, Router
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from agentsec_site.gateway import actions, allowances, auth, log, problems, reviewer, simulation, switch
+from agentsec_site.gateway import (
+    actions,
+    allowances,
+    auth,
+    log,
+    problems,
+    releases,
+    reviewer,
+    simulation,
+    switch,
+)
 from agentsec_site.gateway.docs import DocsPage
 from agentsec_site.gateway.intake import StrictParser, raw_body
 from agentsec_site.gateway.replies import reply
@@ -136,5 +146,6 @@ for part in (
     switch.router,
     log.router,
     simulation.router,
+    releases.router,
 ):
     api.add_router("", part)
