@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from approvals import judging, pipeline
 from policies import agents, facts, releases, sessions, world
+from policies.calls import Call
 from policies.models import Agent, AgentKey
 from traces.models import Session
 
@@ -77,8 +78,11 @@ class Judge:
         self.micros.append((time.perf_counter_ns() - began) / 1000)
         return judged
 
-    def returned(self, session: Session, call: Mapping[str, Any]) -> None:
-        sessions.add_output(session=session, tool_name=call["tool"], output=call["output"], attested=True)
+    def returned(self, session: Session, call: Mapping[str, Any], seen: facts.Facts) -> None:
+        sessions.add_output(
+            session=session, tool_name=call["tool"], output=call["output"], attested=True,
+            call=Call(seen.tool.effect, seen.origin, seen.authority),
+        )  # fmt: skip
 
     def play(self, session: Session, calls: Calls) -> Iterator[Held]:
         """Every call that is held, in order; each goes on as if a person had then approved it."""
@@ -86,7 +90,7 @@ class Judge:
             judged = self.ask(session, call)
             if judged.verdict.effect != "allow":
                 yield Held(at, judged.verdict.effect, call["tool"], because(judged))
-            self.returned(session, call)
+            self.returned(session, call, judged.facts)
 
 
 def report(recorded: Mapping[str, Any], text: str, *, suite: str = "") -> None:
@@ -130,7 +134,7 @@ def note_honest(score: Score, judge: Judge, suite: str, run: Mapping[str, Any]) 
 def note_attack(score: Score, judge: Judge, suite: str, run: Mapping[str, Any]) -> None:
     session = judge.open(run["prompt"])
     for call in run["calls"]:
-        judge.returned(session, call)
+        judge.returned(session, call, judge.ask(session, call).facts)
     held = next(judge.play(session, run["injected"]), None)
     score.attacks += 1
     needed = run["achieved"] or len(run["injected"])

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from policies import records
+from policies.calls import Call
 from policies.matching import dated, occurrences
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, fold, line_at
@@ -33,6 +34,7 @@ class Source:
 
     `quoted` are spans (start, end; code points) of user text that the user only passed on, or of trusted
     output that outsiders can write. `fields` are the leaves of structured output, none for plain text.
+    `call` is what returned it, None where that is not known.
     """
 
     entry_id: str
@@ -42,6 +44,7 @@ class Source:
     who: str = ""
     quoted: tuple[tuple[int, int], ...] = ()
     fields: tuple[Field, ...] = ()
+    call: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Index:
     """The sources of a session, prepared for many look-ups. Build it once a proposal, or keep it longer."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        self._texts = [_Text.of(source) for source in sources if source.origin != "agent"]
+        self.sources = tuple(sources)
+        self._texts = [_Text.of(source) for source in self.sources if source.origin != "agent"]
         self._users = [text for text in self._texts if text.source.origin == "user"]
         self._named: dict[tuple[int, tuple[str, ...]], bool] = {}
         length = sum(len(text.folded.text) for text in self._texts)
