@@ -161,7 +161,7 @@ def row(name: str, score: Score) -> str:
 
 
 def with_schemas(text: str, schemas: Mapping[str, Any]) -> str:
-    """The world file with each tool's parameters as AgentDojo declares them; the starter's rules go."""
+    """The world file with each tool's parameters as AgentDojo declares them."""
     content = yaml.safe_load(text)
     for tool in content["tools"]:
         schema = schemas.get(tool["name"], {})
@@ -169,9 +169,4 @@ def with_schemas(text: str, schemas: Mapping[str, Any]) -> str:
             "type": "object",
             "properties": {name: {} for name in schema.get("properties", {})},
         }
-    starter = yaml.safe_load(world.starter())["rules"]
-    kept = {rule["name"] for rule in content["rules"]}
-    content["rules"] += [
-        {"name": rule["name"], "absent": True} for rule in starter if rule["name"] not in kept
-    ]
     return str(yaml.safe_dump(content, allow_unicode=True))

@@ -15,7 +15,7 @@ from policies.provenance import Source, trace
 
 ASKED = Call("read")
 FILES = [
-    {"id": "3", "name": "plan.txt", "size": 120, "modified": "2026-01-05T10:00:00", "shared": {"a@b.example": "r"}},
+    {"id": "3", "name": "plan.txt", "size": 120, "modified": "2026-01-05", "shared": {"a@b.example": "r"}},
     {"id": "13", "name": "notes.txt", "size": 4096, "modified": "2026-03-01", "shared": {}},
     {"id": "21", "name": "talk.txt", "size": 1.5, "modified": "2025-12-31T23:59:00Z", "shared": {"eve": "r"}},
 ]  # fmt: skip
