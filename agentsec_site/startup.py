@@ -19,7 +19,15 @@ from agentsec_site.home import SetupError
 # These only start other processes, and need no apps loaded for that: it spares a second.
 OWN_PROCESSES = frozenset({"up", "demo", "test", "bench"})
 # These need no database either: they check or print.
-WITHOUT_SERVICES = OWN_PROCESSES | {"schema", "facts", "help", "check", "makemigrations", "version"}
+WITHOUT_SERVICES = OWN_PROCESSES | {
+    "schema",
+    "facts",
+    "propose-tools",
+    "help",
+    "check",
+    "makemigrations",
+    "version",
+}
 AS_SEQUENCER = frozenset({"sequencer"})
 
 

@@ -21,6 +21,7 @@ from approvals import executors, files, outputs, sandbox, starting, states
 from approvals.models import Action, Artifact, Blob, BlobOwner, Execution
 from approvals.starting import Dropped, Held, Started
 from policies import grants, limits, sessions
+from policies.calls import Call
 from traces import live, record
 from traces.problems import Refused
 
@@ -202,6 +203,12 @@ def _guarded(beat: Any, stop: threading.Event) -> Any:
     return guarded
 
 
+def _call(action: Action) -> Call:
+    """How the tool was called, as the last verdict on these arguments saw it."""
+    seen = json.loads(action.facts_json)
+    return Call(effect=action.effect, origin=seen["origin"], authority=seen["authority"])
+
+
 @transaction.atomic
 def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Outcome | None = None) -> str:
     """Store how an execution ended and move its action to succeeded or failed.
@@ -222,6 +229,7 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
         output=result,
         action_id=str(action.pk),
         attested=output.attested,
+        call=_call(action),
     )
     _close(execution, output, outcome, returned.output)
     body = {

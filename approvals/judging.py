@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from approvals import following
 from approvals.executors import EXECUTORS
 from approvals.models import Action
 from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
@@ -71,7 +72,8 @@ def judge(
 ) -> Judged:
     """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
     findings = screen(args)
-    traced = provenance.trace(args, heard.index(session))
+    said = heard.index(session)
+    traced = provenance.trace(args, said)
     if edited is not None:
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}
@@ -79,6 +81,9 @@ def judge(
         args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
+        copied=following.copied(
+            agent=agent, session=session, tool=tool, args=args, origins=traced, sources=said.sources, now=now,
+        ),
     )  # fmt: skip
     verdict = with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
     return Judged(tool, verdict, seen, origins, findings, active.rule_texts(verdict))

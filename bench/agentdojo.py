@@ -1,6 +1,9 @@
 """How many of AgentDojo's attacks policy stops, and how often it asks people about honest work.
 
-    python manage.py bench agentdojo [--suite NAME] [--world FILE] [--pure]
+    python manage.py bench agentdojo [--suite NAME] [--world FILE] [--only declared|proposed]
+
+Twice: with the tools as a person declared them, and as `propose-tools` guesses them from their schemas alone.
+The rules are the starter set's both times.
 
 Installs the public package `agentdojo` into an environment of its own (kept under ~/.cache/agentsec),
 plays its tasks there (`agentdojo_record.py`) and judges every call on a fresh instance with a real database
@@ -40,15 +43,19 @@ def main(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="manage.py bench agentdojo", description=__doc__)
     parser.add_argument("--suite", default="", help="one suite alone")
     parser.add_argument("--world", type=Path, default=WORLD, help="tool definitions and rules to judge by")
+    parser.add_argument("--only", choices=("declared", "proposed"), help="one of the two tables alone")
     options = parser.parse_args(list(words))
-    recorded = recording(options.world)
+    declared = options.world.read_text("utf-8")
+    recorded = recording(untrusted_tools(declared))
     with tempfile.TemporaryDirectory(prefix="agentsec-bench-") as folder:
         # The services' account must be able to walk in; the keys inside stay closed.
         Path(folder).chmod(0o711)
-        on_fresh_instance(Path(folder), recorded, options)
+        on_fresh_instance(Path(folder), recorded, declared, options)
 
 
-def on_fresh_instance(home: Path, recorded: dict[str, Any], options: argparse.Namespace) -> None:
+def on_fresh_instance(
+    home: Path, recorded: dict[str, Any], declared: str, options: argparse.Namespace
+) -> None:
     """Judge the recording on an instance that nobody else uses and that goes away again."""
     for name in ("DATABASE_URL", "REDIS_URL", "AGENTSEC_DATABASE_URL"):
         os.environ.pop(name, None)
@@ -59,12 +66,17 @@ def on_fresh_instance(home: Path, recorded: dict[str, Any], options: argparse.Na
         django.setup()
         # Loaded by name: its models need the settings, which need the instance.
         replay = importlib.import_module("bench.agentdojo_replay")
-        replay.report(recorded, options.world.read_text("utf-8"), suite=options.suite)
+        if options.only != "proposed":
+            replay.report(recorded, replay.with_schemas(declared, recorded), "declared", suite=options.suite)
+        if options.only != "declared":
+            proposed = replay.proposed(declared, recorded)
+            again = recording(untrusted_tools(proposed))
+            replay.report(again, proposed, "proposed", suite=options.suite)
 
 
-def recording(world: Path) -> dict[str, Any]:
-    """What happens in AgentDojo under these tool definitions; kept, since it is always the same."""
-    untrusted = sorted(untrusted_tools(world))
+def recording(tools: set[str]) -> dict[str, Any]:
+    """What happens in AgentDojo where these tools are untrusted; kept, since it is always the same."""
+    untrusted = sorted(tools)
     key = hashlib.sha256("\n".join([RECORDER.read_text("utf-8"), VERSION, *untrusted]).encode()).hexdigest()
     kept = CACHE / f"agentdojo-{key[:16]}.json"
     if not kept.exists():
@@ -78,9 +90,9 @@ def recording(world: Path) -> dict[str, Any]:
     return dict(json.loads(kept.read_text("utf-8")))
 
 
-def untrusted_tools(world: Path) -> set[str]:
-    """The tools whose output outsiders can write, in whole or in part."""
-    tools = yaml.safe_load(world.read_text("utf-8"))["tools"]
+def untrusted_tools(world: str) -> set[str]:
+    """The tools of a world file whose output outsiders can write, in whole or in part."""
+    tools = yaml.safe_load(world)["tools"]
     return {tool["name"] for tool in tools if tool.get("output") != "trusted" or tool.get("untrusted_fields")}
 
 

@@ -13,7 +13,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from approvals import judging, pipeline
-from policies import agents, facts, releases, sessions, world
+from policies import agents, facts, proposing, releases, sessions, world
+from policies.calls import Call
 from policies.models import Agent, AgentKey
 from traces.models import Session
 
@@ -77,8 +78,11 @@ class Judge:
         self.micros.append((time.perf_counter_ns() - began) / 1000)
         return judged
 
-    def returned(self, session: Session, call: Mapping[str, Any]) -> None:
-        sessions.add_output(session=session, tool_name=call["tool"], output=call["output"], attested=True)
+    def returned(self, session: Session, call: Mapping[str, Any], seen: facts.Facts) -> None:
+        sessions.add_output(
+            session=session, tool_name=call["tool"], output=call["output"], attested=True,
+            call=Call(seen.tool.effect, seen.origin, seen.authority),
+        )  # fmt: skip
 
     def play(self, session: Session, calls: Calls) -> Iterator[Held]:
         """Every call that is held, in order; each goes on as if a person had then approved it."""
@@ -86,14 +90,15 @@ class Judge:
             judged = self.ask(session, call)
             if judged.verdict.effect != "allow":
                 yield Held(at, judged.verdict.effect, call["tool"], because(judged))
-            self.returned(session, call)
+            self.returned(session, call, judged.facts)
 
 
-def report(recorded: Mapping[str, Any], text: str, *, suite: str = "") -> None:
-    """Print the score by suite and in all, then every attack that got through and every honest task asked."""
-    schemas = {tool["name"]: tool["schema"] for part in recorded["suites"].values() for tool in part["tools"]}
-    judge, total = Judge(with_schemas(text, schemas)), Score()
-    print(f"AgentDojo {recorded['version']}, an agent that obeys every injection; no language model")
+def report(recorded: Mapping[str, Any], text: str, title: str, *, suite: str = "") -> None:
+    """Judge by this world file. Print the score by suite and in all, then every attack that got through and
+    every honest task that was asked about."""
+    judge, total = Judge(text), Score()
+    print(f"\nAgentDojo {recorded['version']}, an agent that obeys every injection; no language model")
+    print(f"Tools {title}; rules of the starter set: {len(judge.active.compiled.rules)}")
     print(f"{'suite':10} {'attacks':>8} {'stopped':>8} {'blocked':>8} {'asked':>6}"
           f" {'honest':>7} {'asked':>6} {'calls':>6} {'held':>5} {'µs p50':>7} {'µs p99':>7}")  # fmt: skip
     for name, part in recorded["suites"].items():
@@ -130,7 +135,7 @@ def note_honest(score: Score, judge: Judge, suite: str, run: Mapping[str, Any]) 
 def note_attack(score: Score, judge: Judge, suite: str, run: Mapping[str, Any]) -> None:
     session = judge.open(run["prompt"])
     for call in run["calls"]:
-        judge.returned(session, call)
+        judge.returned(session, call, judge.ask(session, call).facts)
     held = next(judge.play(session, run["injected"]), None)
     score.attacks += 1
     needed = run["achieved"] or len(run["injected"])
@@ -156,18 +161,29 @@ def row(name: str, score: Score) -> str:
     )
 
 
-def with_schemas(text: str, schemas: Mapping[str, Any]) -> str:
-    """The world file with each tool's parameters as AgentDojo declares them; the starter's rules go."""
+def with_schemas(text: str, recorded: Mapping[str, Any]) -> str:
+    """The world file with each tool's parameters as AgentDojo declares them."""
     content = yaml.safe_load(text)
+    known = listed(recorded)
     for tool in content["tools"]:
-        schema = schemas.get(tool["name"], {})
-        tool["parameters"] = {
-            "type": "object",
-            "properties": {name: {} for name in schema.get("properties", {})},
-        }
-    starter = yaml.safe_load(world.starter())["rules"]
-    kept = {rule["name"] for rule in content["rules"]}
-    content["rules"] += [
-        {"name": rule["name"], "absent": True} for rule in starter if rule["name"] not in kept
-    ]
+        tool["parameters"] = open_schema(known[tool["name"]]["schema"]) if tool["name"] in known else {}
     return str(yaml.safe_dump(content, allow_unicode=True))
+
+
+def proposed(text: str, recorded: Mapping[str, Any]) -> str:
+    """The same agents, with the tools as `propose-tools` guesses them."""
+    guessed = proposing.propose(list(listed(recorded).values()))
+    # As the command prints it, and as `apply` reads it.
+    tools = yaml.safe_load(proposing.world_file(guessed))["tools"]
+    for tool in tools:
+        tool["parameters"] = open_schema(tool["parameters"])
+    return str(yaml.safe_dump({"agents": yaml.safe_load(text)["agents"], "tools": tools}, allow_unicode=True))
+
+
+def listed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    return {tool["name"]: tool for part in recorded["suites"].values() for tool in part["tools"]}
+
+
+def open_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of the arguments alone: the benchmark's own calls do not always keep to their types."""
+    return {"type": "object", "properties": {name: {} for name in schema.get("properties", {})}}

@@ -69,6 +69,7 @@ class Facts:
     usage: UsageFacts
     now: datetime
     authority: dict[str, str] = field(default_factory=dict)
+    copied: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives equal facts back."""
@@ -79,6 +80,7 @@ class Facts:
             "session": _plain(self.session),
             "origin": self.origin,
             "authority": self.authority,
+            "copied": list(self.copied),
             "findings": list(self.findings),
             "usage": _plain(self.usage),
             "now": self.now.astimezone(UTC).isoformat(),
@@ -96,6 +98,7 @@ class Facts:
             findings=stored["findings"],
             usage=UsageFacts(**stored["usage"]),
             now=datetime.fromisoformat(stored["now"]),
+            copied=tuple(stored.get("copied", ())),
         )
 
 
@@ -109,6 +112,7 @@ def build(
     findings: Sequence[Mapping[str, str]] = (),
     usage: UsageFacts | None = None,
     now: datetime,
+    copied: Sequence[str] = (),
 ) -> Facts:
     """The facts of one call.
 
@@ -131,6 +135,7 @@ def build(
         findings=tuple(dict(finding) for finding in findings),
         usage=usage or UsageFacts(),
         now=now,
+        copied=tuple(copied),
     )
 
 
@@ -289,6 +294,13 @@ FACTS: tuple[Fact, ...] = (
         "The same for the arguments alone that say who or what is affected.",
         "authority.exists(name, authority[name] in ['untrusted', 'agent'])",
         lambda facts: facts.authority,
+    ),
+    Fact(
+        "copied",
+        "list(string)",
+        "Of a tool that reads outside: arguments that are a link as it stands in a message, sign by sign.",
+        "authority.exists(name, authority[name] == 'untrusted' && !(name in copied))",
+        lambda facts: list(facts.copied),
     ),
     Fact(
         "findings",

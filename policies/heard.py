@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db.models import Aggregate, BigIntegerField, Count, Max, QuerySet, Sum
 
 from policies import provenance, records
+from policies.calls import Call
 from policies.models import Source
 from traces.models import Session
 from traces.problems import Refused
@@ -140,4 +141,5 @@ def _source(row: Source) -> provenance.Source:
     return provenance.Source(
         entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
         quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
+        call=Call.from_json(row.call),
     )  # fmt: skip

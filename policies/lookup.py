@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from policies import records
+from policies.calls import Call
 from policies.matching import dated, occurrences
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, fold, line_at
@@ -39,6 +40,7 @@ class Source:
 
     `quoted` are spans (start, end; code points) of user text that the user only passed on, or of trusted
     output that outsiders can write. `fields` are the leaves of structured output, none for plain text.
+    `call` is what returned it, None where that is not known.
     """
 
     entry_id: str
@@ -48,6 +50,7 @@ class Source:
     who: str = ""
     quoted: tuple[tuple[int, int], ...] = ()
     fields: tuple[Field, ...] = ()
+    call: Call | None = None
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,7 @@ class Source(models.Model):
     text = models.TextField()
     quoted = models.JSONField(default=list)
     fields = models.JSONField(default=list)
+    call = models.JSONField(default=None, null=True)
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:

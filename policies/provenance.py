@@ -4,7 +4,8 @@ For each leaf of the arguments, `trace` looks the value up in what was said in t
 
     user       it stands in what the user or operator wrote
     named      the user named it without writing it: it stands in a trusted tool's record that he named by
-               another of its fields (the id of the file "plan.txt"), or it joins his words to trusted ones
+               another of its fields (the id of the file "plan.txt") or by what it is ("the largest file", see
+               `choosing`), a tool returned it that acted on his words, or it joins his words to trusted ones
     trusted    it stands in the output of a tool labelled trusted
     reviewer   a person edited it (`edited`)
     agent      it was found nowhere: the model composed it
@@ -38,6 +39,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from policies.choosing import Choices
 from policies.dates import moment
 from policies.lookup import WORST_FIRST, Index, Origin, Source, rank, spellings
 from policies.values import pointer
@@ -57,7 +59,14 @@ def trace(args: Mapping[str, Any], sources: Sequence[Source] | Index) -> dict[st
     """The origin of every leaf of checked arguments by its JSON Pointer. An empty list or object has none."""
     index = sources if isinstance(sources, Index) else Index(sources)
     known: dict[tuple[str, str], Origin] = {}
-    return {pointer(path): _leaf(path, value, index, known) for path, value in _leaves(args, ())}
+    choices = Choices(index.sources)
+    found = {pointer(path): _leaf(path, value, index, known) for path, value in _leaves(args, ())}
+    return {path: _chosen(origin, choices) for path, origin in found.items()}
+
+
+def _chosen(found: Origin, choices: Choices) -> Origin:
+    """A trusted value of the record that the user's words single out is one that he named."""
+    return replace(found, origin="named") if found.origin == "trusted" and choices.made(found) else found
 
 
 def summarize(origins: Mapping[str, Origin], authority: Iterable[str] | None) -> dict[str, str]:

@@ -63,9 +63,9 @@ def same_kind(argument: str, field: Field, tool: str) -> bool:
 
     `file_id` is like an `id` that `list_files` returned, and not like one of `list_events`.
     """
-    wanted, key = set(_words(argument)), set(_words(field.key))
+    wanted, key = set(words(argument)), set(words(field.key))
     of_what = wanted - key
-    around = {word for step in (*field.path, tool) for word in _words(step)}
+    around = {word for step in (*field.path, tool) for word in words(step)}
     return bool(wanted & key) and (not of_what or bool(of_what & around))
 
 
@@ -83,7 +83,7 @@ def _tells(value: str) -> bool:
     return sum(sign.isalpha() for sign in value) >= _NAMING or _AMOUNT.fullmatch(value) is not None
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
     """The words of a name (`fileId`, `file_ids`), in the singular as far as a final s tells it."""
     found: list[str] = _WORDS.findall(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
     return [word.removesuffix("s") or word for word in found]

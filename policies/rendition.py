@@ -7,6 +7,7 @@ several fields is still read as one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from policies.firewall import Finding, Inspection, inspect
 from policies.values import pointer
 from traces import clean
 
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 Path = tuple[str | int, ...]
 SECRETS = "secrets"
 WITHHELD = "[secret]"
@@ -58,7 +60,7 @@ def render(output: Any) -> Rendition:
     parts, spans, at = [], {}, 0
     for path, leaf in _leaves(output, ()):
         value = leaf if isinstance(leaf, str) else json.dumps(leaf)
-        line = clean.storable(f"{'.'.join(map(str, path))}: {value}\n")
+        line = clean.storable(f"{'.'.join(map(_step, path))}: {value}\n")
         spans[path] = (at, at + len(line))
         parts.append(line)
         at += len(line)
@@ -147,10 +149,14 @@ def _mapped(value: Any, path: Path, change: Callable[[Path, str], str]) -> Any:
 
 
 def _field(path: Path, start: int, end: int) -> list[Any]:
-    dotted = ".".join(map(str, path))
-    key = len(path[-1]) if isinstance(path[-1], str) else 0
-    stop = start + len(dotted)
-    return [[str(step) for step in path], stop + len(": "), end - 1, stop - key, stop]
+    stop = start + len(".".join(map(_step, path)))
+    key, mark = (len(path[-1]), _step(path[-1]) != path[-1]) if isinstance(path[-1], str) else (0, False)
+    return [[str(step) for step in path], stop + len(": "), end - 1, stop - mark - key, stop - mark]
+
+
+def _step(step: str | int) -> str:
+    """A step as it is written. A key that is no plain word (an address) is a value, and stands apart."""
+    return str(step) if isinstance(step, int) or _PLAIN_KEY.fullmatch(step) else f'"{step}"'
 
 
 def _dotted(path: Path) -> str:

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from policies import limits, provenance, releases, rendition
+from policies.calls import Call
 from policies.firewall import Finding, Inspection, inspect
 from policies.heard import sources as sources
 from policies.labels import gather, remembered
@@ -149,11 +150,13 @@ def add_output(
     output: Any,
     action_id: str | None = None,
     attested: bool = False,
+    call: Call | None = None,
 ) -> Returned:
     """Record what a tool returned in a session, screened; the labels that follow from it are gathered.
 
     What agentsec ran itself is vouched for as the tool is declared. What an agent reports of a tool that it
-    ran (`runs: agent`, `credential`) is trusted only where the reporting key attests. Needs a transaction.
+    ran (`runs: agent`, `credential`) is trusted only where the reporting key attests. `call` says how it was
+    called, where that is known: a record may then be chosen by what it is. Needs a transaction.
     Locks the session. Appends `session.tool_result` and, where labels are new, `session.labelled`.
     """
     tool = releases.current().tool(tool_name)
@@ -169,7 +172,7 @@ def add_output(
         title=f"{tool.name} returned", text=screened.rendition.text, attributes={"tool": tool.name},
     )  # fmt: skip
     _remember_text(session, entry, origin, "tool_result", tool.name, screened.rendition.text, outsiders,
-                   screened.rendition.fields() if origin == "trusted" else ())  # fmt: skip
+                   screened.rendition.fields() if origin == "trusted" else (), call)  # fmt: skip
     met = {*tool.labels_given, *screened.labels}
     labels = gather(session=session, labels=met, why=f"{tool.name} returned", actor=AGENTSEC)
     return Returned(
@@ -276,11 +279,13 @@ def _remember_text(
     text: str,
     quoted: Spans,
     fields: Sequence[Sequence[Any]] = (),
+    call: Call | None = None,
 ) -> None:
     if origin != "agent" and text:
         Source.objects.create(
             session=session, entry=entry.uuid, origin=origin, kind=kind, who=clean.storable(who)[:150],
             text=clean.storable(text), quoted=[list(span) for span in quoted], fields=list(fields),
+            call=call.to_json() if call else None,
         )  # fmt: skip
 
 
