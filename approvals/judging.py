@@ -10,7 +10,7 @@ from typing import Any
 
 from approvals.executors import EXECUTORS
 from approvals.models import Action
-from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
+from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions, trail
 from policies.models import Agent
 from policies.tooling import ToolDef
 from traces.models import Session
@@ -75,7 +75,7 @@ def judge(
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}
     seen = facts.build(
-        args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, now),
+        args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, tool, now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
     )  # fmt: skip
@@ -157,11 +157,9 @@ def agent_facts(agent: Agent) -> facts.AgentFacts:
     return facts.AgentFacts(name=agent.name, mode=agent.mode, team=team, labels=tuple(agent.labels))
 
 
-def _session_facts(session: Session, now: datetime) -> facts.SessionFacts:
-    return facts.SessionFacts(
-        labels=tuple(session.labels), age=max(0, int((now - session.started_at).total_seconds())),
-        calls=Action.objects.filter(session=session).count(), user=session.user, attested=session.attested,
-    )  # fmt: skip
+def _session_facts(session: Session, tool: ToolDef, now: datetime) -> facts.SessionFacts:
+    calls = Action.objects.filter(session=session).count()
+    return trail.session_facts(session, tool=tool, now=now, calls=calls)
 
 
 def target(tool: ToolDef, args: Mapping[str, Any]) -> str:

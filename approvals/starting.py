@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import states, sworn, voting
 from approvals.models import Action, Execution
-from policies import arguments, engine, facts, grants, labels, limits, releases
+from policies import arguments, engine, facts, grants, labels, limits, releases, trail
 from policies.models import Grant
 from policies.tooling import ToolDef
 from traces import proofs
@@ -96,6 +96,7 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
         why=f"{tool.name} was started",
         actor=states.AGENTSEC,
     )
+    trail.started(session=action.session, tool=tool)
     states.move(
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
         body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},

@@ -18,7 +18,8 @@ from django.db.models import Case, F, Func, IntegerField, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import limits, provenance, records, releases, rendition
+from policies import limits, provenance, records, releases, rendition, trail
+from policies import purpose as purposes
 from policies.firewall import Finding, Inspection, inspect
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
@@ -32,6 +33,7 @@ KINDS = (
 )  # fmt: skip
 MESSAGES = ("user_message", "system_message")
 OWN_WORDS = ("reasoning", "model_output")
+READ = ("retrieval", "artifact", "tool_result")
 MAX_TEXT = 1 << 20
 MAX_QUOTED = 1000
 AGENTSEC = "agentsec"
@@ -91,23 +93,31 @@ def open_session(
     user: str = "",
     external_id: str = "",
     parent: UUID | str | None = None,
+    tools: Iterable[str] | None = None,
 ) -> Session:
-    """Open a session of this agent. A key without `attest` cannot shed labels: the session begins with those
-    that the agent gathered in the last 24 hours and those of its parent.
+    """Open a session of this agent, for these tools (names, patterns; None for any). A key without `attest`
+    cannot shed labels: the session begins with those that the agent gathered in the last 24 hours and those
+    of its parent. Nor can it widen what its parent was opened for.
 
-    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, or a NUL), forbidden
-    (another agent's key).
+    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, a NUL, no tool's name),
+    forbidden (another agent's key, a tool that the parent was not opened for).
     """
     _refuse_foreign(agent, key)
     given = {"purpose": purpose, "user": user, "external_id": external_id}
     for field, text in given.items():
         _refuse_unreadable(field, text)
     above = get_session(agent, parent) if parent else None
+    named = purposes.read(tools)
+    if above is not None and not key.attests:
+        named = purposes.narrowed(above.tools, named)
     labels = () if key.attests else remembered(agent, now=timezone.now()) | set(above.labels if above else ())
-    return record.open_session(
-        agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
-        actor=_actor(agent), parent=above, labels=labels, attested=key.attests, **given,
-    )  # fmt: skip
+    with transaction.atomic():
+        session = record.open_session(
+            agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
+            actor=_actor(agent), parent=above, labels=labels, attested=key.attests, tools=named, **given,
+        )  # fmt: skip
+        trail.opened(session=session, above=above)
+    return session
 
 
 def get_session(agent: Agent, session_id: UUID | str) -> Session:
@@ -146,6 +156,8 @@ def add_event(
     with transaction.atomic():
         entry = _record(said, agent, session)
         labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
+        if tool and kind in READ:
+            trail.heard(session=session, tool=releases.current().tool(tool))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 
