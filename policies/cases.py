@@ -86,7 +86,9 @@ def _session(example: Example, tool: ToolDef) -> SessionFacts:
         purpose=given["purpose"], tools=given["tools"], attested=given["attested"],
         tool=tool.name, declared=tool.declared,
     )  # fmt: skip
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+    }
     return SessionFacts(labels=example.labels, **(plain | opened))
 
 
