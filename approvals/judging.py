@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from approvals.executors import EXECUTORS
-from approvals.models import Action
 from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions, trail
 from policies.models import Agent
 from policies.tooling import ToolDef
@@ -75,7 +74,8 @@ def judge(
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}
     seen = facts.build(
-        args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, tool, now),
+        args=args, tool=tool.facts(), agent=agent_facts(agent),
+        session=trail.session_facts(session, tool=tool, now=now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
     )  # fmt: skip
@@ -155,11 +155,6 @@ def _nobody_runs(tool: ToolDef) -> str | None:
 def agent_facts(agent: Agent) -> facts.AgentFacts:
     team = agent.team.name if agent.team else ""
     return facts.AgentFacts(name=agent.name, mode=agent.mode, team=team, labels=tuple(agent.labels))
-
-
-def _session_facts(session: Session, tool: ToolDef, now: datetime) -> facts.SessionFacts:
-    calls = Action.objects.filter(session=session).count()
-    return trail.session_facts(session, tool=tool, now=now, calls=calls)
 
 
 def target(tool: ToolDef, args: Mapping[str, Any]) -> str:

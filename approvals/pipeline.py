@@ -21,7 +21,7 @@ from django.utils import timezone
 from approvals import files, jobs, judging, states
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, budgets, labels, limits, releases, sessions
+from policies import arguments, budgets, labels, limits, releases, sessions, trail
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
@@ -188,6 +188,7 @@ def _store(
         why=call.reason,
     )
     _log(call, action, judged)
+    trail.proposed(session=call.session)
     jobs.enqueue(action)
     return action
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from policies import purpose
@@ -32,6 +33,15 @@ def opened(*, session: Session, above: Session | None) -> None:
     known |= set(_trail(above).read) if above is not None else set()
     if known:
         Trail.objects.create(session=session, read=sorted(known))
+
+
+def proposed(*, session: Session) -> None:
+    """An action was proposed in the session. Needs the transaction that stores it, with the session locked by
+    its log entries: that lock comes before the trail's, here as at a start.
+    """
+    mine = Trail.objects.filter(session=session)
+    if not mine.update(calls=F("calls") + 1):
+        Trail.objects.create(session=session, calls=1)
 
 
 def heard(*, session: Session, tool: ToolDef) -> None:
@@ -62,13 +72,13 @@ def started(*, session: Session, tool: ToolDef) -> None:
     row.read = sorted({*row.read, tool.name})
     row.did = sorted({*row.did, tool.name} if tool.effect != "read" else row.did)
     row.last = tool.name
-    row.save()
+    row.save(update_fields=["read", "did", "last"])
     _remember(session, tool.name)
 
 
-def session_facts(session: Session, *, tool: ToolDef, now: datetime, calls: int) -> SessionFacts:
-    """What rules may ask of the session when this tool is called in it. Two look-ups by key, however long the
-    session is; `calls` is what its caller counted.
+def session_facts(session: Session, *, tool: ToolDef, now: datetime) -> SessionFacts:
+    """What rules may ask of the session when this tool is called in it. Two look-ups by key at most, however
+    long the session is.
     """
     row = _trail(session)
     read = set(row.read)
@@ -76,7 +86,7 @@ def session_facts(session: Session, *, tool: ToolDef, now: datetime, calls: int)
         read |= _recalled(session, since=max(session.started_at, now - MEMORY) - GRAIN)
     return SessionFacts(
         labels=tuple(session.labels), age=max(0, int((now - session.started_at).total_seconds())),
-        calls=calls, user=session.user, attested=session.attested,
+        calls=row.calls, user=session.user, attested=session.attested,
         read=tuple(sorted(read)), did=tuple(row.did), last=row.last,
         **purpose.facts(
             purpose=session.purpose, tools=session.tools, attested=session.attested,

@@ -7,13 +7,16 @@ from django.db import models
 
 
 class Trail(models.Model):
-    """`read`: tools whose output the session has met; `did`: those with side effects that were started in it;
-    `last`: the one that was started last. Names only, each once, so that a long session costs no more.
+    """`calls`: actions that were proposed in the session; `read`: tools whose output it has met; `did`: those
+    with side effects that were started in it; `last`: the one that was started last.
+
+    Names only, each once, so that a long session costs no more.
     """
 
     session = models.OneToOneField(
         "traces.Session", primary_key=True, on_delete=models.CASCADE, related_name="trail"
     )
+    calls = models.PositiveIntegerField(default=0)
     read = ArrayField(models.CharField(max_length=100), default=list)
     did = ArrayField(models.CharField(max_length=100), default=list)
     last = models.CharField(max_length=100, blank=True)

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                         related_name="trail", serialize=False, to="traces.session",
                     ),
                 ),
+                ("calls", models.PositiveIntegerField(default=0)),
                 ("read", names()),
                 ("did", names()),
                 ("last", models.CharField(blank=True, max_length=100)),

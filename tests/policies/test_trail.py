@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -144,6 +146,12 @@ def test_what_ran_is_told_by_name_and_what_only_read_is_no_deed(cast: Cast) -> N
     )
 
 
+def test_actions_are_counted_as_they_are_proposed(cast: Cast) -> None:
+    session = cast.session()
+    found = [facts(mail(cast, session))["calls"] for _ in range(3)]
+    assert (found, facts(mail(cast, cast.session()))["calls"]) == ([0, 1, 2], 0)
+
+
 def test_what_never_started_did_not_happen(cast: Cast) -> None:
     session = cast.session()
     asked = cast.mass_mail(session)
@@ -223,11 +231,51 @@ def test_a_long_session_costs_no_more(cast: Cast) -> None:
         before = len(connection.queries_log)
         connection.force_debug_cursor = True
         try:
-            trail.session_facts(session, tool=tool, now=session.started_at, calls=0)
+            trail.session_facts(session, tool=tool, now=session.started_at)
         finally:
             connection.force_debug_cursor = False
     assert len(connection.queries_log) - before == 2 and Trail.objects.count() == 1
 
 
+def test_sessions_that_were_there_before_get_their_trail(cast: Cast) -> None:
+    session = cast.session()
+    read_a_note(cast, session)
+    handout.take(mail(cast, session).pk, agent=cast.agent)
+    kept = Trail.objects.values().get()
+    Trail.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("approvals.migrations.0004_trail").FORWARD)
+    assert Trail.objects.values().get() == kept
+
+
 def test_every_model_has_its_migration() -> None:
     call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_proposes_starts_and_reports_at_once_is_all_told(committed_cast: Cast) -> None:
+    session = committed_cast.session(attested=False)
+    ready = [committed_cast.propose("notes.read", {"id": number}, session=session) for number in range(3)]
+    told = {"agent": committed_cast.agent, "key": committed_cast.key, "session": session, "text": "…"}
+
+    def start(number: int) -> None:
+        handout.take(ready[number].pk, agent=committed_cast.agent)
+
+    def report(number: int) -> None:
+        sessions.add_event(kind="tool_result", tool=f"tool-{number}", **told)
+
+    def propose(number: int) -> None:
+        mail(committed_cast, session)
+
+    work = [(verb, number) for number in range(3) for verb in (start, report, propose)]
+    with ThreadPoolExecutor(len(work)) as pool:
+        list(pool.map(lambda one: closing(*one), work))
+    row = Trail.objects.get(session=session)
+    assert (row.calls, row.read) == (6, ["notes.read", "tool-0", "tool-1", "tool-2"])
+
+
+def closing(verb: Any, number: int) -> None:
+    try:
+        verb(number)
+    finally:
+        connection.close()
