@@ -40,6 +40,7 @@ class ToolFacts:
     labels: tuple[str, ...] = ()
     authority: tuple[str, ...] | None = None  # None: every argument is one
     declared: bool = False
+    runs: str = "agent"
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,13 @@ FACTS: tuple[Fact, ...] = (
         "Labels given to the tool.",
         "'finance' in tool.labels",
         lambda facts: list(facts.tool.labels),
+    ),
+    Fact(
+        "tool.runs",
+        "string",
+        "What runs it: agent (the agent itself), python or shell (the sandbox), credential, sql, http, mcp.",
+        "tool.runs in ['python', 'shell']",
+        lambda facts: facts.tool.runs,
     ),
     Fact(
         "tool.declared",

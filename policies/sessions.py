@@ -151,13 +151,14 @@ def add_event(
     _refuse_foreign(agent, key)
     session = get_session(agent, session.pk)
     limits.admit_text(agent, octets=len(text))
-    said, met = _hear(kind, text, tool, quoted, key, releases.current())
+    active = releases.current()
+    said, met = _hear(kind, text, tool, quoted, key, active)
     inspection = said.inspection
     with transaction.atomic():
         entry = _record(said, agent, session)
         labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
         if tool and kind in READ:
-            trail.heard(session=session, tool=releases.current().tool(tool))
+            trail.heard(session=session, tool=active.tool(tool))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 

@@ -52,7 +52,7 @@ def read(name: str, *, approvers: str = "") -> World:
     """A set's items, asking `approvers`. Raises Refused("not_found"), or "invalid" for no group's name."""
     if name not in names():
         raise Refused("not_found", f"There is no set {name!r}; there are {', '.join(names())}.")
-    items = {kind: list(found) for kind, found in _file(name).items.items()}
+    items = {kind: [_placed(kind, item) for item in found] for kind, found in _file(name).items.items()}
     if approvers:
         _refuse_no_group(approvers)
         items["rules"] = [_asking(rule, approvers) for rule in items["rules"]]
@@ -61,7 +61,8 @@ def read(name: str, *, approvers: str = "") -> World:
 
 def last_word(*, approvers: str = "") -> list[Item]:
     """What the starter set says where no other rule applies."""
-    last = [rule for rule in _file(STARTER).of("rules") if rule.values.get("fallback")]
+    found = _file(STARTER).of("rules")
+    last = [_placed("rules", rule) for rule in found if rule.values.get("fallback")]
     return [_asking(rule, approvers) if approvers else rule for rule in last]
 
 
@@ -79,7 +80,7 @@ def apply(name: str, *, by: str, approvers: str = "", replace: bool = False, kee
             wanted.items["rules"] = [_as_it_asks(rule) for rule in wanted.of("rules")]
         clashes = list(_clashes(wanted))
         if clashes and not (replace or keep):
-            raise WorldRefused([_clash(name, *clash) for clash in clashes])
+            raise WorldRefused([_clash(name, item, differing) for _, item, differing in clashes])
         if keep:
             left = {(kind, item.name) for kind, item, _ in clashes}
             for kind in KINDS:
@@ -87,6 +88,11 @@ def apply(name: str, *, by: str, approvers: str = "", replace: bool = False, kee
         if name != STARTER:
             wanted.items["rules"] = [*wanted.of("rules"), *_missing(last_word(approvers=approvers))]
         return world.apply_world(wanted, by=by)
+
+
+def _placed(kind: str, item: Item) -> Item:
+    """The item as a mistake names it: nobody has written the lines of a set."""
+    return dataclasses.replace(item, path=f"{kind[:-1]} {item.name}", line=0, lines={})
 
 
 def _refuse_no_group(approvers: str) -> None:
@@ -141,12 +147,12 @@ def _clashes(wanted: World) -> Iterator[tuple[str, Item, list[str]]]:
             yield kind, item, differing
 
 
-def _clash(name: str, kind: str, item: Item, differing: list[str]) -> Fault:
+def _clash(name: str, item: Item, differing: list[str]) -> Fault:
     why = (
         f"stands here with other {', '.join(differing)} than in the set {name}: "
         "--keep leaves it, --replace puts the set's in its place"
     )
-    return Fault(0, f"{kind[:-1]} {item.name}", why)
+    return item.fault("", why)
 
 
 def _text(name: str) -> str:

@@ -17,6 +17,7 @@ from policies.facts import SessionFacts
 from policies.labels import GRAIN, MEMORY
 from policies.models import Recall, Trail
 from policies.tooling import ToolDef
+from traces import clean
 from traces.models import Session
 from traces.problems import Refused
 
@@ -51,12 +52,13 @@ def heard(*, session: Session, tool: ToolDef) -> None:
     """
     with transaction.atomic():
         row = _locked(session)
-        if tool.name not in row.read:
+        name = clean.storable(tool.name)
+        if name not in row.read:
             if len(row.read) >= MAX_NAMES:
                 raise Refused(
                     "limit", "This session has been told of too many tools: open another.", retry_after=60
                 )
-            row.read = sorted({*row.read, tool.name})
+            row.read = sorted({*row.read, name})
             row.save(update_fields=["read"])
         # Whoever may say anything could fill the memory with names that no tool has.
         if tool.declared:

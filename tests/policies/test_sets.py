@@ -6,11 +6,13 @@ import io
 from datetime import UTC, datetime
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from agentsec_site.demo import company
 from policies import cases, engine, facts, releases, sets, world, worldfile
 from policies.cases import Example
 from policies.engine import Compiled
@@ -29,6 +31,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NAMES = ("starter", "developer", "finance", "read-only")
 COMBINATIONS = [chosen for count in range(1, 5) for chosen in combinations(NAMES, count)]
 PAYMENT = {"payee": "Acme", "iban": "BE71096123456769", "amount": 20, "currency": "EUR"}
+COMPANY = Path(company.__file__).with_name("world.yaml")
 KNOWN = {"payee": "user", "iban": "trusted"}
 
 
@@ -173,6 +176,26 @@ def test_a_rule_that_somebody_switched_off_is_not_switched_on_by_the_way() -> No
     Rule.objects.filter(name="trifecta").update(enabled=False)
     with pytest.raises(WorldRefused, match="rule trifecta: stands here with other enabled"):
         add("starter")
+
+
+def test_sets_go_beside_tools_that_somebody_else_declared() -> None:
+    world.begin()
+    world.apply(COMPANY.read_text(encoding="utf-8"), by="operator")
+    with pytest.raises(WorldRefused) as refused:
+        add("developer")
+    assert [fault.field for fault in refused.value.faults] == ["tool python.run", "tool deploy.run"]
+    add("developer", "finance", keep=True)
+    assert releases.current().tool("deploy.run").config["argv"][0] == "/bin/sh"
+
+
+def test_a_case_that_what_was_kept_breaks_is_named() -> None:
+    world.apply("rules: [{name: queries-that-may-write, effect: allow}]", by="operator")
+    with pytest.raises(WorldRefused) as refused:
+        add("developer", keep=True)
+    said = refused.value.detail.splitlines()
+    assert said[0].startswith(
+        "case developer, a query that deletes is asked about: it expects ask and gets allow"
+    )
 
 
 # Whom it asks
@@ -326,6 +349,11 @@ def test_a_key_does_not_leave_the_sandbox() -> None:
 def test_what_came_from_outsiders_is_asked_about_beside_the_starter_set() -> None:
     verdict = judge(("starter", "developer"), "shell.run", {"command": "ls"}, labels=("untrusted",))
     assert asked_by(verdict) == {"nothing-from-the-user"}
+
+
+def test_what_the_agent_runs_itself_is_no_sandboxed_run() -> None:
+    own = ToolDef("shell.run", effect="write", sends="none", runs="agent")
+    assert judge(("developer",), own, {"command": "ls"}).effect == "ask"
 
 
 # What read-only says
