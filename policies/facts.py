@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from policies.words import FUNCTIONS, Fact, Function
+from policies.terms import FUNCTIONS, Fact, Function
 
 __all__ = [
     "FACTS",
