@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from approvals.executors import EXECUTORS
-from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions, trail
+from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
 from policies.models import Agent
 from policies.tooling import ToolDef
+from policies.trail import session_facts
 from traces.models import Session
 
 SHOWN = 160  # characters of one value in the one-sentence summary
@@ -75,7 +76,7 @@ def judge(
     origins = {path: origin.to_json() for path, origin in traced.items()}
     seen = facts.build(
         args=args, tool=tool.facts(), agent=agent_facts(agent),
-        session=trail.session_facts(session, tool=tool, now=now),
+        session=session_facts(session, tool=tool, now=now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
     )  # fmt: skip

@@ -21,10 +21,11 @@ from django.utils import timezone
 from approvals import files, jobs, judging, states
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, budgets, labels, limits, releases, sessions, trail
+from policies import arguments, budgets, labels, limits, releases, sessions
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
+from policies.trail import note_proposed
 from traces import record
 from traces.models import Session
 from traces.problems import Refused
@@ -188,7 +189,7 @@ def _store(
         why=call.reason,
     )
     _log(call, action, judged)
-    trail.proposed(session=call.session)
+    note_proposed(session=call.session)
     jobs.enqueue(action)
     return action
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -137,11 +136,14 @@ class Card:
     findings: tuple[Found, ...]
     revisions: tuple[revisions.Change, ...]
     panel: Panel
-    outside: str = ""
 
     @property
     def action(self) -> Action:
         return self.row.action
+
+    @property
+    def outside(self) -> str:
+        return reasons.outside(self.action)
 
 
 def row(action: Action) -> Row:
@@ -192,14 +194,7 @@ def card(action: Action, *, user: User) -> Card:
         rules=_rules(action, reasons.rule_texts(action)),
         findings=_found(args, action.findings),
         revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user),
-        outside=_outside(action),
     )  # fmt: skip
-
-
-def _outside(action: Action) -> str:
-    """The tools that the session was opened for, where the one that is called is none of them."""
-    covered = json.loads(action.facts_json)["session"].get("covers", True)
-    return "" if covered else ", ".join(action.session.tools)
 
 
 def panel(action: Action, *, user: User) -> Panel:

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from approvals import states, sworn, voting
 from approvals.models import Action, Execution
-from policies import arguments, engine, facts, grants, labels, limits, releases, trail
+from policies import arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
 from policies.tooling import ToolDef
+from policies.trail import note_started
 from traces import proofs
 from traces.models import Entry
 from traces.problems import Refused
@@ -96,7 +97,7 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
         why=f"{tool.name} was started",
         actor=states.AGENTSEC,
     )
-    trail.started(session=action.session, tool=tool)
+    note_started(session=action.session, tool=tool)
     states.move(
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
         body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},

@@ -43,7 +43,7 @@ def facts(*, purpose: str, tools: Sequence[str], attested: bool, tool: str, decl
     }
 
 
-def read(tools: Iterable[str] | None) -> tuple[str, ...]:
+def needed(tools: Iterable[str] | None) -> tuple[str, ...]:
     """The tools as they are kept: each once, in order. Raises Refused("invalid") for what names no tool."""
     if tools is None:
         return ()

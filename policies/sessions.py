@@ -18,12 +18,13 @@ from django.db.models import Case, F, Func, IntegerField, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import limits, provenance, records, releases, rendition, trail
-from policies import purpose as purposes
+from policies import limits, provenance, records, releases, rendition
 from policies.firewall import Finding, Inspection, inspect
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
+from policies.purpose import narrowed, needed
 from policies.tooling import ToolDef
+from policies.trail import begin, note_told
 from traces import clean, record
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -107,16 +108,16 @@ def open_session(
     for field, text in given.items():
         _refuse_unreadable(field, text)
     above = get_session(agent, parent) if parent else None
-    named = purposes.read(tools)
+    named = needed(tools)
     if above is not None and not key.attests:
-        named = purposes.narrowed(above.tools, named)
+        named = narrowed(above.tools, named)
     labels = () if key.attests else remembered(agent, now=timezone.now()) | set(above.labels if above else ())
     with transaction.atomic():
         session = record.open_session(
             agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
             actor=_actor(agent), parent=above, labels=labels, attested=key.attests, tools=named, **given,
         )  # fmt: skip
-        trail.opened(session=session, above=above)
+        begin(session=session, above=above)
     return session
 
 
@@ -158,7 +159,7 @@ def add_event(
         entry = _record(said, agent, session)
         labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
         if tool and kind in READ:
-            trail.heard(session=session, tool=active.tool(tool))
+            note_told(session=session, tool=active.tool(tool))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 

@@ -24,7 +24,7 @@ from traces.problems import Refused
 MAX_NAMES = 1000
 
 
-def opened(*, session: Session, above: Session | None) -> None:
+def begin(*, session: Session, above: Session | None) -> None:
     """Give a session that nobody attests what its agent has read in the last 24 hours, and what the session
     above it has: opening another is no way to forget. Needs the transaction that opened it.
     """
@@ -36,7 +36,7 @@ def opened(*, session: Session, above: Session | None) -> None:
         Trail.objects.create(session=session, read=sorted(known))
 
 
-def proposed(*, session: Session) -> None:
+def note_proposed(*, session: Session) -> None:
     """An action was proposed in the session. Needs the transaction that stores it, with the session locked by
     its log entries: that lock comes before the trail's, here as at a start.
     """
@@ -45,7 +45,7 @@ def proposed(*, session: Session) -> None:
         Trail.objects.create(session=session, calls=1)
 
 
-def heard(*, session: Session, tool: ToolDef) -> None:
+def note_told(*, session: Session, tool: ToolDef) -> None:
     """Somebody told the session what a tool returned. Locks the session's trail.
 
     Raises Refused("limit") where the session has been told of more tools than rules can be asked about.
@@ -65,7 +65,7 @@ def heard(*, session: Session, tool: ToolDef) -> None:
             _remember(session, tool.name)
 
 
-def started(*, session: Session, tool: ToolDef) -> None:
+def note_started(*, session: Session, tool: ToolDef) -> None:
     """A tool was started in the session: whatever it returns may be read from now on.
 
     Needs the transaction of the start. Locks the session's trail.

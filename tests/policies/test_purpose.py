@@ -69,7 +69,7 @@ def test_below_it_nothing_else_can_be_named(wanted: str) -> None:
 )
 def test_what_names_no_tool_is_refused(tools: list[str]) -> None:
     with pytest.raises(Refused) as refused:
-        purpose.read(tools)
+        purpose.needed(tools)
     assert refused.value.code == "invalid"
 
 

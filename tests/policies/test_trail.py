@@ -226,7 +226,7 @@ def test_a_long_session_costs_no_more(cast: Cast) -> None:
     session = cast.session(attested=False)
     tool = releases.current().tool("email.send")
     for number in range(3):
-        trail.started(session=session, tool=releases.current().tool("notes.read" if number else "email.send"))
+        trail.note_started(session=session, tool=releases.current().tool("notes.read" if number else "email.send"))
     with transaction.atomic():
         before = len(connection.queries_log)
         connection.force_debug_cursor = True
