@@ -225,8 +225,8 @@ def test_facts_that_were_stored_before_there_was_a_trail_are_read(cast: Cast) ->
 def test_a_long_session_costs_no_more(cast: Cast) -> None:
     session = cast.session(attested=False)
     tool = releases.current().tool("email.send")
-    for number in range(3):
-        trail.note_started(session=session, tool=releases.current().tool("notes.read" if number else "email.send"))
+    for name in ("email.send", "notes.read", "notes.read"):
+        trail.note_started(session=session, tool=releases.current().tool(name))
     with transaction.atomic():
         before = len(connection.queries_log)
         connection.force_debug_cursor = True
