@@ -25,6 +25,7 @@ from policies import arguments, budgets, labels, limit_hits, limits, releases, s
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
+from policies.trail import note_proposed
 from traces import record
 from traces.models import Session
 from traces.problems import Refused
@@ -193,6 +194,7 @@ def _store(
         why=call.reason,
     )
     _log(call, action, judged)
+    note_proposed(session=call.session)
     jobs.enqueue(action)
     return action
 

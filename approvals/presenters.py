@@ -147,6 +147,10 @@ class Card:
     def action(self) -> Action:
         return self.row.action
 
+    @property
+    def outside(self) -> str:
+        return reasons.outside(self.action)
+
 
 def row(action: Action, holds: Holds) -> Row:
     """The row of an action; asks the database nothing where session, agent, team and votes were read."""

@@ -22,6 +22,7 @@ from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
 from policies.tooling import ToolDef
+from policies.trail import note_started
 from policies.verdict import unspared
 from traces import proofs
 from traces.models import Entry
@@ -99,6 +100,7 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
         why=f"{tool.name} was started",
         actor=states.AGENTSEC,
     )
+    note_started(session=action.session, tool=tool)
     states.move(
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
         body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},

@@ -181,6 +181,12 @@ class CaseForm(FileForm):
     args = StrictJson(required=False, widget=Code)
     origin = StrictJson(required=False, widget=Wide, help_text='Where arguments came from: {"to": "user"}.')
 
+    session = StrictJson(
+        required=False,
+        widget=Wide,
+        help_text='What came before: {"read": ["payroll"]}.',
+    )
+
     class Meta:
         model = Case
         fields = "__all__"
@@ -190,6 +196,9 @@ class CaseForm(FileForm):
 
     def clean_origin(self) -> Any:
         return {} if self.cleaned_data["origin"] is None else self.cleaned_data["origin"]
+
+    def clean_session(self) -> Any:
+        return {} if self.cleaned_data["session"] is None else self.cleaned_data["session"]
 
     def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in cleaned.items() if value not in ("", None)}

@@ -19,6 +19,7 @@ from policies.allowance_models import Allowance  # noqa: F401 - Django finds mod
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
+from policies.trail_models import Recall, Trail  # noqa: F401 - Django finds models here
 
 NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
 
@@ -275,7 +276,11 @@ class Case(models.Model):
     agent = models.CharField(max_length=100, blank=True)
     labels = ArrayField(models.CharField(max_length=20), default=list, blank=True)
     origin = models.JSONField(default=dict, blank=True)
+    session = models.JSONField(default=dict, blank=True)
     expect = models.CharField(max_length=5, choices=Rule.Effect)
+    or_stricter = models.BooleanField(
+        default=False, help_text="A stricter effect than the expected one passes too."
+    )
 
     class Meta:
         ordering = ["name"]

@@ -259,7 +259,7 @@ def _example(case: Case, agent: Agent | None) -> Example:
     )
     return Example(
         name=case.name, tool=case.tool, args=case.args, expect=case.expect, agent=known,
-        labels=tuple(case.labels), origin=case.origin,
+        labels=tuple(case.labels), origin=case.origin, session=case.session, or_stricter=case.or_stricter,
     )  # fmt: skip
 
 

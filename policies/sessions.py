@@ -22,7 +22,9 @@ from policies.firewall import Finding, Inspection, inspect
 from policies.heard import sources as sources
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
+from policies.purpose import narrowed, needed
 from policies.tooling import ToolDef
+from policies.trail import begin, note_told
 from traces import clean, record
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -32,6 +34,7 @@ KINDS = (
 )  # fmt: skip
 MESSAGES = ("user_message", "system_message")
 OWN_WORDS = ("reasoning", "model_output")
+READ = ("retrieval", "artifact", "tool_result")
 MAX_TEXT = 1 << 20
 MAX_QUOTED = 1000
 AGENTSEC = "agentsec"
@@ -84,23 +87,31 @@ def open_session(
     user: str = "",
     external_id: str = "",
     parent: UUID | str | None = None,
+    tools: Iterable[str] | None = None,
 ) -> Session:
-    """Open a session of this agent. A key without `attest` cannot shed labels: the session begins with those
-    that the agent gathered in the last 24 hours and those of its parent.
+    """Open a session of this agent, for these tools (names, patterns; None for any). A key without `attest`
+    cannot shed labels: the session begins with those that the agent gathered in the last 24 hours and those
+    of its parent. Nor can it widen what its parent was opened for.
 
-    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, or a NUL), forbidden
-    (another agent's key).
+    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, a NUL, no tool's name),
+    forbidden (another agent's key, a tool that the parent was not opened for).
     """
     _refuse_foreign(agent, key)
     given = {"purpose": purpose, "user": user, "external_id": external_id}
     for field, text in given.items():
         _refuse_unreadable(field, text)
     above = get_session(agent, parent) if parent else None
+    named = needed(tools)
+    if above is not None and not key.attests:
+        named = narrowed(above.tools, named)
     labels = () if key.attests else remembered(agent, now=timezone.now()) | set(above.labels if above else ())
-    return record.open_session(
-        agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
-        actor=_actor(agent), parent=above, labels=labels, attested=key.attests, **given,
-    )  # fmt: skip
+    with transaction.atomic():
+        session = record.open_session(
+            agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
+            actor=_actor(agent), parent=above, labels=labels, attested=key.attests, tools=named, **given,
+        )  # fmt: skip
+        begin(session=session, above=above)
+    return session
 
 
 def get_session(agent: Agent, session_id: UUID | str) -> Session:
@@ -134,11 +145,14 @@ def add_event(
     _refuse_foreign(agent, key)
     session = get_session(agent, session.pk)
     limits.admit_text(agent, octets=len(text))
-    said, met = _hear(kind, text, tool, quoted, key, releases.current())
+    active = releases.current()
+    said, met = _hear(kind, text, tool, quoted, key, active)
     inspection = said.inspection
     with transaction.atomic():
         entry = _record(said, agent, session)
         labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
+        if tool and kind in READ:
+            note_told(session=session, tool=active.tool(tool))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 

@@ -60,9 +60,9 @@ def open_session(request: HttpRequest, body: SessionIn) -> HttpResponse:
     caller = auth.agent_caller(request)
     session = sessions.open_session(
         agent=caller.agent, key=caller.key, purpose=body.purpose, user=body.user,
-        external_id=body.external_id, parent=body.parent,
+        external_id=body.external_id, parent=body.parent, tools=body.tools,
     )  # fmt: skip
-    return reply({"id": session.pk, "labels": session.labels})
+    return reply({"id": session.pk, "labels": session.labels, "tools": session.tools})
 
 
 @router.post("/sessions/{uuid:session_id}/events", auth=auth.agents, response={200: EventOut, **ERRORS})

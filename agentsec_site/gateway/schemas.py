@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from policies.purpose import MAX_TOOLS
+
 MAX_TEXT = 1 << 20
 MAX_WAIT = 60.0
 
@@ -48,6 +50,7 @@ NO_NUL = r"^[^\x00]*$"
 Short = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
 Prose = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROL)]
+Glob = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_*?][A-Za-z0-9_.@:/+*?-]*$")]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text_of_a_mebibyte)]
 Id = Annotated[UUID, Field(strict=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -76,6 +79,11 @@ class SessionIn(Strict):
     ] = ""
     external_id: Short = ""
     parent: Id | None = None
+    tools: Annotated[list[Glob], Field(min_length=1, max_length=MAX_TOOLS)] | None = Field(
+        None,
+        description="The tools that it needs, by name or pattern; a call of any other can be asked about. "
+        "Left out: any.",
+    )
 
 
 class EventIn(Strict):
@@ -159,6 +167,7 @@ class Problem(Out):
 class SessionOut(Out):
     id: UUID
     labels: list[str]
+    tools: list[str] = Field(description="What it was opened for; none is any.")
 
 
 class Finding(Out):
