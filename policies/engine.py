@@ -263,6 +263,11 @@ def _globs(globs: tuple[str, ...]) -> Any:
     return re2.compile("(?s)" + "|".join(f"(?:{pattern})" for pattern in written))
 
 
+def fits(globs: Sequence[str], name: str) -> bool:
+    """Whether a rule with these globs concerns a tool or an agent of this name; no globs mean any."""
+    return _globbed(_globs(tuple(globs)), name)
+
+
 def _globbed(pattern: Any, name: str) -> bool:
     return pattern is None or pattern.fullmatch(name) is not None
 
