@@ -18,6 +18,7 @@ from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool,
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
 Code = forms.Textarea(attrs={"rows": 14, "cols": 100, "spellcheck": "false"})
+Condition = forms.Textarea(attrs={"rows": 6, "cols": 100, "spellcheck": "false"})
 
 
 class Words(forms.CharField):
@@ -155,7 +156,8 @@ class RuleForm(FileForm):
     class Meta:
         model = Rule
         fields = "__all__"
-        widgets = {"description": Wide, "when": Code}
+        widgets = {"description": Wide, "when": Condition}
+        labels = {"when": "Condition"}
         help_texts = {"when": "A condition in CEL; empty means always. The words it may use stand below."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

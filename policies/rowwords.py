@@ -11,6 +11,10 @@ from policies.rowreader import read
 
 LABELS = {
     "tool.sends": "the tool's destination",
+    "tool.returns": "what the tool returns",
+    "tool.declared": "somebody declared the tool",
+    "session.attested": "the host application opened the session",
+    "session.user": "the person whom the session serves",
     "recipients(args)": "the number of recipients",
     "session.age": "the session's age in seconds",
     "session.calls": "the number of the session's calls",

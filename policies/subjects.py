@@ -164,17 +164,18 @@ def _kind(root: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 0) ->
     schema = _resolved(root, schema)
     branches = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(branches, list) and depth < 4:
-        kinds = [_kind(root, branch, depth + 1) for branch in branches if isinstance(branch, Mapping)]
-        known = {kind for kind, _ in kinds if kind != "null"}
-        return (known.pop() if len(known) == 1 else "any"), any(
-            null or kind == "null" for kind, null in kinds
-        )
+        inner = [_kind(root, branch, depth + 1) for branch in branches if isinstance(branch, Mapping)]
+        return _only({kind for kind, _ in inner if kind != "null"}), any(null for _, null in inner)
     named = schema.get("type")
     types = [named] if isinstance(named, str) else list(named or ())
     kinds = {_of_type(root, schema, word, depth) for word in types if word != "null"}
     if not kinds and types:
         return "null", True
-    return (kinds.pop() if len(kinds) == 1 else "any"), "null" in types
+    return _only(kinds), "null" in types
+
+
+def _only(kinds: set[str]) -> str:
+    return kinds.pop() if len(kinds) == 1 else "any"
 
 
 def _of_type(root: Mapping[str, Any], schema: Mapping[str, Any], word: str, depth: int) -> str:
@@ -203,6 +204,13 @@ def _merged(one: Subject, other: Subject) -> Subject:
 def _said(doc: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{doc} An argument of {', '.join(names[:3])}{more}.".strip()
+
+
+def guessed(expression: str, kind: str) -> Subject | None:
+    """An argument that no tool declares, taken for what it is compared as."""
+    if not expression.startswith("args") or kind not in BY_KIND:
+        return None
+    return Subject(expression, kind, label(expression), "Arguments", "No tool of this rule declares it.")
 
 
 def typed(subject: Subject | None, operator: str, given: Sequence[Any]) -> tuple[Value, ...]:

@@ -1,4 +1,4 @@
-"""Conditions as rows: what a person fills in is what the engine decides, and no value gets out of its quotes."""
+"""Conditions as rows: what a person fills in is what the engine decides, and no value leaves its quotes."""
 
 from __future__ import annotations
 
