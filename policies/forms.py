@@ -39,6 +39,13 @@ class Words(forms.CharField):
         return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
 
 
+class Lines(forms.CharField):
+    """A text of several lines that end as in files, whatever the browser sends."""
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value) or "").replace("\r\n", "\n").replace("\r", "\n")
+
+
 class StrictJson(forms.JSONField):
     """JSON as calls are read: no duplicate keys, no lone surrogates, not too deep."""
 
@@ -149,6 +156,10 @@ class RuleForm(FileForm):
     agents = words("Names or patterns with * and ?; none means any agent.")
     tools = words("Names or patterns with * and ?; none means any tool.")
     approvers = forms.ChoiceField(choices=approver_choices, required=False)
+    when = Lines(
+        required=False, label="Condition", widget=Condition,
+        help_text="A condition in CEL; empty means always. The words it may use stand below.",
+    )  # fmt: skip
     expires_after = forms.CharField(
         help_text="How long approval is waited for: 45s, 15m, 2h, 1d.", initial="15m"
     )
@@ -156,9 +167,7 @@ class RuleForm(FileForm):
     class Meta:
         model = Rule
         fields = "__all__"
-        widgets = {"description": Wide, "when": Condition}
-        labels = {"when": "Condition"}
-        help_texts = {"when": "A condition in CEL; empty means always. The words it may use stand below."}
+        widgets = {"description": Wide}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -60,13 +60,15 @@ def _split(words: tuple[str, ...], sign: str) -> list[tuple[str, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _rows(taken: Tokens, parts: list[tuple[str, ...]], join: str) -> tuple[Row | Condition, ...] | None:
+def _rows(
+    taken: Tokens, parts: list[tuple[str, ...]], join: str, *, groups: bool = True
+) -> tuple[Row | Condition, ...] | None:
     rows: list[Row | Condition] = []
     while parts and len(rows) <= MAX_ROWS:
         # A guard belongs to what follows it, so the longest run that is one row is taken.
         for length in range(min(len(parts), _LONGEST) if join == "all" else 1, 0, -1):
             run = tuple(word for part in parts[:length] for word in ("&&", *part))[1:]
-            row = _row(taken, run) or (_read_group(taken, run, join) if length == 1 else None)
+            row = _row(taken, run) or (_read_group(taken, run, join) if groups and length == 1 else None)
             if row is not None:
                 break
         else:
@@ -84,9 +86,8 @@ def _read_group(taken: Tokens, words: tuple[str, ...], outer: str) -> Condition 
     parts = _split(inner, sign)
     rows: list[Row | Condition] = []
     for part in [parts] if join == "all" else [[part] for part in parts]:
-        # Of a group within a group nothing is read: `_unwrapped` finds no row in it.
-        found = _rows(taken, part, join) if len(parts) > 1 else None
-        if found is None or any(isinstance(item, Condition) for item in found):
+        found = _rows(taken, part, join, groups=False) if len(parts) > 1 else None
+        if found is None:
             return None
         rows += found
     return Condition(join, tuple(rows))

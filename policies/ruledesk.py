@@ -59,9 +59,9 @@ def look(wish: Any) -> dict[str, Any]:
     Refused("invalid") for anything that the form does not send.
     """
     fields = _fields(wish)
-    globs = words_of(fields["tools"])
+    fits = engine.fitting([glob for glob in words_of(fields["tools"]) if len(glob) <= 100][:100])
     tools = Tool.objects.order_by("name").values_list("name", "parameters", "authority")
-    chosen = [Declared(*row) for row in tools if engine.fits(globs[:100], row[0])]
+    chosen = [Declared(*row) for row in tools if fits(row[0])]
     subjects = offered(chosen, zone=fields["zone"])
     refused: list[RowRefused] = []
     when: str | None = fields["when"]

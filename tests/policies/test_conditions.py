@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -193,6 +194,79 @@ def test_no_value_breaks_out_of_its_quotes(value: str, facts: Facts) -> None:
 def test_reading_never_fails_whatever_the_text(text: str) -> None:
     shown = read(text)
     assert shown is None or write(shown) is not None
+
+
+WORDS = [
+    *(
+        "args.a",
+        "has(args.a)",
+        "origin.a",
+        "authority[name]",
+        "tool.declared",
+        "session.labels",
+        "findings",
+        "now",
+    ),
+    *(
+        '"x"',
+        "5",
+        "true",
+        "null",
+        "==",
+        "!=",
+        ">",
+        "in",
+        "[",
+        "]",
+        "(",
+        ")",
+        "&&",
+        "||",
+        "!",
+        ",",
+        ".",
+        "size(",
+    ),
+    "exists(item, item",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40))
+def test_reading_never_fails_whatever_the_words(given: list[str]) -> None:
+    text = " ".join(given)
+    shown = read(text)
+    assert shown is None or celtext.tokens(write(shown)).same_as(celtext.tokens(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 5000 + "tool.declared" + ")" * 5000,
+        "(" * 600 + "tool.declared" + " || tool.declared)" * 600,
+        "tool.declared && " * 580 + "tool.declared",
+        "!" * 9000,
+        'has(args.a) && args.a in ["' + "a" * 9000 + '"]',
+        "has(args.a) && " * 600 + "x",
+    ],
+)
+def test_long_and_deep_conditions_are_read_or_left_in_no_time(text: str) -> None:
+    began = time.perf_counter()
+    assert read(text) is None and aloud(text)
+    assert time.perf_counter() - began < 2
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12), TEXTS)
+def test_an_argument_of_any_name_is_found(name: str, value: str) -> None:
+    row = Row(celtext.place("args", (name,)), "is", (value,))
+    written = write(Condition("all", (row,)))
+    assert read(written) == Condition("all", (row,))
+    assert judged(written, facts_of({name: value}, {}, ())) == "matched"
+    assert judged(written, facts_of({}, {}, ())) == "no match"
+
+
+def test_a_text_that_speaks_of_has_is_a_text() -> None:
+    assert check_condition(write(Condition("all", (Row("args.a", "is", ("has(tool.name)",)),)))) == []
+    assert check_condition("has(tool.name)") != []
 
 
 @pytest.mark.parametrize(

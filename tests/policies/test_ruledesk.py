@@ -132,6 +132,26 @@ def test_garbage_is_refused_or_says_nothing_and_never_breaks(editor: Client, bod
     assert answer.status_code == 400 or not answer.json()["rows"]
 
 
+@pytest.mark.parametrize("tools", ["*" * 60_000, ", ".join(["*a" * 50] * 500), "\x00", "\u202e", "(", "a b"])
+def test_any_pattern_of_tools_is_taken_for_what_it_is(editor: Client, tools: str) -> None:
+    assert ask(editor, tools=tools, when="").json()["concerns"]["count"] in (0, Tool.objects.count())
+
+
+def test_lines_end_as_in_files_and_saving_them_again_changes_nothing(editor: Client) -> None:
+    rule = Rule.objects.get(name="dear-orders")
+    rule.when = "args.amount > 10000\n&& tool.declared"
+    rule.save()
+    form = {
+        "name": "dear-orders", "description": "", "effect": "ask", "agents": "", "tools": "order.place",
+        "when": "args.amount > 10000\r\n&& tool.declared", "approvers": "comms", "quorum": 1,
+        "expires_after": "15m", "mode": "live", "enabled": "on",
+    }  # fmt: skip
+    told = Entry.objects.count()
+    editor.post(reverse("admin:policies_rule_change", args=[rule.pk]), form)
+    rule.refresh_from_db()
+    assert (rule.when, Entry.objects.count()) == ("args.amount > 10000\n&& tool.declared", told)
+
+
 def test_more_than_a_rule_can_hold_is_refused(editor: Client) -> None:
     assert ask(editor, when="x" * MAX_WISH).status_code == 400
     assert ask(editor, rows=rows(*[AMOUNT] * 51)).status_code == 400
