@@ -19,7 +19,6 @@ from policies import (
     admin_allowances,
     agents,
     budgets,
-    facts,
     forms,
     grants,
     limits,
@@ -28,6 +27,7 @@ from policies import (
 )
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, changed_fields, require
+from policies.admin_rules import RuleDesk
 from policies.engine import sentence
 from policies.limit_models import CEILINGS, Limit
 from policies.models import Agent, AgentKey, Case, Grant, Release, Rule, Switch, Tool
@@ -102,7 +102,7 @@ class ToolAdmin(DraftAdmin):
 
 
 @admin.register(Rule)
-class RuleAdmin(DraftAdmin):
+class RuleAdmin(RuleDesk, DraftAdmin):
     form = forms.RuleForm
     list_display = ["name", "aloud", "holds"]
     list_filter = ["effect", "mode", "enabled", "fallback", "approvers"]
@@ -114,16 +114,12 @@ class RuleAdmin(DraftAdmin):
         ("When", {"fields": ["agents", "tools", "when", "fallback"]}),
         ("Who is asked", {"fields": ["approvers", "quorum", "expires_after", "step_up"]}),
         ("Whether it holds", {"fields": ["mode", "enabled", "until"]}),
-        ("The words of a condition", {"fields": ["vocabulary"]}),
+        ("The words of a condition", {"fields": ["vocabulary"], "classes": ["collapse"]}),
     ]
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.publish)
         return [path("publish/", view, name="policies_publish"), *super().get_urls()]
-
-    @admin.display(description="read aloud")
-    def aloud(self, rule: Rule) -> str:
-        return sentence(releases.spec(rule)) if rule.pk else "—"
 
     @admin.display(ordering="enabled")
     def holds(self, rule: Rule) -> str:
@@ -132,23 +128,6 @@ class RuleAdmin(DraftAdmin):
             return "disabled"
         until = f" until {rule.until:%Y-%m-%d %H:%M} UTC" if rule.until else ""
         return f"{'fallback, ' if rule.fallback else ''}{rule.mode}{until}"
-
-    @admin.display(description="facts and functions")
-    def vocabulary(self, rule: Rule) -> SafeString:
-        rows = [(fact.name, fact.type, fact.doc, fact.example) for fact in facts.FACTS]
-        rows += [
-            (
-                f"{function.name}({', '.join(function.parameters)})",
-                function.returns,
-                function.doc,
-                function.example,
-            )
-            for function in facts.FUNCTIONS
-        ]
-        cells = format_html_join(
-            "", "<tr><th>{}</th><td>{}</td><td>{}</td><td><code>{}</code></td></tr>", rows
-        )
-        return format_html("<table>{}</table>", cells)
 
     @admin.action(description="Enable in the draft", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import re2
@@ -26,6 +26,7 @@ from cel_expr_python import cel
 
 from policies import facts as vocabulary
 from policies import hoisting
+from policies.celtext import tokens
 from policies.facts import Facts
 from policies.outcome import Outcome, Speaker
 from policies.rules import RuleSpec, problems_of, release_content, release_digest, sentence
@@ -188,7 +189,9 @@ def check_condition(text: str) -> list[Problem]:
         return []
     if len(text) > MAX_CONDITION:
         return [Problem(f"is longer than {MAX_CONDITION} characters")]
-    if _TYPED_HAS.search(text):
+    taken = tokens(text)
+    # Within a text these are but words; what is not taken apart is searched as it stands.
+    if _TYPED_HAS.search(str(taken) if taken else text):
         return [Problem("has() is for args and origin; the other facts are always there")]
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         return [Problem("holds a lone surrogate")]
@@ -299,6 +302,11 @@ def _globs(globs: tuple[str, ...]) -> Any:
         "".join({"*": ".*", "?": "."}.get(sign) or re2.escape(sign) for sign in glob) for glob in globs
     )
     return re2.compile("(?s)" + "|".join(f"(?:{pattern})" for pattern in written))
+
+
+def fitting(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Says of a name whether a rule with these globs concerns the tool or agent; no globs mean any."""
+    return partial(_globbed, _globs(tuple(globs)))
 
 
 def _globbed(pattern: Any, name: str) -> bool:
