@@ -59,7 +59,9 @@ def since() -> datetime:
 
 def groups() -> list[Alike]:
     """Every kind of call that people decided, the most often approved first. One query."""
-    decided = Action.objects.filter(pk__in=Vote.objects.filter(at__gte=since()).values("action"))
+    start = since()
+    voted = Vote.objects.filter(at__gte=start).values("action")
+    decided = Action.objects.filter(pk__in=voted, created_at__gte=start)
     rows = _counted(decided.values_list("agent_id", "tool", "approvals_json"))
     found = [
         Alike(agent, tool, asked, rules_of(asked), approved, rejected, edited, first, last)
