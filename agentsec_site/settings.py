@@ -248,6 +248,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 1024 * 1024
+# An access review is one form with two fields for everything that is reviewed.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
 SILENCED_SYSTEM_CHECKS: list[str] = []
 
 LOGGING = {

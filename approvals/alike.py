@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Max, Min, Q, QuerySet
@@ -92,7 +93,7 @@ _REJECTED = Count("pk", filter=Q(state=S.REJECTED))
 _EDITED = Count("pk", filter=Q(revision__gt=1))
 
 
-def _counted(rows: QuerySet[Action, tuple[int, str, str]]) -> QuerySet[Action, tuple[object, ...]]:
+def _counted(rows: QuerySet[Action, Any]) -> QuerySet[Action, Any]:
     return rows.annotate(
         approved=_APPROVED,
         rejected=_REJECTED,

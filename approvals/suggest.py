@@ -8,64 +8,31 @@ own condition. Blocks and all other asks stand as they were, and both edits end 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import alike
+from approvals import alike, weighing
 from approvals.alike import Alike
-from approvals.growth_models import Suggestion
-from approvals.models import Action, Vote
-from policies import backtest, engine, facts, narrow, releases
-from policies.access import Verb, actor, require
+from approvals.growth_models import Chore, Suggestion
+from approvals.models import Action
+from approvals.weighing import LONGEST_DAYS, Edit, Weighed
+from policies import engine, releases
+from policies.access import Verb, actor, may, require
 from policies.arguments import digest
-from policies.backtest import Difference, Past
-from policies.facts import Facts
 from policies.models import Rule, User
-from policies.narrow import Narrow, TooWide
-from policies.releases import Active
-from policies.rules import RuleSpec
+from policies.narrow import TooWide
 from traces import record
 from traces.problems import Refused
 
+CHORE = "suggest"
 DOMAIN = b"agentsec/suggestion/v1\n"
-LONGEST_DAYS = 90
-SAMPLES, TRIED = 500, 5_000
 MAX_KINDS = 50
 State = Suggestion.State
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """A kind of call that a rule could spare, and what speaks for it."""
-
-    narrow: Narrow
-    calls: int
-    people: tuple[str, ...]
-    first: datetime
-    last: datetime
-    difference: Difference
-
-    def evidence(self) -> dict[str, Any]:
-        return {
-            "lines": self.narrow.lines, "calls": self.calls, "people": self.people,
-            "first": self.first.isoformat(), "last": self.last.isoformat(),
-            "difference": self.difference.to_json(), "days": settings.AGENTSEC_SUGGEST["days"],
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Calls:
-    """Which calls a suggestion is about: the names of agent and tool, and the condition."""
-
-    agent: str
-    tool: str
-    condition: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +41,7 @@ class Passed:
 
     agent: str
     tool: str
-    rules: tuple[str, ...]
+    rules: Sequence[str]
     why: str
 
 
@@ -88,43 +55,54 @@ def find() -> list[Passed]:
     content = releases.draft_content()
     base = releases.activate(content)
     passed, found = [], set()
-    for kind in list(_candidates(alike.groups()))[:MAX_KINDS]:
+    for kind in list(weighing.candidates(alike.groups()))[:MAX_KINDS]:
         try:
-            found.add(_offer(kind, _weigh(kind, content, base)).pk)
+            found.add(_offer(kind, weighing.weigh(kind, content, base)).pk)
         except TooWide as why:
             agent = Action.objects.filter(agent=kind.agent_id).values_list("agent__name", flat=True)[0]
             passed.append(Passed(agent, kind.tool, kind.rules, str(why)))
     Suggestion.objects.filter(state=State.OFFERED).exclude(pk__in=found).delete()
+    Chore.objects.update_or_create(
+        name=CHORE, defaults={"place": {"passed": [vars(item) for item in passed]}}
+    )
     return passed
+
+
+def passed_over() -> list[Passed]:
+    """What the last look passed over."""
+    chore = Chore.objects.filter(name=CHORE).first()
+    return [Passed(**item) for item in chore.place.get("passed", [])] if chore else []
+
+
+def offered_for(action: Action, *, user: User | None) -> Suggestion | None:
+    """The offered suggestion for calls like this one, for who may read policies."""
+    if not isinstance(user, User) or not may(user, Verb.POLICY_READ).allowed:
+        return None
+    rules = list(alike.rules_of(action.approvals_json))
+    return Suggestion.objects.filter(
+        agent=action.agent_id, tool=action.tool, rules=rules, state=State.OFFERED
+    ).first()
 
 
 def weighed(suggestion: Suggestion) -> Weighed:
     """What speaks for a suggestion now, not when it was found. Raises Refused("gone") with the reason."""
     content = releases.draft_content()
-    kinds = {(kind.agent_id, kind.tool, kind.rules): kind for kind in _candidates(alike.groups())}
+    kinds = {(kind.agent_id, kind.tool, kind.rules): kind for kind in weighing.candidates(alike.groups())}
     kind = kinds.get((suggestion.agent_id, suggestion.tool, tuple(suggestion.rules)))
     if kind is None:
         raise Refused("gone", "The decisions do not speak for it any more.")
     try:
-        return _weigh(kind, content, releases.activate(content))
+        return weighing.weigh(kind, content, releases.activate(content))
     except TooWide as why:
         raise Refused("gone", f"It is not offered any more: {why}.") from None
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One rule of the draft as it is (None: it is new) and as it would be."""
-
-    before: RuleSpec | None
-    after: RuleSpec
 
 
 def edits(suggestion: Suggestion, *, end: datetime) -> list[Edit]:
     """What making it a draft would change: the exceptions first, then the new rule."""
     specs = {rule.name: releases.spec(rule) for rule in Rule.objects.all()}
     asking = [specs[name] for name in suggestion.rules if name in specs]
-    calls = _Calls(suggestion.agent.name, suggestion.tool, suggestion.condition)
-    return _edits(asking, calls, end, name=_name(suggestion, specs), about=_about(suggestion))
+    calls = weighing.Calls(suggestion.agent.name, suggestion.tool, suggestion.condition)
+    return weighing.edits_of(asking, calls, end, name=_name(suggestion, specs), about=_about(suggestion))
 
 
 @transaction.atomic
@@ -170,128 +148,6 @@ def offer_again(*, suggestion_id: int, user: User) -> None:
     row.delete()
 
 
-def _candidates(kinds: Sequence[Alike]) -> Iterator[Alike]:
-    """Kinds approved often enough, where no call that shares a rule was rejected or edited."""
-    doubted: dict[tuple[int, str], set[str]] = {}
-    for kind in kinds:
-        if kind.rejected or kind.edited:
-            doubted.setdefault((kind.agent_id, kind.tool), set()).update(kind.rules)
-    seen = set()
-    for kind in kinds:
-        key = (kind.agent_id, kind.tool, kind.rules)
-        doubts = doubted.get((kind.agent_id, kind.tool), set()) & set(kind.rules)
-        # One whose quorum changed meanwhile comes twice; the one with more approvals speaks for both.
-        if kind.approved >= settings.AGENTSEC_SUGGEST["approvals"] and not doubts and key not in seen:
-            seen.add(key)
-            yield kind
-
-
-def _weigh(kind: Alike, content: Mapping[str, Any], base: Active) -> Weighed:
-    """Raises TooWide where nothing can be offered, with the reason."""
-    asking = _asking(kind.rules, content)
-    columns = ("pk", "created_at", "facts_json")
-    rows = list(kind.calls().order_by("-created_at").values_list(*columns)[:SAMPLES])
-    seen = [(pk, at, _seen(text, base)) for pk, at, text in rows]
-    alike_now = [item for item in seen if _asked_by(item[2], base) == kind.rules]
-    needed = settings.AGENTSEC_SUGGEST["approvals"]
-    if len(alike_now) < needed:
-        raise TooWide(f"by the draft only {len(alike_now)} of these calls would be asked about so")
-    calls = [seen for _, _, seen in alike_now]
-    found = narrow.narrow(calls, domains=settings.AGENTSEC_DOMAINS)
-    agent = calls[0].agent.name
-    candidate = _candidate(content, asking, _Calls(agent, kind.tool, found.condition))
-    if any(engine.decide(call, candidate.compiled).effect != "allow" for call in calls):
-        raise TooWide("another rule would still ask about or block some of these calls")
-    difference = _difference(kind, base, candidate)
-    _refuse_doubtful(difference)
-    keys, times = [pk for pk, _, _ in alike_now], [at for _, at, _ in alike_now]
-    votes = Vote.objects.filter(action__in=keys, void=False, verdict="approve").order_by("user__username")
-    people = tuple(votes.values_list("user__username", flat=True).distinct())
-    return Weighed(found, len(calls), people, min(times), max(times), difference)
-
-
-def _asking(names: Sequence[str], content: Mapping[str, Any]) -> list[RuleSpec]:
-    by_name = {rule["name"]: RuleSpec.from_json(rule) for rule in content["rules"]}
-    rules = [by_name[name] for name in names if name in by_name]
-    if len(rules) < len(names) or any(rule.effect != "ask" or rule.mode != "live" for rule in rules):
-        raise TooWide("the draft does not ask by these rules any more")
-    if any(rule.step_up for rule in rules):
-        raise TooWide("a rule wants people to be present when they approve (step-up)")
-    if len({rule.fallback for rule in rules}) > 1:
-        raise TooWide("a condition failed, so that a fallback asked beside another rule")
-    return rules
-
-
-def _seen(text: str, active: Active) -> Facts:
-    """The facts of then, with the tool as the draft declares it."""
-    seen = Facts.from_json(json.loads(text))
-    return facts.build(
-        args=seen.args, tool=active.tool(seen.tool.name).facts(), agent=seen.agent, session=seen.session,
-        origin=seen.origin, findings=seen.findings, usage=seen.usage, now=seen.now,
-    )  # fmt: skip
-
-
-def _asked_by(seen: Facts, active: Active) -> tuple[str, ...] | None:
-    """The rules that ask, sorted; None where it is not asked, or a condition failed."""
-    verdict = engine.decide(seen, active.compiled)
-    if verdict.effect != "ask" or any(match.error for match in verdict.matched):
-        return None
-    return tuple(sorted(match.name for match in verdict.matched if match.effect == "ask"))
-
-
-def _candidate(content: Mapping[str, Any], asking: Sequence[RuleSpec], calls: _Calls) -> Active:
-    """The draft with the suggestion in it. Raises TooWide where it does not compile."""
-    end = timezone.now() + timedelta(days=LONGEST_DAYS)
-    made = [edit.after.to_json() for edit in _edits(asking, calls, end, name="suggested rule", about="")]
-    changed = {rule["name"] for rule in made}
-    kept = [rule for rule in content["rules"] if rule["name"] not in changed]
-    try:
-        return releases.activate({**content, "rules": [*kept, *made]})
-    except Refused as refused:
-        raise TooWide(f"the rule would not compile: {refused.detail}") from None
-
-
-def _difference(kind: Alike, base: Active, candidate: Active) -> Difference:
-    """What it alone would have changed: calls of this agent with this tool, as the draft judges them."""
-    rows = Action.objects.filter(agent=kind.agent_id, tool=kind.tool, created_at__gte=alike.since())
-    columns = ("pk", "facts_json", "state")
-    rejected = rows.filter(state=Action.State.REJECTED).values_list(*columns)
-    others = rows.exclude(state=Action.State.REJECTED).order_by("-created_at").values_list(*columns)[:TRIED]
-    return backtest.judge(
-        (_past(*row, base=base) for found in (rejected, others) for row in found.iterator(chunk_size=500)),
-        compiled=candidate.compiled, tools=candidate.tools, into=Difference(),
-    )  # fmt: skip
-
-
-def _past(pk: Any, text: str, state: str, *, base: Active) -> Past:
-    was = engine.decide(_seen(text, base), base.compiled)
-    return Past(str(pk), text, json.dumps(was.to_json()), rejected=state == Action.State.REJECTED)
-
-
-def _refuse_doubtful(difference: Difference) -> None:
-    if difference.unread:
-        raise TooWide("some past calls could not be read, so what it would change is not known")
-    if difference.changes(rejected=True):
-        raise TooWide("it would let pass a call that somebody rejected")
-    if any((found.before, found.after) != ("ask", "allow") for found in difference.changes(rejected=False)):
-        raise TooWide("it would change who else is asked about some calls")
-
-
-def _edits(asking: Sequence[RuleSpec], calls: _Calls, end: datetime, *, name: str, about: str) -> list[Edit]:
-    spared = narrow.exception(calls.condition, agent=calls.agent, tool=calls.tool, end=end)
-    changed = [Edit(rule, _with(rule, when=narrow.excepted(rule.when, spared))) for rule in asking]
-    # A fallback question is spared by a fallback: other fallbacks, stricter ones too, are still heard.
-    allowed = RuleSpec(
-        id=name, name=name, effect="allow", description=about, agents=(calls.agent,), tools=(calls.tool,),
-        when=calls.condition, until=end, fallback=all(rule.fallback for rule in asking),
-    )  # fmt: skip
-    return [*changed, Edit(None, allowed)]
-
-
-def _with(rule: RuleSpec, *, when: str) -> RuleSpec:
-    return RuleSpec(**{**vars(rule), "when": when})
-
-
 def _apply(edit: Edit, *, by: str) -> None:
     problems = engine.check_condition(edit.after.when)
     if problems:
@@ -317,7 +173,13 @@ def _offer(kind: Alike, found: Weighed) -> Suggestion:
         row, made = Suggestion.objects.select_for_update().get_or_create(**about, defaults=offered)
         ended = row.state == State.DRAFTED and row.ends_at is not None and row.ends_at <= timezone.now()
         if not made and (row.state == State.OFFERED or ended):
-            clean = {"state": State.OFFERED, "decided_by": "", "decided_at": None, "rule": "", "ends_at": None}
+            clean = {
+                "state": State.OFFERED,
+                "decided_by": "",
+                "decided_at": None,
+                "rule": "",
+                "ends_at": None,
+            }
             Suggestion.objects.filter(pk=row.pk).update(**offered, **clean)
     return row
 

@@ -35,6 +35,8 @@ class Verb(StrEnum):
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
     KILL = "use the kill switch"
+    TRUST_DECIDE = "decide how far an agent is trusted"
+    ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
     HEALTH_READ = "read the health page"
 
@@ -76,6 +78,8 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
+    Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
 }

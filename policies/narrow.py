@@ -1,7 +1,7 @@
 """The narrowest condition that some calls have in common: what a suggested rule may let pass. Pure.
 
-Calls that people approved in; a CEL condition out that holds for each of them and for little else: this agent,
-this tool, the very values of what says whom or what is affected, from origins no worse than those approved,
+Calls that people approved in; a CEL condition out that holds for each of them and for little else: the very
+values of what says whom or what is affected, from origins no worse than those approved,
 with nothing found in them. Where that would take more than a few values the answer is that it is too wide;
 only a number that is named like a quantity is bounded by the largest approved, and only addresses at a
 domain of the organisation are known by their domain.
@@ -27,17 +27,15 @@ FEW = 5  # different values of one argument
 FEW_IN_LISTS = 10
 MAX_VALUE = 200  # characters of one value
 # An integer may be an account's number as well: a range of those would let strangers in.
-QUANTITIES = frozenset(
-    "amount price sum total cost fee quantity qty count size limit days hours minutes seconds percent".split()
+_QUANTITIES = (
+    "amount price sum total cost fee quantity qty count size limit days hours minutes seconds percent"
 )
+QUANTITIES = frozenset(_QUANTITIES.split())
 _WORDS = re.compile(r"[a-z]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = frozenset(
-    (
-        "true false null in as break const continue else for function if import let loop package namespace"
-        " return var void while"
-    ).split()
-)
+_KEYWORDS = """true false null in as break const continue else for function if import let loop package
+namespace return var void while"""
+_RESERVED = frozenset(_KEYWORDS.split())
 
 
 class TooWide(Exception):

@@ -1,4 +1,4 @@
-"""Suggestions: from decisions made alike a narrow rule, offered with its backtest, applied by nobody but people."""
+"""Suggestions: from decisions made alike a narrow rule, offered and never applied by itself."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_blocks_and_other_asks_stand(crm: Cast, editor: User) -> None:
     drafted(offered(), editor)
     world.apply(
         "rules:\n  - {name: never, effect: block, tools: [crm.update], when: args.note == 'no'}\n"
-        "  - {name: ask-too, effect: ask, tools: [crm.update], when: args.note == 'ask', approvers: finance}\n",
+        "  - {name: too, effect: ask, tools: [crm.update], when: args.note == 'ask', approvers: finance}\n",
         by="tests",
     )
     states = [ask(crm, note=note).state for note in ("no", "ask", "go")]

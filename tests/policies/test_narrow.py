@@ -1,4 +1,4 @@
-"""The narrowest condition that approved calls have in common: it holds for each of them and for no other kind."""
+"""The narrowest condition that approved calls have in common: it holds for each of them and no other."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_values_out_of_untrusted_text_pass_only_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "fine"), [("user", True), ("named", True), ("trusted", True), ("agent", False), ("untrusted", False)]
+    ("origin", "fine"),
+    [("user", True), ("named", True), ("trusted", True), ("agent", False), ("untrusted", False)],
 )
 def test_origins_are_no_worse_than_those_approved(origin: str, fine: bool) -> None:
     seen = replace(call(to="a", amount=1), authority={"to": "trusted", "amount": "user"})
@@ -166,7 +167,7 @@ NAMES = st.sampled_from(["to", "amount", "in", "odd-name", "x.y", 'q"', "é"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9).map(lambda n: n or 0)
     | st.sampled_from(["a", "b@ours.example", "\\", '"', "'", "${x}", "é😀", "\u200b", "\n"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["k", "l"]), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just("k"), inner, max_size=2),
     max_leaves=4,
 )  # fmt: skip
 CALLS = st.dictionaries(NAMES, VALUES, max_size=3)
