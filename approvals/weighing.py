@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -138,7 +138,7 @@ def _asked_by(seen: Facts, active: Active) -> tuple[str, ...] | None:
 def _candidate(content: Mapping[str, Any], asking: Sequence[RuleSpec], calls: Calls) -> Active:
     """The draft with the suggestion in it. Raises TooWide where it does not compile."""
     end = timezone.now() + timedelta(days=LONGEST_DAYS)
-    made = [edit.after.to_json() for edit in edits_of(asking, calls, end, name="suggested rule", about="")]
+    made = [edit.after.to_json() for edit in edits_of(asking, calls, end, name="suggested rule")]
     changed = {rule["name"] for rule in made}
     kept = [rule for rule in content["rules"] if rule["name"] not in changed]
     try:
@@ -173,16 +173,23 @@ def _refuse_doubtful(difference: Difference) -> None:
         raise TooWide("it would change who else is asked about some calls")
 
 
-def edits_of(asking: Sequence[RuleSpec], calls: Calls, end: datetime, *, name: str, about: str) -> list[Edit]:
-    spared = narrow.exception(calls.condition, agent=calls.agent, tool=calls.tool, end=end)
-    changed = [Edit(rule, _with(rule, when=narrow.excepted(rule.when, spared))) for rule in asking]
+def edits_of(
+    asking: Sequence[RuleSpec], calls: Calls, end: datetime, *, name: str, about: str = ""
+) -> list[Edit]:
+    """The exceptions and the allow. Each holds only where all of these rules ask, as they did of the calls
+    that were approved: what fewer of them ask about, or nobody, is none of it.
+    """
+    changed = []
+    for rule in asking:
+        together = [other.when for other in asking if other is not rule]
+        spared = narrow.all_of([*together, calls.condition]) if any(together) else calls.condition
+        exception = narrow.exception(spared, agent=calls.agent, tool=calls.tool, end=end)
+        changed.append(Edit(rule, replace(rule, when=narrow.excepted(rule.when, exception))))
+    whens = [rule.when for rule in asking if rule.when.strip()]
     # A fallback question is spared by a fallback: other fallbacks, stricter ones too, are still heard.
     allowed = RuleSpec(
         id=name, name=name, effect="allow", description=about, agents=(calls.agent,), tools=(calls.tool,),
-        when=calls.condition, until=end, fallback=all(rule.fallback for rule in asking),
+        when=narrow.all_of([*whens, calls.condition]) if whens else calls.condition, until=end,
+        fallback=all(rule.fallback for rule in asking),
     )  # fmt: skip
     return [*changed, Edit(None, allowed)]
-
-
-def _with(rule: RuleSpec, *, when: str) -> RuleSpec:
-    return RuleSpec(**{**vars(rule), "when": when})

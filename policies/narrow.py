@@ -85,6 +85,12 @@ def exception(condition: str, *, agent: str, tool: str, end: datetime) -> str:
     return f'now < timestamp("{moment}") &&\n{named} &&\n{condition}'
 
 
+def all_of(conditions: Iterable[str]) -> str:
+    """One condition that holds where all of them do; an empty one always does."""
+    # On lines of their own, since a condition may end in a comment.
+    return " &&\n".join(f"(\n{text.strip()}\n)" for text in conditions if text.strip()) or "true"
+
+
 def excepted(when: str, exception: str) -> str:
     """An asking rule's condition that asks as before, except where `exception` holds.
 
