@@ -12,6 +12,13 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.growth_models import (  # noqa: F401 - Django finds models here
+    AccessReview,
+    Chore,
+    LastUse,
+    Promotion,
+    Suggestion,
+)
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
 
 
@@ -101,6 +108,7 @@ class Action(models.Model):
             models.Index(name="action_of_session", fields=["session", "created_at"]),
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
+            models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),
@@ -192,6 +200,7 @@ class Vote(models.Model):
 
     class Meta:
         ordering = ["at"]
+        indexes = [models.Index(name="vote_by_time", fields=["at"])]
         constraints = [
             models.UniqueConstraint(
                 name="vote_one_a_person", fields=["action", "user"], condition=Q(void=False)

@@ -36,6 +36,8 @@ class Verb(StrEnum):
     SECRETS_EDIT = "store secrets"
     KILL = "use the kill switch"
     ALLOWANCE_END = "revoke this allowance"
+    TRUST_DECIDE = "decide how far an agent is trusted"
+    ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
     HEALTH_READ = "read the health page"
 
@@ -78,6 +80,8 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
     Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
+    Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
 }
