@@ -16,5 +16,5 @@ ON CONFLICT DO NOTHING
 
 
 class Migration(migrations.Migration):
-    dependencies = [("approvals", "0003_backtest"), ("policies", "0004_trail")]
+    dependencies = [("approvals", "0006_growth"), ("policies", "0008_trail")]
     operations = [migrations.RunSQL(FORWARD, migrations.RunSQL.noop)]

@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('policies', '0003_source_fields'),
+        ('policies', '0005_source_call'),
         ('traces', '0002_append_only'),
     ]
 

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('policies', '0004_allowances'),
+        ('policies', '0006_allowances'),
     ]
 
     operations = [

@@ -14,7 +14,7 @@ def names() -> models.Field:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("policies", "0003_source_fields"), ("traces", "0003_session_tools")]
+    dependencies = [("policies", "0007_limit_hits"), ("traces", "0003_session_tools")]
     operations = [
         migrations.CreateModel(
             name="Trail",

@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0003_backtest'),
+        ('approvals', '0005_allowances'),
         ('policies', '0003_source_fields'),
         ('traces', '0002_append_only'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

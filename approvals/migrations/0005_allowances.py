@@ -9,8 +9,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0003_backtest'),
-        ('policies', '0004_allowances'),
+        ('approvals', '0004_shadow_release'),
+        ('policies', '0006_allowances'),
     ]
 
     operations = [
