@@ -275,7 +275,10 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 def _compile_rule(rule: RuleSpec) -> _Rule:
     return _Rule(
-        rule, _condition(rule.when) if rule.when.strip() else None, _globs(rule.tools), _globs(rule.agents)
+        rule,
+        _condition(rule.when) if rule.when.strip() else None,
+        _globs(tuple(rule.tools)),
+        _globs(tuple(rule.agents)),
     )
 
 

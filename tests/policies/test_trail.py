@@ -244,7 +244,7 @@ def test_sessions_that_were_there_before_get_their_trail(cast: Cast) -> None:
     kept = Trail.objects.values().get()
     Trail.objects.all().delete()
     with connection.cursor() as cursor:
-        cursor.execute(import_module("approvals.migrations.0004_trail").FORWARD)
+        cursor.execute(import_module("approvals.migrations.0007_trail").FORWARD)
     assert Trail.objects.values().get() == kept
 
 
