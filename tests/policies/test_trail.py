@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from approvals import backtest, decisions, handout, results
+from approvals import backtest, decisions, handout, reasons, results
 from approvals.models import Action
 from policies import releases, sessions, sets, trail, world
 from policies.facts import Facts
@@ -122,6 +122,11 @@ def test_the_card_and_the_session_say_it(cast: Cast, client: Client) -> None:
     page = client.get(f"/traces/sessions/{session.pk}").content.decode()
     assert "Outside what the session was opened for: notes.*, wiki.read." in card
     assert "<dt>Opened for</dt><dd><code>notes.*</code>, <code>wiki.read</code></dd>" in page
+
+
+def test_a_long_list_of_tools_is_cut_on_the_card_and_says_so(cast: Cast) -> None:
+    action = mail(cast, cast.session(tools=[f"tool-{number}" for number in range(10)]))
+    assert reasons.outside(action).endswith("tool-6, tool-7 and 2 more")
 
 
 # What happened before
