@@ -231,11 +231,11 @@ def _value(subject: Subject, operator: str, given: Any) -> Value:
     text = str(given).strip() if not isinstance(given, bool) else ""
     if operator.startswith("size_"):
         return _whole(text, most=1_000_000)
-    if operator in ("came", "not_came", "any_from", "none_from", "all_from"):
+    if operator in ("came", "not_came", "any_from", "none_from", "all_from", "not_all_from"):
         return _among(text, ORIGINS)
     if operator in ("severity", "no_severity"):
         return _among(text, SEVERITIES)
-    if operator in ("domain", "not_domain", "host", "not_host", "only_at", "not_only_at"):
+    if operator in ("domain", "not_domain", "host", "not_host", "only_at", "outside"):
         return _domain(text)
     if subject.kind == "moment":
         return f"{text}:00Z" if _LOCAL_MOMENT.fullmatch(text) else text

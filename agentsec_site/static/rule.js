@@ -85,7 +85,7 @@
   }
 
   /* Which declared tools the names and patterns fit. */
-  const note = Object.assign(document.createElement("p"), { id: "cond-concerns" });
+  const note = Object.assign(document.createElement("div"), { id: "cond-concerns", className: "help" });
   note.setAttribute("role", "status");
   field("tools")?.closest(".flex-container")?.parentElement.append(note);
 
@@ -163,6 +163,7 @@
     if (dirty || !answer) await ask();
     byHand = !(answer && answer.rows);
     byId("cond-by-hand").hidden = !byHand;
+    byId("cond-why").textContent = answer?.problems.length ? "The CEL has a mistake, so rows cannot show it." : "Written by hand: rows cannot show it.";
     panel.querySelector(".cond-sides").classList.toggle("is-by-hand", byHand);
     byId("cond-list").hidden = byHand;
     if (!byHand) rows.show(answer.rows);
@@ -188,6 +189,8 @@
   });
   panel.querySelector("[data-see-cel]").addEventListener("click", () => { turn("cel"); text.focus(); });
   panel.querySelector("[data-anew]").addEventListener("click", () => {
+    const put = text.value;
+    window.agentsec.toast("The CEL was put aside.", { seconds: 30, slot: "cel", action: { label: "Bring it back", run: () => { text.value = put; turn("cel"); ask(); } } });
     byHand = false;
     byId("cond-by-hand").hidden = true;
     byId("cond-list").hidden = false;
