@@ -13,7 +13,7 @@ from datetime import datetime
 from policies import celtext
 from policies.celtext import Tokens, Value, literal, literals, tokens
 from policies.facts import FACTS
-from policies.operators import COLLECTED, OPERATORS, Operator
+from policies.operators import COLLECTED, OPERATORS, Operator, compared
 
 JOINS = ("all", "any")
 MAX_ROWS = 50
@@ -147,8 +147,8 @@ def _positive(row: Row, operator: Operator, steps: tuple[str, ...]) -> str:
     if operator.id == "came":
         return _came(steps, row.values)
     if operator.id in COLLECTED:
-        if row.subject != COLLECTED[operator.id].split(".")[0]:
-            raise ValueError(f"this comparison is for {COLLECTED[operator.id].split('.')[0]}")
+        if row.subject != compared(operator.id):
+            raise ValueError(f"this comparison is for {compared(operator.id)}")
         return COLLECTED[operator.id].format(_among(row.values))
     if operator.id == "any_found" and row.subject != "findings":
         raise ValueError("this comparison is for findings")

@@ -81,9 +81,16 @@ COLLECTED: Mapping[str, str] = {
     "severity": "findings.exists(found, found.severity {})",
     "detector": "findings.exists(found, found.detector {})",
     "any_from": "authority.exists(name, authority[name] {})",
-    "all_from": "authority.all(name, authority[name] {})",
+    # Of nothing, everything is true: a call that says of nobody whom it affects must not slip through.
+    "all_from": "size(authority) > 0 && authority.all(name, authority[name] {})",
     "not_all_from": "authority.exists(name, !(authority[name] {}))",
 }
+
+
+def compared(operator: str) -> str:
+    """The one fact that an operator of COLLECTED is for."""
+    return "authority" if "authority" in COLLECTED[operator] else "findings"
+
 
 _GIVEN = ("present", "absent", "came", "not_came")
 _SAME = ("is", "is_not", "one_of", "not_one_of")

@@ -464,6 +464,14 @@ def test_an_address_outside_is_found_and_an_odd_one_is_an_error(to: Any, outcome
     assert judged(when, facts_of({} if to is None else {"to": to}, {}, ())) == outcome
 
 
+def test_nothing_that_says_who_is_affected_is_not_all_from_the_user() -> None:
+    condition = Condition("any", (Row("authority", "all_from", ("user",)), Row("tool.declared", "no")))
+    when = write(condition)
+    assert read(when) == condition
+    found = [judged(when, facts_of(args, {"t": "user"} if args else {}, ())) for args in ({"t": "x"}, {})]
+    assert found == ["matched", "no match"]
+
+
 def test_a_domain_is_compared_as_the_engine_reads_it() -> None:
     found = {subject.expression: subject for subject in offered([PAY])}
     assert typed(found["args.to"], "only_at", ["@Bücher.example"]) == (domain("x@bücher.example"),)
