@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from policies import celtext
 from policies.celtext import Tokens, Value, literal, literals, tokens
@@ -202,6 +203,7 @@ def _has(holder: str, step: str) -> str:
     return f"has({written})" if written == f"{holder}.{step}" else f"{literal(step)} in {holder}"
 
 
+@lru_cache(maxsize=4096)
 def steps_of(subject: str) -> tuple[str, ...]:
     """The path of an argument (`args.mail.to`: mail, to), empty for a fact. ValueError for all else."""
     taken = tokens(subject)

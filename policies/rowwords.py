@@ -64,6 +64,7 @@ def words(condition: Condition) -> str:
     return (" and " if condition.join == "all" else " or ").join(said)
 
 
+@lru_cache(maxsize=4096)
 def label(subject: str) -> str:
     """What a sentence calls an argument or a fact."""
     steps = steps_of(subject)

@@ -210,3 +210,10 @@ def test_the_form_leads_from_the_saved_draft_to_the_backtest(editor: Client) -> 
 def test_the_list_of_rules_reads_conditions_in_words(editor: Client) -> None:
     page = editor.get(reverse("admin:policies_rule_changelist")).content.decode()
     assert "calls order.place and amount is greater than 10000" in page
+
+
+def test_an_auditor_reads_the_rule_and_gets_no_desk(client: Client, cast: Cast) -> None:
+    client.force_login(person("x", roles=("auditor",)), backend=BACKEND)
+    rule = Rule.objects.get(name="dear-orders")
+    page = client.get(reverse("admin:policies_rule_change", args=[rule.pk])).content.decode()
+    assert "amount is greater than 10000" in page and "rule.js" not in page
