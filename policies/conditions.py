@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from policies import celtext
 from policies.celtext import Tokens, Value, literal, literals, tokens
 from policies.facts import FACTS
-from policies.operators import COLLECTED, OPERATORS, Operator
+from policies.operators import COLLECTED, OPERATORS, Operator, compared
 
 JOINS = ("all", "any")
 MAX_ROWS = 50
@@ -147,8 +148,8 @@ def _positive(row: Row, operator: Operator, steps: tuple[str, ...]) -> str:
     if operator.id == "came":
         return _came(steps, row.values)
     if operator.id in COLLECTED:
-        if row.subject != COLLECTED[operator.id].split(".")[0]:
-            raise ValueError(f"this comparison is for {COLLECTED[operator.id].split('.')[0]}")
+        if row.subject != compared(operator.id):
+            raise ValueError(f"this comparison is for {compared(operator.id)}")
         return COLLECTED[operator.id].format(_among(row.values))
     if operator.id == "any_found" and row.subject != "findings":
         raise ValueError("this comparison is for findings")
@@ -202,6 +203,7 @@ def _has(holder: str, step: str) -> str:
     return f"has({written})" if written == f"{holder}.{step}" else f"{literal(step)} in {holder}"
 
 
+@lru_cache(maxsize=4096)
 def steps_of(subject: str) -> tuple[str, ...]:
     """The path of an argument (`args.mail.to`: mail, to), empty for a fact. ValueError for all else."""
     taken = tokens(subject)

@@ -50,9 +50,11 @@ _TABLE = (
     Operator("has_any", "contains one of", "«E».exists(item, item in «V»)", values="many"),
     Operator("has_none", "contains none of", values="many", opposite="has_any"),
     Operator("only", "contains only", "«E».all(item, item in «V»)", values="many"),
-    Operator("not_only", "contains anything but", values="many", opposite="only"),
+    Operator("beyond", "contains anything but", "«E».exists(item, !(item in «V»))", values="many"),
     Operator("only_at", "has only mail addresses at", "«E».all(item, domain(item) in «V»)", values="many"),
-    Operator("not_only_at", "has a mail address outside of", values="many", opposite="only_at"),
+    Operator(
+        "outside", "has a mail address outside of", "«E».exists(item, !(domain(item) in «V»))", values="many"
+    ),
     Operator("yes", "is true", "«E»", values="none"),
     Operator("no", "is not true", values="none", opposite="yes"),
     Operator("present", "is given", values="none"),
@@ -70,6 +72,7 @@ _TABLE = (
     Operator("any_from", "in part came from", values="many"),
     Operator("none_from", "did not come from", values="many", opposite="any_from"),
     Operator("all_from", "all came from", values="many"),
+    Operator("not_all_from", "in part did not come from", values="many"),
 )
 OPERATORS: Mapping[str, Operator] = {operator.id: operator for operator in _TABLE}
 
@@ -78,8 +81,16 @@ COLLECTED: Mapping[str, str] = {
     "severity": "findings.exists(found, found.severity {})",
     "detector": "findings.exists(found, found.detector {})",
     "any_from": "authority.exists(name, authority[name] {})",
-    "all_from": "authority.all(name, authority[name] {})",
+    # Of nothing, everything is true: a call that says of nobody whom it affects must not slip through.
+    "all_from": "size(authority) > 0 && authority.all(name, authority[name] {})",
+    "not_all_from": "authority.exists(name, !(authority[name] {}))",
 }
+
+
+def compared(operator: str) -> str:
+    """The one fact that an operator of COLLECTED is for."""
+    return "authority" if "authority" in COLLECTED[operator] else "findings"
+
 
 _GIVEN = ("present", "absent", "came", "not_came")
 _SAME = ("is", "is_not", "one_of", "not_one_of")
@@ -88,7 +99,7 @@ _TEXT = (
     "host", "not_host", "size_gt", "size_le",
 )  # fmt: skip
 _NUMBER = ("gt", "ge", "lt", "le", *_SAME)
-_MANY = ("has", "has_not", "has_any", "has_none", "only", "not_only")
+_MANY = ("has", "has_not", "has_any", "has_none", "only", "beyond")
 _SIZE = ("size_gt", "size_le")
 
 # What fits a subject of each kind, in the order in which it is offered.
@@ -97,7 +108,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
     "number": _NUMBER,
     "whole": _NUMBER,  # CEL compares an int with nothing else
     "flag": ("yes", "no"),
-    "texts": (*_MANY, "only_at", "not_only_at", *_SIZE),
+    "texts": (*_MANY, "only_at", "outside", *_SIZE),
     "numbers": (*_MANY, *_SIZE),
     "list": _SIZE,
     "object": (),
@@ -105,7 +116,7 @@ BY_KIND: Mapping[str, tuple[str, ...]] = {
     "moment": ("before", "after"),
     "day": ("one_of", "not_one_of"),
     "findings": ("severity", "no_severity", "detector", "no_detector", "any_found", "none_found"),
-    "authority": ("any_from", "none_from", "all_from"),
+    "authority": ("any_from", "none_from", "all_from", "not_all_from"),
 }
 
 

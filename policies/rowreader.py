@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from policies import celtext
 from policies.celtext import Tokens, Value, literal, tokens
 from policies.conditions import MAX_ROWS, MAX_STEPS, Condition, Row, RowRefused, term, write
-from policies.operators import COLLECTED, OPERATORS
+from policies.operators import COLLECTED, OPERATORS, compared
 
 # The parts of a guard, a null check and what they guard.
 _LONGEST = MAX_STEPS + 2
@@ -153,7 +153,7 @@ def _matched(own: Tokens, found: re.Match[str], operator: str) -> Iterator[Row]:
     written = parts.get("V") or ""
     values = tuple(own.value(word) for word in written.split(" , ")) if written else ()
     if operator in COLLECTED:
-        yield Row(COLLECTED[operator].split(".")[0], operator, values)
+        yield Row(compared(operator), operator, values)
         return
     subject = _unmasked(own, parts.get("E") or "findings")
     if operator == "present" and values:
@@ -181,7 +181,8 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     shapes = [("«E» == true", "yes", "none"), ("size(findings) > 0", "any_found", "none")]
     shapes += [(item.shape, item.id, item.values) for item in OPERATORS.values() if item.shape]
     shapes += [(f"«E» {sign} «V»", "came", count) for sign, count in (("==", "one"), ("in", "many"))]
-    for name, shape in COLLECTED.items():
+    for name, whole in COLLECTED.items():
+        shape = whole.rpartition(" && ")[2]
         shapes += [
             (shape.format(f"{sign} «V»"), name, count) for sign, count in (("==", "one"), ("in", "many"))
         ]

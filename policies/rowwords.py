@@ -21,7 +21,7 @@ LABELS = {
     "usage.minute": "the number of the agent's actions in this minute",
     "usage.day": "the number of the agent's actions today",
     "usage.pending": "the number of the agent's actions that wait for people",
-    "now": "the time",
+    "now": "the time (UTC)",
     "authority": "arguments that say who or what is affected",
     "findings": "the firewall",
 }
@@ -39,6 +39,7 @@ _PHRASES = {
     "any_from": "something that says who or what is affected came from {}",
     "none_from": "nothing that says who or what is affected came from {}",
     "all_from": "all that says who or what is affected came from {}",
+    "not_all_from": "something that says who or what is affected did not come from {}",
     "any_found": "the firewall found something",
     "none_found": "the firewall found nothing",
     "severity": "the firewall found something of severity {}",
@@ -63,6 +64,7 @@ def words(condition: Condition) -> str:
     return (" and " if condition.join == "all" else " or ").join(said)
 
 
+@lru_cache(maxsize=4096)
 def label(subject: str) -> str:
     """What a sentence calls an argument or a fact."""
     steps = steps_of(subject)

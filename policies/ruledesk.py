@@ -22,7 +22,7 @@ from traces.problems import Refused
 
 MAX_WISH = 64 * 1024
 _TEXTS = ("effect", "agents", "tools", "approvers", "quorum", "expires_after", "when", "zone")
-_FROM = ("came", "not_came", "any_from", "none_from", "all_from")
+_FROM = ("came", "not_came", "any_from", "none_from", "all_from", "not_all_from")
 
 # Of CEL itself: what a completion offers beside the facts and functions of `facts.py`.
 OF_CEL = (
@@ -59,7 +59,9 @@ def look(wish: Any) -> dict[str, Any]:
     Refused("invalid") for anything that the form does not send.
     """
     fields = _fields(wish)
-    fits = engine.fitting([glob for glob in words_of(fields["tools"]) if len(glob) <= 100][:100])
+    # A pattern that no rule may hold fits nothing.
+    globs = [glob if len(glob) <= 100 else "" for glob in words_of(fields["tools"])[:100]]
+    fits = engine.fitting(globs)
     tools = Tool.objects.order_by("name").values_list("name", "parameters", "authority")
     chosen = [Declared(*row) for row in tools if fits(row[0])]
     subjects = offered(chosen, zone=fields["zone"])

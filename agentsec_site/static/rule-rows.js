@@ -145,7 +145,7 @@
       const own = this.desk.choices[row.operator];
       if (own) return own;
       const subject = this.subject(row);
-      if (/^(size|domain|not_domain|host|not_host|only_at|not_only_at|contains|not_contains|starts|ends|not_s|not_e)/.test(row.operator)) return [];
+      if (/^(size|domain|not_domain|host|not_host|only_at|outside|contains|not_contains|starts|ends|not_s|not_e)/.test(row.operator)) return [];
       return subject.choices ?? [];
     }
 

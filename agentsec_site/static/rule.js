@@ -14,6 +14,7 @@
   let view = "cel";
   let answer = null;       // the last that the server said
   let asked = 0;           // the number of the newest question
+  let newest = Promise.resolve();
   let timer = null;
   let dirty = false;       // something was typed that the server has not seen
   let byHand = false;
@@ -35,26 +36,36 @@
     return { ...given, ...ticks, zone, ...condition };
   }
 
-  async function ask() {
+  function ask() {
     clearTimeout(timer);
     timer = null;
     dirty = false;
-    const mine = ++asked;
+    newest = question(++asked);
+    return newest;
+  }
+
+  /* Until what stands in the form now has its answer, or the server gives none. */
+  async function settled() {
+    if (!answer) ask();
+    do {
+      if (dirty || timer) ask();
+      await newest;
+    } while (dirty || timer);
+  }
+
+  async function question(mine) {
     try {
       const reply = await fetch(panel.dataset.draft, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-CSRFToken": field("csrfmiddlewaretoken").value },
         body: JSON.stringify(wish(), (name, value) => (name === "touched" ? undefined : value)),
       });
-      if (reply.redirected) { trouble("You are signed out. Sign in again in another tab, then go on here."); return false; }
+      if (reply.redirected) { trouble("You are signed out. Sign in again in another tab, then go on here."); return; }
       const said = await reply.json();
-      if (mine !== asked) return false;
-      if (!reply.ok) { trouble(said.why ?? `The server answered ${reply.status}.`); return false; }
-      hear(said);
-      return true;
+      if (mine !== asked) return;
+      if (reply.ok) hear(said); else trouble(said.why ?? `The server answered ${reply.status}.`);
     } catch {
       if (mine === asked) trouble("The server cannot be reached, so nothing was checked.");
-      return false;
     }
   }
 
@@ -85,7 +96,7 @@
   }
 
   /* Which declared tools the names and patterns fit. */
-  const note = Object.assign(document.createElement("p"), { id: "cond-concerns" });
+  const note = Object.assign(document.createElement("div"), { id: "cond-concerns", className: "help" });
   note.setAttribute("role", "status");
   field("tools")?.closest(".flex-container")?.parentElement.append(note);
 
@@ -160,9 +171,10 @@
 
   /* Rows are read anew from the CEL each time, so that the two never tell different things. */
   async function toRows() {
-    if (dirty || !answer) await ask();
+    await settled();
     byHand = !(answer && answer.rows);
     byId("cond-by-hand").hidden = !byHand;
+    byId("cond-why").textContent = answer?.problems.length ? "The CEL has a mistake, so rows cannot show it." : "Written by hand: rows cannot show it.";
     panel.querySelector(".cond-sides").classList.toggle("is-by-hand", byHand);
     byId("cond-list").hidden = byHand;
     if (!byHand) rows.show(answer.rows);
@@ -172,7 +184,7 @@
   /* A row that is not finished would be lost on the way to CEL. */
   async function toCel() {
     if (view !== "rows" || byHand) { turn("cel"); return true; }
-    if (dirty || !answer) await ask();
+    await settled();
     if (!answer || answer.when === null) { rows.insist(answer?.row_problems ?? []); return false; }
     turn("cel");
     return true;
@@ -188,6 +200,8 @@
   });
   panel.querySelector("[data-see-cel]").addEventListener("click", () => { turn("cel"); text.focus(); });
   panel.querySelector("[data-anew]").addEventListener("click", () => {
+    const put = text.value;
+    window.agentsec.toast("The CEL was put aside.", { seconds: 30, slot: "cel", action: { label: "Bring it back", run: () => { text.value = put; turn("cel"); ask(); } } });
     byHand = false;
     byId("cond-by-hand").hidden = true;
     byId("cond-list").hidden = false;
@@ -259,7 +273,7 @@
     if (sure || view !== "rows" || byHand || (!dirty && !timer && answer && answer.when !== null)) return;
     event.preventDefault();
     const button = event.submitter;
-    await ask();
+    await settled();
     if (!answer || answer.when === null) {
       if (answer) rows.insist(answer.row_problems);
       return;

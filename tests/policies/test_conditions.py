@@ -83,6 +83,7 @@ MEANING: dict[str, Test] = {
     "has": lambda got, values: values[0] in got,
     "has_any": lambda got, values: any(item in values for item in got),
     "only": lambda got, values: all(item in values for item in got),
+    "beyond": lambda got, values: any(item not in values for item in got),
     "yes": lambda got, values: got is True,
     "present": lambda got, values: True,
 }
@@ -311,6 +312,10 @@ def test_what_rows_cannot_show_is_said_to_be_so(when: str) -> None:
             '"untrusted" in session.labels && tool.declared',
             "the session is labelled untrusted and the tool is declared",
         ),
+        (
+            'authority.exists(name, !(authority[name] in ["user", "named"]))',
+            "something that says who or what is affected did not come from user or named",
+        ),
         ("args.a > 1 || args.b < 2", "(a is greater than 1 or b is less than 2)"),
         ('args.name == "a and b is 5"', 'name is "a and b is 5"'),
         ('args["or tool"] == "x"', '"or tool" is x'),
@@ -406,6 +411,7 @@ def test_everything_offered_can_be_written_and_type_checks() -> None:
         "severity": "high",
         "domain": "b.example",
         "only_at": "b.example",
+        "outside": "b.example",
     }
     for subject in offered([PAY], zone="Europe/Berlin"):
         for name in subject.operators:
@@ -416,7 +422,7 @@ def test_everything_offered_can_be_written_and_type_checks() -> None:
                 if base.id.startswith("size")
                 else special.get(base.id, values.get(subject.kind, "b.example"))
             )
-            sample = "user" if base.id == "all_from" else sample
+            sample = "user" if base.id in ("all_from", "not_all_from") else sample
             given_values = typed(subject, name, [] if base.values == "none" else [sample])
             row = Row(subject.expression, name, given_values, "null" if subject.nullable else "has")
             written = write(Condition("all", (row,)))
@@ -441,6 +447,29 @@ def test_a_value_that_does_not_fit_is_refused(expression: str, operator: str, va
     found = {subject.expression: subject for subject in offered([PAY])}
     with pytest.raises(ValueError):
         typed(found[expression], operator, [value])
+
+
+@pytest.mark.parametrize(
+    ("to", "outcome"),
+    [
+        (None, "no match"),
+        ([], "no match"),
+        (["a@b.example"], "no match"),
+        (["a@b.example", "eve@evil.example"], "matched"),
+        (["Eve <eve@evil.example>, a@b.example"], "error"),
+    ],
+)
+def test_an_address_outside_is_found_and_an_odd_one_is_an_error(to: Any, outcome: str) -> None:
+    when = write(Condition("all", (Row("args.to", "outside", ("b.example",)),)))
+    assert judged(when, facts_of({} if to is None else {"to": to}, {}, ())) == outcome
+
+
+def test_nothing_that_says_who_is_affected_is_not_all_from_the_user() -> None:
+    condition = Condition("any", (Row("authority", "all_from", ("user",)), Row("tool.declared", "no")))
+    when = write(condition)
+    assert read(when) == condition
+    found = [judged(when, facts_of(args, {"t": "user"} if args else {}, ())) for args in ({"t": "x"}, {})]
+    assert found == ["matched", "no match"]
 
 
 def test_a_domain_is_compared_as_the_engine_reads_it() -> None:
