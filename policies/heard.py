@@ -77,6 +77,11 @@ class Shelf:
                 self._drop(next(iter(self._kept)))
         return kept
 
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self.octets = 0
+
     def _drop(self, session: UUID) -> None:
         dropped = self._kept.pop(session, None)
         self.octets -= dropped.index.octets if dropped else 0

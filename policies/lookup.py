@@ -18,7 +18,7 @@ from typing import Any
 from policies import records
 from policies.matching import dated, occurrences
 from policies.records import Field
-from policies.text import INVISIBLE, Folded, fold, line_at
+from policies.text import INVISIBLE, Folded, Spans, fold, line_at
 from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
@@ -145,9 +145,7 @@ class Index:
         best: Origin | None = None
         for first, last, own in _matches(text, value, within):
             origin = self._origin(text, first, last, value) if own else ""
-            if not origin and (
-                text.source.origin == "untrusted" or _touches(text.source.quoted, first, last)
-            ):
+            if not origin and (text.source.origin == "untrusted" or text.quoted.touches(first, last)):
                 origin = "untrusted" if value.signs >= _TELLING_SIGNS else ""
             if origin and (best is None or rank(origin) > rank(best.origin)):
                 best = _origin(origin, text.source, first, last)
@@ -226,18 +224,19 @@ class _Text:
     number: int
     source: Source
     folded: Folded
+    quoted: Spans
     whole: dict[tuple[int, int], Field]
 
     @classmethod
     def of(cls, number: int, source: Source) -> _Text:
         trusted = source.fields if source.origin == "trusted" else ()
-        return cls(number, source, fold(source.text), records.spans(source.text, trusted))
+        whole = records.spans(source.text, trusted)
+        return cls(number, source, fold(source.text), Spans(source.quoted), whole)
 
     @cached_property
     def naming(self) -> dict[tuple[str, ...], list[str]]:
         """The records that something in it names which outsiders cannot write, each with what names it."""
-        quoted = self.source.quoted
-        own = [field for field in self.source.fields if not _touches(quoted, field.start, field.end)]
+        own = [field for field in self.source.fields if not self.quoted.touches(field.start, field.end)]
         found: dict[tuple[str, ...], list[str]] = {}
         for name, record in records.naming(self.source.text, own).items():
             found.setdefault(record, []).append(name)
@@ -290,14 +289,10 @@ def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int,
 def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
     """Whether what stands at start:end of the folded text says the value, and its writer says it himself."""
     first, last = text.folded.span(start, end)
-    if _touches(text.source.quoted, first, last) or not value.vouched(text.source.text[first:last]):
+    if text.quoted.touches(first, last) or not value.vouched(text.source.text[first:last]):
         return False
     is_day = len(value.needle) < 3 and value.needle.isdigit()
     return not (is_day and dated(text.folded.text, start, end))
-
-
-def _touches(spans: Iterable[tuple[int, int]], start: int, end: int) -> bool:
-    return any(min(span) < end and start < max(span) for span in spans)
 
 
 def _origin(origin: str, source: Source, start: int, end: int) -> Origin:

@@ -13,13 +13,16 @@ from policies.lookup import (
     Origin,
     Source,
     _origin,
-    _touches,
     _Value,
     rank,
     spellings,
 )
 from policies.matching import _apart, _ends, dated
 from policies.text import _PIECES, _compatible
+
+
+def _touches(spans: tuple[tuple[int, int], ...], start: int, end: int) -> bool:
+    return any(min(span) < end and start < max(span) for span in spans)
 
 
 @dataclass(frozen=True)
