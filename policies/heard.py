@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from uuid import UUID
 
 from django.db.models import Aggregate, BigIntegerField, Count, Max, QuerySet, Sum
@@ -145,4 +146,5 @@ def _source(row: Source) -> provenance.Source:
     return provenance.Source(
         entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
         quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
+        said=row.at.astimezone(UTC).date(),
     )  # fmt: skip

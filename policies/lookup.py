@@ -12,11 +12,13 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 from policies import records
 from policies.matching import dated, occurrences
+from policies.normalforms import Form, forms
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, Spans, fold, line_at
 from policies.wordindex import BLOCK, Windows, WordIndex, windows
@@ -39,6 +41,7 @@ class Source:
 
     `quoted` are spans (start, end; code points) of user text that the user only passed on, or of trusted
     output that outsiders can write. `fields` are the leaves of structured output, none for plain text.
+    `said` is the day on which it was said (UTC), None where that is not known.
     """
 
     entry_id: str
@@ -48,6 +51,7 @@ class Source:
     who: str = ""
     quoted: tuple[tuple[int, int], ...] = ()
     fields: tuple[Field, ...] = ()
+    said: date | None = None
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,28 @@ class Index:
         return longer
 
     def find(self, value: str, argument: str = "") -> Origin:
-        """The best origin of one text value, as it stands. `argument` is the name under which it is given."""
+        """The best origin of one text value, in any of its forms. `argument` is the name under which it is
+        given.
+        """
         needle = fold(value).text.strip()
         signs = sum(sign.isalnum() for sign in needle)
         if not signs:
             return Origin("agent")
-        wanted = _Value(value, needle, signs, argument)
+        found = self._found(_Value(value, needle, signs, argument))
+        # What holds look-alikes, invisible signs or runs of blanks has no other form.
+        if found.origin == "user" or value.strip().lower() != needle:
+            return found
+        others = [_Value.of(form, argument) for form in forms(needle) if form.text != needle]
+        for wanted in others:
+            other = self._best(wanted)
+            if other is not None and rank(other.origin) > max(rank(found.origin), rank("agent")):
+                found = other
+        if found.origin != "agent":
+            return found
+        outside = (self._outside(wanted, before=None) for wanted in others)
+        return next((other for other in outside if other is not None), found)
+
+    def _found(self, wanted: _Value) -> Origin:
         own = self._best(wanted)
         if own is not None and own.origin != "untrusted":
             return own
@@ -204,6 +224,11 @@ class _Value:
     needle: str
     signs: int
     argument: str
+    form: Form | None = None
+
+    @classmethod
+    def of(cls, form: Form, argument: str) -> _Value:
+        return cls(form.text, form.text, sum(sign.isalnum() for sign in form.text), argument, form)
 
     @property
     def is_short(self) -> bool:
@@ -291,8 +316,17 @@ def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
     first, last = text.folded.span(start, end)
     if text.quoted.touches(first, last) or not value.vouched(text.source.text[first:last]):
         return False
+    if value.form is not None and not _means(text, value.form, start, end):
+        return False
     is_day = len(value.needle) < 3 and value.needle.isdigit()
     return not (is_day and dated(text.folded.text, start, end))
+
+
+def _means(text: _Text, form: Form, start: int, end: int) -> bool:
+    """Whether a form says there what it is a form of; a day without its year only in the user's words."""
+    if form.day is not None and text.source.origin != "user":
+        return False
+    return form.stands(text.folded.text, start, end, text.source.said)
 
 
 def _origin(origin: str, source: Source, start: int, end: int) -> Origin:

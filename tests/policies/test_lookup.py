@@ -7,6 +7,7 @@ import random
 import re
 import tracemalloc
 import unicodedata
+from datetime import date
 from typing import Any
 
 import pytest
@@ -63,6 +64,24 @@ def test_the_index_finds_what_reading_everything_finds(args: Any, sources: list[
     plainly = told(trace(args, scan.Scan(sources)))
     assert told(trace(args, Index(sources))) == plainly
     assert told(trace(args, Index(sources[:first]).extended(sources[first:]))) == plainly
+
+
+forms = st.sampled_from(
+    ["1500", "1,500.00", "€1.500", "1500EUR", "$1.5k", "2026-05-05", "May 5", "5 May 2026",
+     "example.com", "https://example.com/", "example.com:443", "<ada@example.com>", "ada@example.com",
+     "mailto:ada@example.com"]
+)  # fmt: skip
+
+
+@given(
+    forms, st.lists(st.tuples(st.sampled_from(["user", "trusted", "untrusted"]), st.lists(forms)), max_size=4)
+)
+def test_other_forms_are_found_where_reading_everything_finds_them(value: str, said: Any) -> None:
+    texts = [" ".join(words) for _, words in said]
+    sources = numbered(
+        [Source("", who, text, said=date(2026, 4, 1)) for (who, _), text in zip(said, texts, strict=True)]
+    )
+    assert told(trace({"x": value}, Index(sources))) == told(trace({"x": value}, scan.Scan(sources)))
 
 
 @given(arguments, said, st.integers(1, 8))
