@@ -101,6 +101,7 @@ def metered() -> Iterator[Meter]:
 
 
 def report(sizes: Sequence[int]) -> None:
+    world.begin()
     bench = Bench()
     for kib in sizes:
         for kind in (*made.PIECES, "list") if kib == max(sizes) else ("mail",):

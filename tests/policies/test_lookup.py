@@ -11,8 +11,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, settings
+from hypothesis import settings, strategies as st
 
 from policies import records, rendition, wordindex
 from policies.lookup import Index, Origin, Source
@@ -57,6 +57,7 @@ def told(found: dict[str, Origin]) -> dict[str, Any]:
     return {path: origin.origin if origin.origin == "untrusted" else origin for path, origin in found.items()}
 
 
+@settings(deadline=None)
 @given(arguments, said, st.integers(0, 5))
 @example({"id": "a-1", "to": ["a", "1"]}, [listed([{"id": "1", "name": "ab1a"}], "")], 0)
 def test_the_index_finds_what_reading_everything_finds(args: Any, sources: list[Source], first: int) -> None:
@@ -73,6 +74,7 @@ forms = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     forms, st.lists(st.tuples(st.sampled_from(["user", "trusted", "untrusted"]), st.lists(forms)), max_size=4)
 )
@@ -84,6 +86,7 @@ def test_other_forms_are_found_where_reading_everything_finds_them(value: str, s
     assert told(trace({"x": value}, Index(sources))) == told(trace({"x": value}, scan.Scan(sources)))
 
 
+@settings(deadline=None)
 @given(arguments, said, st.integers(1, 8))
 def test_a_text_of_many_blocks_is_no_other(args: Any, sources: list[Source], block: int) -> None:
     sources = numbered(sources)
@@ -92,6 +95,7 @@ def test_a_text_of_many_blocks_is_no_other(args: Any, sources: list[Source], blo
         assert told(trace(args, Index(sources))) == told(trace(args, scan.Scan(sources)))
 
 
+@settings(deadline=None)
 @given(st.lists(spoken, min_size=1, max_size=3), st.data(), st.integers(1, 8))
 def test_any_part_of_a_text_is_found_wherever_blocks_end(said: list[str], data: Any, block: int) -> None:
     text = data.draw(st.sampled_from(said))
@@ -105,6 +109,7 @@ def test_any_part_of_a_text_is_found_wherever_blocks_end(said: list[str], data: 
         assert told(trace({"x": part}, Index(sources))) == told(trace({"x": part}, scan.Scan(sources)))
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters() | st.sampled_from(SIGNS + "İǆ½…\r\x1c\x85\u2028\u3000\u1100\u1161"), max_size=30)
 )
@@ -125,6 +130,7 @@ def test_what_is_taken_for_even_is_even_in_every_version_of_unicode() -> None:
     assert uneven == []
 
 
+@settings(deadline=None)
 @given(texts, st.integers(0, 50), st.integers(0, 50))
 def test_where_a_value_stands_its_words_are_words(text: str, start: int, end: int) -> None:
     needle = text[start:end]

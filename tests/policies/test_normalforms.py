@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings
+from hypothesis import settings, strategies as st
 
 from policies.provenance import Source, trace
 from policies.text import _FOREIGN, _LATIN
@@ -204,6 +204,7 @@ LIKE = (
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(amounts, styles, st.sampled_from(LIKE), styles)
 def test_an_amount_is_never_another(said: int, style: int, like: Callable[[int], int], other: int) -> None:
     text, value = written_amounts(said)[style], written_amounts(like(said))[other]
@@ -242,6 +243,7 @@ money = st.builds(lambda cents, style: written_amounts(cents)[style], amounts, s
 anything = pages | mails | written_days | money
 
 
+@settings(deadline=None)
 @given(anything, st.lists(anything, max_size=3))
 def test_what_only_untrusted_text_holds_is_never_the_users_in_any_form(value: str, others: list[str]) -> None:
     held = [page(f"see {one} there") for one in (value, *others)]
@@ -251,6 +253,7 @@ def test_what_only_untrusted_text_holds_is_never_the_users_in_any_form(value: st
     assert origin(value, *held, forwarded) in ("untrusted", "agent")
 
 
+@settings(deadline=None)
 @given(pages | mails, pages | mails)
 def test_a_look_alike_is_never_the_users_in_any_form(written: str, value: str) -> None:
     dressed = value.translate(str.maketrans(_LATIN[:6], _FOREIGN[:6]))
@@ -270,6 +273,7 @@ def canonical(value: str) -> tuple[str, ...]:
     return (scheme, host, port, (slash + path).rstrip("/") if "?" not in path else slash + path)
 
 
+@settings(deadline=None)
 @given(pages | mails, pages | mails)
 def test_an_address_is_the_users_only_if_it_leads_to_the_same_place(written: str, value: str) -> None:
     if origin(value, user(f"see {written} there")) != "user":

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
+from hypothesis import settings, strategies as st
 
 from policies import provenance, records, rendition, structured
 from policies.firewall import inspect
@@ -105,6 +105,7 @@ outputs = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(outputs, values)
 def test_an_event_is_followed_as_the_result_of_an_action_is(output: Any, value: str) -> None:
     shown = rendition.render(output)
