@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 
 from policies import records, rendition, wordindex
 from policies.lookup import Index, Origin, Source

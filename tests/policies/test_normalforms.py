@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 
 from policies.provenance import Source, trace
 from policies.text import _FOREIGN, _LATIN
