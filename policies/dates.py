@@ -1,6 +1,6 @@
 """How people write a date that a tool takes as ISO 8601. Pure.
 
-Only forms that can be read in one way, and with their year: 03/04/2026 is March to some and April to others.
+Only forms that can be read in one way: 03/04/2026 is March to some and April to others.
 """
 
 from __future__ import annotations
@@ -37,6 +37,16 @@ def moment(value: str) -> Moment | None:
     return Moment(tuple(_days(day)), found[4] or "")
 
 
+def without_year(day: date) -> list[str]:
+    """How people write the day and month alone, in lower case; which year is meant is for others to say."""
+    name, said = _MONTHS[day.month - 1], []
+    number, ordinal = str(day.day), f"{day.day}{_ORDINALS.get(day.day, 'th')}"
+    for month in dict.fromkeys((name, name[:3])):
+        for one in (number, ordinal):
+            said += [f"{month} {one}", f"{month}. {one}", f"{one} {month}", f"{one} of {month}"]
+    return said
+
+
 def _days(day: date) -> list[str]:
     name, year = _MONTHS[day.month - 1], day.year
     number, ordinal = str(day.day), f"{day.day}{_ORDINALS.get(day.day, 'th')}"
@@ -45,4 +55,6 @@ def _days(day: date) -> list[str]:
         for one in (number, ordinal):
             said += [f"{month} {one} {year}", f"{month} {one}, {year}", f"{one} {month} {year}"]
         said.append(f"{ordinal} of {month} {year}")
+    if day.day > 12 or day.day == day.month:
+        said += [f"{day.day:02}/{day.month:02}/{year}", f"{day.month:02}/{day.day:02}/{year}"]
     return said

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from uuid import UUID
 
 from django.db.models import Aggregate, BigIntegerField, Count, Max, QuerySet, Sum
@@ -78,6 +79,11 @@ class Shelf:
                 self._drop(next(iter(self._kept)))
         return kept
 
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self.octets = 0
+
     def _drop(self, session: UUID) -> None:
         dropped = self._kept.pop(session, None)
         self.octets -= dropped.index.octets if dropped else 0
@@ -142,4 +148,5 @@ def _source(row: Source) -> provenance.Source:
         entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
         quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
         call=Call.from_json(row.call),
+        said=row.at.astimezone(UTC).date(),
     )  # fmt: skip

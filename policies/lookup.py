@@ -12,14 +12,16 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 from policies import records
 from policies.calls import Call
 from policies.matching import dated, occurrences
+from policies.normalforms import Form, forms
 from policies.records import Field
-from policies.text import INVISIBLE, Folded, fold, line_at
+from policies.text import INVISIBLE, Folded, Spans, fold, line_at
 from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
@@ -41,6 +43,7 @@ class Source:
     `quoted` are spans (start, end; code points) of user text that the user only passed on, or of trusted
     output that outsiders can write. `fields` are the leaves of structured output, none for plain text.
     `call` is what returned it, None where that is not known.
+    `said` is the day on which it was said (UTC), None where that is not known.
     """
 
     entry_id: str
@@ -51,6 +54,7 @@ class Source:
     quoted: tuple[tuple[int, int], ...] = ()
     fields: tuple[Field, ...] = ()
     call: Call | None = None
+    said: date | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,28 @@ class Index:
         return longer
 
     def find(self, value: str, argument: str = "") -> Origin:
-        """The best origin of one text value, as it stands. `argument` is the name under which it is given."""
+        """The best origin of one text value, in any of its forms. `argument` is the name under which it is
+        given.
+        """
         needle = fold(value).text.strip()
         signs = sum(sign.isalnum() for sign in needle)
         if not signs:
             return Origin("agent")
-        wanted = _Value(value, needle, signs, argument)
+        found = self._found(_Value(value, needle, signs, argument))
+        # What holds look-alikes, invisible signs or runs of blanks has no other form.
+        if found.origin == "user" or value.strip().lower() != needle:
+            return found
+        others = [_Value.of(form, argument) for form in forms(needle) if form.text != needle]
+        for wanted in others:
+            other = self._best(wanted)
+            if other is not None and rank(other.origin) > max(rank(found.origin), rank("agent")):
+                found = other
+        if found.origin != "agent":
+            return found
+        outside = (self._outside(wanted, before=None) for wanted in others)
+        return next((other for other in outside if other is not None), found)
+
+    def _found(self, wanted: _Value) -> Origin:
         own = self._best(wanted)
         if own is not None and own.origin != "untrusted":
             return own
@@ -148,9 +168,7 @@ class Index:
         best: Origin | None = None
         for first, last, own in _matches(text, value, within):
             origin = self._origin(text, first, last, value) if own else ""
-            if not origin and (
-                text.source.origin == "untrusted" or _touches(text.source.quoted, first, last)
-            ):
+            if not origin and (text.source.origin == "untrusted" or text.quoted.touches(first, last)):
                 origin = "untrusted" if value.signs >= _TELLING_SIGNS else ""
             if origin and (best is None or rank(origin) > rank(best.origin)):
                 best = _origin(origin, text.source, first, last)
@@ -209,6 +227,11 @@ class _Value:
     needle: str
     signs: int
     argument: str
+    form: Form | None = None
+
+    @classmethod
+    def of(cls, form: Form, argument: str) -> _Value:
+        return cls(form.text, form.text, sum(sign.isalnum() for sign in form.text), argument, form)
 
     @property
     def is_short(self) -> bool:
@@ -229,18 +252,19 @@ class _Text:
     number: int
     source: Source
     folded: Folded
+    quoted: Spans
     whole: dict[tuple[int, int], Field]
 
     @classmethod
     def of(cls, number: int, source: Source) -> _Text:
         trusted = source.fields if source.origin == "trusted" else ()
-        return cls(number, source, fold(source.text), records.spans(source.text, trusted))
+        whole = records.spans(source.text, trusted)
+        return cls(number, source, fold(source.text), Spans(source.quoted), whole)
 
     @cached_property
     def naming(self) -> dict[tuple[str, ...], list[str]]:
         """The records that something in it names which outsiders cannot write, each with what names it."""
-        quoted = self.source.quoted
-        own = [field for field in self.source.fields if not _touches(quoted, field.start, field.end)]
+        own = [field for field in self.source.fields if not self.quoted.touches(field.start, field.end)]
         found: dict[tuple[str, ...], list[str]] = {}
         for name, record in records.naming(self.source.text, own).items():
             found.setdefault(record, []).append(name)
@@ -293,14 +317,19 @@ def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int,
 def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
     """Whether what stands at start:end of the folded text says the value, and its writer says it himself."""
     first, last = text.folded.span(start, end)
-    if _touches(text.source.quoted, first, last) or not value.vouched(text.source.text[first:last]):
+    if text.quoted.touches(first, last) or not value.vouched(text.source.text[first:last]):
+        return False
+    if value.form is not None and not _means(text, value.form, start, end):
         return False
     is_day = len(value.needle) < 3 and value.needle.isdigit()
     return not (is_day and dated(text.folded.text, start, end))
 
 
-def _touches(spans: Iterable[tuple[int, int]], start: int, end: int) -> bool:
-    return any(min(span) < end and start < max(span) for span in spans)
+def _means(text: _Text, form: Form, start: int, end: int) -> bool:
+    """Whether a form says there what it is a form of; a day without its year only in the user's words."""
+    if form.day is not None and text.source.origin != "user":
+        return False
+    return form.stands(text.folded.text, start, end, text.source.said)
 
 
 def _origin(origin: str, source: Source, start: int, end: int) -> Origin:

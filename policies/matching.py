@@ -124,7 +124,7 @@ def _ends(text: str, edge: int, step: int, needle: str) -> bool:
 
 
 def _thousands(text: str, at: int) -> bool:
-    return text[at] == "," and text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
+    return text[at] in ",'\u2019" and text[at - 1 : at].isdigit() and text[at + 1 : at + 2].isdigit()
 
 
 def _led(before: str, needle: str) -> bool:

@@ -16,13 +16,14 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from policies import limits, provenance, releases, rendition
+from policies import limits, provenance, records, releases, rendition
 from policies.calls import Call
 from policies.firewall import Finding, Inspection, inspect
 from policies.heard import sources as sources
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
 from policies.purpose import narrowed, needed
+from policies.structured import Matter, follow
 from policies.tooling import ToolDef
 from policies.trail import begin, note_told
 from traces import clean, record
@@ -68,7 +69,9 @@ class Returned:
 
 @dataclass(frozen=True)
 class _Said:
-    """An event as it was read: `quoted` are the spans of `inspection.text` that nobody vouches for."""
+    """An event as it was read: `quoted` are the spans of `inspection.text` that its writer only passed on;
+    `matter` is what arguments are matched against.
+    """
 
     kind: str
     origin: str
@@ -76,6 +79,7 @@ class _Said:
     text: str
     inspection: Inspection
     quoted: Spans
+    matter: Matter
     key: AgentKey
 
 
@@ -212,7 +216,11 @@ def rehearse(
     """What `add_event` would make of this event, with nothing recorded. Raises Refused as it does."""
     said, met = _hear(kind, text, tool, quoted, key, active)
     seen, reached = said.inspection, said.inspection.verdict != "block"
-    source = provenance.Source("", said.origin, seen.text, kind=kind, quoted=said.quoted)
+    matter = said.matter
+    source = provenance.Source(
+        "", said.origin, matter.text, kind=kind, who=tool, quoted=matter.quoted,
+        fields=records.fields(matter.fields),
+    )  # fmt: skip
     told = tuple(asdict(finding) for finding in seen.findings)
     return Rehearsed(seen.verdict, seen.text, source if reached else None, told, frozenset(met))
 
@@ -228,8 +236,8 @@ def _hear(
     passed_on = _carried(text, _spans(quoted, len(text)), inspection, direction, source)
     definition = active.tool(tool) if tool else None
     origin = _origin(kind, attested=key.attests, tool=definition)
-    passed_on += _fields(inspection.text, origin, definition)
-    said = _Said(kind, origin, tool, text, inspection, passed_on, key)
+    matter = follow(inspection.text, origin=origin, tool=definition, quoted=passed_on)
+    said = _Said(kind, origin, tool, text, inspection, passed_on, matter, key)
     return said, _labels(said, definition)
 
 
@@ -256,7 +264,7 @@ def _labels(said: _Said, tool: ToolDef | None) -> set[str]:
         hostile = any(finding.severity == "high" for finding in _instructing(said.inspection))
         return {name for name, met in (("injection", hostile), ("untrusted", said.quoted)) if met}
     given = set(tool.labels_given) if tool is not None else {"untrusted"}
-    return given | set(said.inspection.labels)
+    return given | set(said.inspection.labels) | set(said.matter.labels)
 
 
 def _instructing(inspection: Inspection) -> list[Finding]:
@@ -280,7 +288,8 @@ def _record(said: _Said, agent: Agent, session: Session) -> Entry:
     # What was held back never reached the agent, so it explains no argument and vouches for none.
     if said.inspection.verdict != "block":
         who = session.user if said.origin == "user" else said.tool or agent.name
-        _remember_text(session, entry, said.origin, said.kind, who, said.inspection.text, said.quoted)
+        matter = said.matter
+        _remember_text(session, entry, said.origin, said.kind, who, matter.text, matter.quoted, matter.fields)
     return entry
 
 
@@ -320,13 +329,6 @@ def _carried(text: str, spans: Spans, inspection: Inspection, direction: str, so
             length += len(changed)
         at = end
     return tuple(carried) if "".join(pieces) == inspection.text else ((0, len(inspection.text)),)
-
-
-def _fields(text: str, origin: str, tool: ToolDef | None) -> Spans:
-    """An event is text, in which a trusted tool's outside fields cannot be told apart: then all of it is."""
-    if origin == "trusted" and tool is not None and tool.untrusted_fields and text:
-        return ((0, len(text)),)
-    return ()
 
 
 def _spans(quoted: Iterable[Sequence[int]], length: int) -> Spans:

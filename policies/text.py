@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 # Default-ignorable and format characters: they change nothing that a reader sees.
@@ -175,6 +175,24 @@ def _write_pieces(
 ) -> None:
     for piece in _PIECES.finditer(text, begin, stop):
         writer.write(piece_of(piece.lastgroup, piece.group()), *piece.span())
+
+
+class Spans:
+    """Passages of a text, (start, end) each, asked quickly whether one of them is touched."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        self._starts, self._ends = array("I"), array("I")
+        for start, end in sorted((min(span), max(span)) for span in spans):
+            if self._ends and start <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._starts.append(start)
+                self._ends.append(end)
+
+    def touches(self, start: int, end: int) -> bool:
+        """Whether text[start:end] (not empty) and one of them overlap."""
+        before = bisect_left(self._starts, end) - 1
+        return before >= 0 and start < self._ends[before]
 
 
 def line_at(text: str, start: int, end: int, *, limit: int = 300) -> str:

@@ -23,9 +23,9 @@ _LOW = (1 << _BITS) - 1
 _OVERLAP = 1 << 8
 # So many times longer, a list is cheaper to look into than to go through.
 _FEW = 16
-# What CPython needs for a word that leads somewhere and for each block it leads to; tested against what is
-# really taken.
-_WORD_OCTETS, _LEAD_OCTETS = 200, 12
+# What CPython needs for a word that leads somewhere, a list of leads and a lead; tested against what
+# is really taken.
+_WORD_OCTETS, _LIST_OCTETS, _LEAD_OCTETS = 110, 80, 9
 
 Windows = list[tuple[int, int]]
 
@@ -38,7 +38,9 @@ class WordIndex:
 
     def __init__(self) -> None:
         self.octets = 0
-        self._leads: dict[str, list[int]] = {}
+        # One lead as it is, several as a list in order: most words stand once, and a list of one costs memory
+        # and time at each garbage collection.
+        self._leads: dict[str, int | list[int]] = {}
         self._blocks = 0
 
     def add(self, number: int, text: str) -> None:
@@ -47,11 +49,15 @@ class WordIndex:
         for block, inside in _in_blocks(text):
             lead = number << _BITS | block
             for word in inside:
-                if word in leads:
-                    leads[word].append(lead)
-                else:
-                    leads[word] = [lead]
+                known = leads.get(word)
+                if known is None:
+                    leads[word] = lead
                     self.octets += _WORD_OCTETS + len(word)
+                elif isinstance(known, int):
+                    leads[word] = [known, lead]
+                    self.octets += _LIST_OCTETS
+                else:
+                    known.append(lead)
             self.octets += _LEAD_OCTETS * len(inside)
             self._blocks += 1
 
@@ -71,7 +77,8 @@ class WordIndex:
         if not placed or any(word not in self._leads for _, word in placed):
             return []
         near = {word for at, word in placed if at < placed[0][0] + _OVERLAP}
-        found, *others = sorted((self._leads[word] for word in near), key=len)
+        known = [self._leads[word] for word in near]
+        found, *others = sorted(([one] if isinstance(one, int) else one for one in known), key=len)
         for other in others:
             # A word that stands nearly everywhere says nothing about where.
             if 2 * len(other) > self._blocks:

@@ -13,13 +13,16 @@ from policies.lookup import (
     Origin,
     Source,
     _origin,
-    _touches,
     _Value,
     rank,
     spellings,
 )
 from policies.matching import _apart, _ends, dated
 from policies.text import _PIECES, _compatible
+
+
+def _touches(spans: tuple[tuple[int, int], ...], start: int, end: int) -> bool:
+    return any(min(span) < end and start < max(span) for span in spans)
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,18 @@ class Scan(Index):
         super().__init__(sources)
         self.read = [Text(source, *fold(source.text)) for source in sources if source.origin != "agent"]
 
-    def find(self, value: str, argument: str = "") -> Origin:
-        needle = fold(value)[0].strip()
-        signs = sum(sign.isalnum() for sign in needle)
-        wanted = _Value(value, needle, signs, argument)
-        hits = [hit for text in self.read for hit in self.hits(text, wanted)] if signs else []
-        return max(hits, key=lambda hit: rank(hit.origin), default=Origin("agent"))
+    def _best(self, wanted: _Value) -> Origin | None:
+        own = [text for text in self.read if text.source.origin != "untrusted"]
+        return max(self.hits(own, wanted), key=lambda hit: rank(hit.origin), default=None)
 
-    def hits(self, text: Text, value: _Value) -> Iterator[Origin]:
+    def _outside(self, wanted: _Value, *, before: Origin | None) -> Origin | None:
+        outside = [text for text in self.read if text.source.origin == "untrusted"]
+        return next(self.hits(outside, wanted), before)
+
+    def hits(self, texts: list[Text], wanted: _Value) -> Iterator[Origin]:
+        return (hit for text in texts for hit in self.hits_in(text, wanted))
+
+    def hits_in(self, text: Text, value: _Value) -> Iterator[Origin]:
         source = text.source
         for first, last, own in matches(text, value):
             said = self.worth(text, first, last, value) if own else ""
@@ -111,4 +118,7 @@ def matches(text: Text, value: _Value) -> Iterator[tuple[int, int, bool]]:
         first, last = text.span(start, end)
         day = len(value.needle) < 3 and value.needle.isdigit() and dated(text.text, start, end)
         said = value.vouched(text.source.text[first:last])
+        if value.form is not None:
+            yearless = value.form.day is not None and text.source.origin != "user"
+            said = said and not yearless and value.form.stands(text.text, start, end, text.source.said)
         yield first, last, whole and said and not day and not _touches(text.source.quoted, first, last)

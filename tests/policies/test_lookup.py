@@ -7,10 +7,11 @@ import random
 import re
 import tracemalloc
 import unicodedata
+from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies import records, rendition, wordindex
@@ -56,6 +57,7 @@ def told(found: dict[str, Origin]) -> dict[str, Any]:
     return {path: origin.origin if origin.origin == "untrusted" else origin for path, origin in found.items()}
 
 
+@settings(deadline=None)
 @given(arguments, said, st.integers(0, 5))
 @example({"id": "a-1", "to": ["a", "1"]}, [listed([{"id": "1", "name": "ab1a"}], "")], 0)
 def test_the_index_finds_what_reading_everything_finds(args: Any, sources: list[Source], first: int) -> None:
@@ -65,6 +67,26 @@ def test_the_index_finds_what_reading_everything_finds(args: Any, sources: list[
     assert told(trace(args, Index(sources[:first]).extended(sources[first:]))) == plainly
 
 
+forms = st.sampled_from(
+    ["1500", "1,500.00", "€1.500", "1500EUR", "$1.5k", "2026-05-05", "May 5", "5 May 2026",
+     "example.com", "https://example.com/", "example.com:443", "<ada@example.com>", "ada@example.com",
+     "mailto:ada@example.com"]
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    forms, st.lists(st.tuples(st.sampled_from(["user", "trusted", "untrusted"]), st.lists(forms)), max_size=4)
+)
+def test_other_forms_are_found_where_reading_everything_finds_them(value: str, said: Any) -> None:
+    texts = [" ".join(words) for _, words in said]
+    sources = numbered(
+        [Source("", who, text, said=date(2026, 4, 1)) for (who, _), text in zip(said, texts, strict=True)]
+    )
+    assert told(trace({"x": value}, Index(sources))) == told(trace({"x": value}, scan.Scan(sources)))
+
+
+@settings(deadline=None)
 @given(arguments, said, st.integers(1, 8))
 def test_a_text_of_many_blocks_is_no_other(args: Any, sources: list[Source], block: int) -> None:
     sources = numbered(sources)
@@ -73,6 +95,7 @@ def test_a_text_of_many_blocks_is_no_other(args: Any, sources: list[Source], blo
         assert told(trace(args, Index(sources))) == told(trace(args, scan.Scan(sources)))
 
 
+@settings(deadline=None)
 @given(st.lists(spoken, min_size=1, max_size=3), st.data(), st.integers(1, 8))
 def test_any_part_of_a_text_is_found_wherever_blocks_end(said: list[str], data: Any, block: int) -> None:
     text = data.draw(st.sampled_from(said))
@@ -86,6 +109,7 @@ def test_any_part_of_a_text_is_found_wherever_blocks_end(said: list[str], data: 
         assert told(trace({"x": part}, Index(sources))) == told(trace({"x": part}, scan.Scan(sources)))
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters() | st.sampled_from(SIGNS + "İǆ½…\r\x1c\x85\u2028\u3000\u1100\u1161"), max_size=30)
 )
@@ -106,6 +130,7 @@ def test_what_is_taken_for_even_is_even_in_every_version_of_unicode() -> None:
     assert uneven == []
 
 
+@settings(deadline=None)
 @given(texts, st.integers(0, 50), st.integers(0, 50))
 def test_where_a_value_stands_its_words_are_words(text: str, start: int, end: int) -> None:
     needle = text[start:end]

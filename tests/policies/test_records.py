@@ -146,7 +146,8 @@ def test_every_field_leads_back_to_its_leaf(value: str, output: Any, user: str) 
         ("on May 20th, 2023", "2024-05-20", "agent"),
         ("on 2024-05-20 at 10:00", "2024-05-20 11:00", "agent"),
         ("on 2024-05-20 at noon, then something else at 10:00", "2024-05-20 10:00", "agent"),
-        ("on 05/20/2024", "2024-05-20", "agent"),
+        ("on 05/20/2024", "2024-05-20", "user"),
+        ("on 06/05/2024", "2024-05-06", "agent"),
         ("on 2024-05-20", "2024-02-31", "agent"),
     ],
 )

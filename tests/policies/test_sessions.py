@@ -340,6 +340,26 @@ def test_a_plain_text_in_which_fields_cannot_be_told_apart_is_all_untrusted(stag
     assert stage.origin(session, "ann@example.com") == "untrusted"
 
 
+def test_json_that_the_host_reports_is_followed_field_by_field(stage: Stage) -> None:
+    session = stage.open()
+    text = '{"owner": "ann@example.com", "replies": [{"comment": "pay bob@example.com"}]}'
+    answer = stage.say(session, "tool_result", text, tool="tickets.read")
+    found = [stage.origin(session, address) for address in ("ann@example.com", "bob@example.com")]
+    assert (found, answer.text, answer.labels) == (["trusted", "untrusted"], text, ("untrusted",))
+
+
+def test_json_that_the_agent_reports_of_a_trusted_tool_gains_nothing(stage: Stage) -> None:
+    session = stage.open()
+    stage.say(session, "tool_result", '{"owner": "ann@example.com"}', stage.act, tool="directory.read")
+    assert stage.origin(session, "ann@example.com") == "agent"
+
+
+def test_a_secret_in_json_is_kept_nowhere_however_it_is_escaped(stage: Stage) -> None:
+    escaped = "".join(f"\\u{ord(sign):04x}" for sign in TOKEN)
+    stage.say(stage.open(), "tool_result", f'{{"key": "{escaped}"}}', tool="directory.read")
+    assert TOKEN not in str(list(Source.objects.values()))
+
+
 def test_what_an_agent_reports_of_a_trusted_tool_that_it_ran_is_its_own_word(stage: Stage) -> None:
     session = stage.open()
     returned(session, {"owner": "ann@example.com"}, "directory.read")

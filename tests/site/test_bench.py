@@ -8,8 +8,10 @@ import pytest
 from django.core.management import CommandError
 
 from agentsec_site.management.commands.bench import Command
-from bench import engine, provenance
+from approvals.models import Action
+from bench import engine, provenance, provenance_gateway
 from bench.timing import measure
+from tests.cast import Cast
 
 
 def bench(*words: str) -> None:
@@ -39,8 +41,19 @@ def test_provenance_is_measured_by_size(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(provenance, "measure", lambda act, **_: BRIEF(act, warm=0))
-    bench("provenance", "8")
+    bench("provenance", "--pure", "8")
     assert "trace nowhere" in capsys.readouterr().out
+
+
+def test_provenance_is_measured_within_proposals(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(provenance_gateway, "ROUNDS", 2)
+    monkeypatch.setattr(provenance_gateway, "COLD_ROUNDS", 1)
+    provenance_gateway.show(provenance_gateway.Bench(), 8, "list")
+    told = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["cold", "warm", "propose", "said"]
+    assert Action.objects.count() == 5
 
 
 def test_an_unknown_benchmark_is_refused_by_name() -> None:
