@@ -67,7 +67,7 @@ def test_a_session_that_heard_too_much_to_look_through_proposes_nothing(
 
 def test_looking_through_long_texts_for_many_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thousand values in a session of many long pages would take a minute, with everybody waiting."""
-    monkeypatch.setattr(provenance, "_MAX_WORK", 1_000_000)
+    monkeypatch.setattr(lookup, "_MAX_WORK", 1_000_000)
     looked: list[str] = []
     find = provenance.Index.find
     monkeypatch.setattr(provenance.Index, "find", lambda self, *it: looked.append(it[0]) or find(self, *it))
