@@ -37,6 +37,14 @@ def secret_file(name: str) -> str:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
 
 
+def number(name: str, default: int) -> int:
+    """A whole number from 1 on, as the operator says; anything else is refused at the start."""
+    given = os.environ.get(name) or str(default)
+    if not given.isdecimal() or not 1 <= int(given[:9]) <= 100_000:
+        raise ImproperlyConfigured(f"{name} is a whole number from 1 to 100000, not {given!r}")
+    return int(given)
+
+
 def site_url() -> str:
     """Where people reach the site: as the operator says, else where the instance of this home last ran."""
     try:
@@ -88,6 +96,26 @@ AGENTSEC_URL = site_url()
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# The longest that a reviewer may allow equal calls for a while; 0 switches it off.
+AGENTSEC_ALLOWANCE_MINUTES = int(os.environ.get("AGENTSEC_ALLOWANCE_MINUTES", "60"))
+# When decisions made alike are many enough to suggest a rule, over how long, and when such a rule ends.
+AGENTSEC_SUGGEST = {
+    "approvals": number("AGENTSEC_SUGGEST_APPROVALS", 20),
+    "days": number("AGENTSEC_SUGGEST_DAYS", 90),
+    "ends_after": number("AGENTSEC_SUGGEST_ENDS_AFTER", 30),
+}
+# Domains of the organisation: the only ones that a suggested rule may name instead of single addresses.
+AGENTSEC_DOMAINS = [d.strip().lower() for d in os.environ.get("AGENTSEC_DOMAINS", "").split(",") if d.strip()]
+# What an agent must have shown before more room is proposed for it, and what lets less be proposed.
+AGENTSEC_TRUST = {
+    "days": number("AGENTSEC_TRUST_DAYS", 7),
+    "actions": number("AGENTSEC_TRUST_ACTIONS", 50),
+    "failed_percent": number("AGENTSEC_TRUST_FAILED_PERCENT", 10),
+    "rejected": number("AGENTSEC_TRUST_REJECTED", 5),
+    "pause_days": number("AGENTSEC_TRUST_PAUSE_DAYS", 30),
+}
+# After how many days without use something is proposed for removal, and the next access review is due.
+AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 
@@ -222,6 +250,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 1024 * 1024
+# An access review is one form with two fields for everything that is reviewed.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000
 SILENCED_SYSTEM_CHECKS: list[str] = []
 
 LOGGING = {

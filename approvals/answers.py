@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from approvals import holding
 from approvals.handout import Handout
 from approvals.models import Action
 
@@ -37,6 +38,8 @@ def answer(action: Action, *, handout: Handout | None = None) -> dict[str, Any]:
     if action.state in (Action.State.PENDING, Action.State.READY):
         told["expires_at"] = action.deadline.isoformat()
         told["approvals"] = [{"group": item["group"], "quorum": item["quorum"]} for item in action.approvals]
+        if why := holding.held(action):
+            told["held"] = why
     if action.decision_reason:
         told["decision"] = {"reason": action.decision_reason}
     if action.result_json:

@@ -17,7 +17,7 @@ from django.contrib.sessions.models import Session as SignIn
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from approvals import presenters, queries
+from approvals import holding, presenters, queries
 from approvals.models import Action
 from policies.access import Verb, may
 from policies.models import Role, User
@@ -100,8 +100,11 @@ def notes(topic: str, guests: Sequence[Guest], messages: Sequence[Mapping[str, A
 def _inbox(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str, ...]]:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
     ids = dict.fromkeys(str(message["id"]) for message in messages if message.get("type") == "action")
-    rows = Action.objects.filter(pk__in=ids).select_related("session", "agent").prefetch_related("votes")
-    changed = [presenters.row(action) for action in rows]
+    rows = (
+        Action.objects.filter(pk__in=ids).select_related("session", "agent__team").prefetch_related("votes")
+    )
+    holds = holding.holds()
+    changed = [presenters.row(action, holds) for action in rows]
     rendered: dict[tuple[Any, ...], str] = {}
     counts: dict[tuple[Any, ...], int] = {}
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from approvals import decisions, execution, jobs, killswitch, results, states
+from approvals import decisions, execution, forawhile, jobs, killswitch, results, shadow_release, states
 from approvals.models import Action, Execution
 from policies import grants
 from policies.models import Grant
@@ -46,7 +46,7 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (stop, expire, recover, reap, resume, sweep, forget_keys):
+    for part in (stop, expire, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
         try:
             part(now)
         except DatabaseError:
@@ -72,6 +72,11 @@ def expire(now: datetime) -> int:
                 decisions.expire(action=action)
                 ended += 1
     return ended
+
+
+def end_allowances(now: datetime) -> int:
+    """Allowances whose time is over, or whose release no longer decides; they answer nothing already."""
+    return forawhile.end_due(now)
 
 
 def recover(now: datetime) -> int:
@@ -138,3 +143,8 @@ def forget_keys(now: datetime) -> int:
     """Idempotency keys are kept for a day, then free again."""
     old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
     return old.update(idempotency_key="")
+
+
+def shadow(now: datetime) -> int:
+    """What the release in shadow, if one is, would have said of the latest calls."""
+    return shadow_release.step(now=now)

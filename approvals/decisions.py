@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,12 +17,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, jobs, judging, pipeline, states
+from approvals import files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
-from policies.models import Agent, User
+from policies.models import Agent, Allowance, User
 from traces import record
 from traces.problems import Refused
 
@@ -38,6 +38,7 @@ class Decision:
     action: Action
     effect: str
     message: str
+    allowance: Allowance | None = None
 
 
 @transaction.atomic
@@ -49,17 +50,27 @@ def approve(
     comment: str = "",
     confirm: str = "",
     channel: str = "browser",
+    for_minutes: int = 0,
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
     Locks the action, then its session. Appends `vote.approve` and, when it was the last vote needed,
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
-    Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation).
+    With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
+    Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
+    or a call that nobody may allow for a while).
     """
     action = _open_for(user, action_id, digest)
     refuse_confirm(action, confirm)
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
-    return _count(action, user=user, channel=channel)
+    if for_minutes:
+        forawhile.refuse(action, minutes=for_minutes)
+    vote = _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    decision = _count(action, user=user, channel=channel)
+    if not for_minutes or decision.effect != "approved":
+        return decision
+    allowance = forawhile.grant(action, vote=vote, minutes=for_minutes)
+    said = f"Approved, and the same for {for_minutes} min."
+    return replace(decision, message=said, allowance=allowance)
 
 
 @transaction.atomic
@@ -132,6 +143,7 @@ def undo(*, action_id: UUID | str, user: User) -> Decision:
     """
     action = states.lock(action_id)
     vote = voidable(action, user, within=timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS))
+    forawhile.withdraw(vote, by=actor(user))
     vote.void = True
     vote.save(update_fields=["void"])
     body = {"by": user.username, "vote": str(vote.entry), "revision": action.revision}
@@ -257,7 +269,7 @@ def _back_to_pending(action: Action, *, by: str, why: str) -> None:
     action.votes.filter(void=False).update(void=True)
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
-        action, to=S.PENDING, actor=by, decided_by="",
+        action, to=S.PENDING, actor=by, decided_by="", allowance=None,
         deadline=timezone.now() + timedelta(seconds=waits), body={"why": why},
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from approvals.models import Action
 from policies.facts import FACTS
 from policies.models import Release
 from policies.rules import RuleSpec, sentence
-from policies.verdict import Verdict
+from policies.verdict import ALLOWANCE, Verdict
 from traces import payloads
 
 LOOKS = {"block": "danger", "ask": "wait", "allow": "ok"}
@@ -101,6 +101,9 @@ def _built_in(verdict: Verdict) -> Iterator[Line]:
     for match in verdict.matched:
         if match.rule_id.startswith("built-in:"):
             yield Line(match.name, match.effect, "matched", match.why, text="Built in: no rule loosens it.")
+        elif match.rule_id.startswith(ALLOWANCE):
+            told = "Not a rule of the release: a reviewer's answer in advance, which ends by itself."
+            yield Line(match.name, match.effect, "matched", match.why, text=told)
 
 
 def _lines(verdict: Verdict, known: Mapping[str, RuleSpec], facts: Mapping[str, Any]) -> Iterator[Line]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from approvals import following
 from approvals.executors import EXECUTORS
-from approvals.models import Action
-from policies import arguments, engine, facts, firewall, limits, provenance, releases, sessions
-from policies.models import Agent
+from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
+from policies.models import Agent, Allowance
 from policies.tooling import ToolDef
+from policies.trail import session_facts
 from traces.models import Session
 
 SHOWN = 160  # characters of one value in the one-sentence summary
@@ -36,6 +36,7 @@ class Judged:
     origins: dict[str, Any]
     findings: list[dict[str, Any]]
     rule_texts: dict[str, str]
+    allowance: Allowance | None = None
 
     @property
     def approvals(self) -> list[dict[str, Any]]:
@@ -71,17 +72,18 @@ def judge(
 ) -> Judged:
     """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
     findings = screen(args)
-    heard = sessions.sources(session)
-    traced = provenance.trace(args, heard)
+    said = heard.index(session)
+    traced = provenance.trace(args, said)
     if edited is not None:
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}
     seen = facts.build(
-        args=args, tool=tool.facts(), agent=agent_facts(agent), session=_session_facts(session, now),
+        args=args, tool=tool.facts(), agent=agent_facts(agent),
+        session=session_facts(session, tool=tool, now=now),
         origin=provenance.summarize(traced, tool.facts().authority), now=now, usage=usage,
         findings=[{key: str(found[key]) for key in ("detector", "severity", "why")} for found in findings],
         copied=following.copied(
-            agent=agent, session=session, tool=tool, args=args, origins=traced, sources=heard, now=now,
+            agent=agent, session=session, tool=tool, args=args, origins=traced, sources=said.sources, now=now,
         ),
     )  # fmt: skip
     verdict = with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
@@ -160,13 +162,6 @@ def _nobody_runs(tool: ToolDef) -> str | None:
 def agent_facts(agent: Agent) -> facts.AgentFacts:
     team = agent.team.name if agent.team else ""
     return facts.AgentFacts(name=agent.name, mode=agent.mode, team=team, labels=tuple(agent.labels))
-
-
-def _session_facts(session: Session, now: datetime) -> facts.SessionFacts:
-    return facts.SessionFacts(
-        labels=tuple(session.labels), age=max(0, int((now - session.started_at).total_seconds())),
-        calls=Action.objects.filter(session=session).count(), user=session.user, attested=session.attested,
-    )  # fmt: skip
 
 
 def target(tool: ToolDef, args: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from approvals import presenters, queries
+from approvals import holding, presenters, queries
 from approvals.models import Action, ActionQuerySet, Vote
 from policies.models import User
 
@@ -66,7 +66,8 @@ def page(user: User, wish: Wish) -> Listing:
     """The page of the list that this person asked for, of what this person may see."""
     found = list(_after(_rows(user, wish), wish)[: PAGE + 1])
     more = wish.link(after=_place(found[PAGE - 1], wish)) if len(found) > PAGE else ""
-    rows = tuple(presenters.row(action) for action in found[:PAGE])
+    holds = holding.holds()
+    rows = tuple(presenters.row(action, holds) for action in found[:PAGE])
     return Listing(wish, rows, more, waiting=queries.inbox(user).count())
 
 

@@ -12,6 +12,15 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.growth_models import (  # noqa: F401 - Django finds models here
+    AccessReview,
+    Chore,
+    LastUse,
+    Promotion,
+    Suggestion,
+)
+from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
+
 
 class ActionQuerySet(models.QuerySet["Action"]):
     def pending(self) -> ActionQuerySet:
@@ -74,6 +83,10 @@ class Action(models.Model):
         blank=True,
         help_text="Editor of an authority argument: one vote must be somebody else's.",
     )
+    allowance = models.ForeignKey(
+        "policies.Allowance", on_delete=models.PROTECT, null=True, blank=True, related_name="+",
+        db_index=False, help_text="What answered its asking in advance, as long as it starts by that.",
+    )  # fmt: skip
     door = models.CharField(max_length=10, default="rest")
     tool_call_id = models.CharField(max_length=200, blank=True)
     idempotency_key = models.CharField(max_length=200, blank=True)
@@ -95,6 +108,7 @@ class Action(models.Model):
             models.Index(name="action_of_session", fields=["session", "created_at"]),
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
+            models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),
@@ -186,6 +200,7 @@ class Vote(models.Model):
 
     class Meta:
         ordering = ["at"]
+        indexes = [models.Index(name="vote_by_time", fields=["at"])]
         constraints = [
             models.UniqueConstraint(
                 name="vote_one_a_person", fields=["action", "user"], condition=Q(void=False)

@@ -18,13 +18,14 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, jobs, judging, states
+from approvals import files, forawhile, jobs, judging, states, sworn
 from approvals.judging import Judged
 from approvals.models import Action, Revision
-from policies import arguments, budgets, labels, limits, releases, sessions
+from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
+from policies.trail import note_proposed
 from traces import record
 from traces.models import Session
 from traces.problems import Refused
@@ -105,6 +106,8 @@ def _admitted(call: Call) -> Action:
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,
     )  # fmt: skip
+    judged = forawhile.spare(judged, session=call.session, agent=agent, args=args, now=now, active=active,
+                             not_before=call.not_before)  # fmt: skip
     action = _store(call, agent, args, judged, digest, now)
     budgets.keep(counted, action_id=action.pk)
     if action.state == Action.State.BLOCKED:
@@ -176,6 +179,9 @@ def _store(
         not_before=call.not_before, created_at=now, changed_at=now, door=call.door,
     )  # fmt: skip
     take_on(action, args=args, judged=judged)
+    if judged.allowance is not None:
+        action.allowance = judged.allowance
+        action.not_before = forawhile.earliest(judged.allowance, call.not_before)
     action.state = _first_state(judged)
     action.deadline = deadline(action, judged, now)
     action.save(force_insert=True)
@@ -188,6 +194,7 @@ def _store(
         why=call.reason,
     )
     _log(call, action, judged)
+    note_proposed(session=call.session)
     jobs.enqueue(action)
     return action
 
@@ -224,7 +231,7 @@ def _first_state(judged: Judged) -> str:
 
 def deadline(action: Action, judged: Judged, now: datetime) -> datetime:
     """Until when votes are waited for, or until when a ready action must have started."""
-    if judged.approvals:
+    if judged.approvals and judged.allowance is None:
         return now + timedelta(seconds=min(item["expires_after"] for item in judged.approvals))
     return max(now, action.not_before or now) + START_WINDOW
 
@@ -254,7 +261,7 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
     record.append(
         kind=f"action.{action.state}", actor="agentsec",
         body={"from": None, "to": action.state, "approvals": action.approvals, "digest": action.digest,
-              "deadline": action.deadline.isoformat()},
+              "deadline": action.deadline.isoformat(), **sworn.let_through(action)},
         title=f"{action.tool}: {Action.State(action.state).label.lower()}",
         attributes={"state": action.state, "tool": action.tool}, **about,
     )  # fmt: skip
@@ -268,6 +275,7 @@ def _refuse_times(call: Call) -> None:
 
 def _note_refusal(call: Call, refused: Refused) -> None:
     """A refused call leaves a trace too; a flood of refusals leaves one at each power of two."""
+    limit_hits.note(agent=call.agent, tool=call.tool, refused=refused)
     times = limits.count_refusal(call.agent)
     if times & (times - 1):
         return

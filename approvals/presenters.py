@@ -10,13 +10,15 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from approvals import payloads, reasons, revisions
+from approvals import forawhile, holding, payloads, reasons, revisions
+from approvals.holding import Holds
 from approvals.models import Action, Vote
 from approvals.origins import Authority, authorities
 from approvals.reasons import Program
 from approvals.voting import Tally, tally
 from policies.access import Verb, may
 from policies.models import User
+from policies.verdict import sparing
 
 EXCERPT = 60  # characters shown on each side of a finding
 
@@ -46,6 +48,7 @@ class Row:
     requester: str
     votes: int
     needed: int
+    held: str
 
     @property
     def rule(self) -> str:
@@ -108,6 +111,9 @@ class Panel:
     undo_until: Any
     missing: str
     may_decide: bool
+    held: str
+    offer: forawhile.Offer | None
+    spared: str
 
     @property
     def look(self) -> str:
@@ -141,16 +147,20 @@ class Card:
     def action(self) -> Action:
         return self.row.action
 
+    @property
+    def outside(self) -> str:
+        return reasons.outside(self.action)
 
-def row(action: Action) -> Row:
-    """The row of an action; asks the database nothing where session, agent and votes were read along."""
+
+def row(action: Action, holds: Holds) -> Row:
+    """The row of an action; asks the database nothing where session, agent, team and votes were read."""
     verdict = action.verdict
     rules = tuple(match["name"] for match in verdict["matched"] if match["effect"] == verdict["effect"])
     standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
     return Row(
         action=action, risk=risk(action), rules=rules, requester=action.session.user,
         votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing),
-        needed=sum(int(item["quorum"]) for item in action.approvals),
+        needed=sum(int(item["quorum"]) for item in action.approvals), held=holds.of(action),
     )  # fmt: skip
 
 
@@ -176,6 +186,7 @@ def risk(action: Action) -> Risk:
 
 def card(action: Action, *, user: User) -> Card:
     """The card as this person sees it."""
+    holds = holding.holds()
     origins = action.origins
     authority = authorities(action)
     context = payloads.Context(
@@ -185,22 +196,25 @@ def card(action: Action, *, user: User) -> Card:
     )  # fmt: skip
     args = action.args
     return Card(
-        row=row(action), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
+        row=row(action, holds), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
         raw=payloads.raw(args), authority=authority, program=reasons.program(action),
         rules=_rules(action, reasons.rule_texts(action)),
         findings=_found(args, action.findings),
-        revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user),
+        revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user, holds=holds),
     )  # fmt: skip
 
 
-def panel(action: Action, *, user: User) -> Panel:
+def panel(action: Action, *, user: User, holds: Holds | None = None) -> Panel:
     """Votes so far and the buttons, or the reason why there are none."""
     counted = tally(action)
     votes = tuple(action.votes.select_related("user"))
     mine = next((vote for vote in votes if vote.user_id == user.pk and not vote.void), None)
+    why_not, spared = _why_not(action, user, mine, counted), sparing(action.verdict)
     return Panel(
         action=action, asked=_asked(action, counted), votes=votes, my_vote=mine, missing=counted.missing,
-        undo_until=_undo_until(action, mine), why_not=_why_not(action, user, mine, counted),
+        undo_until=_undo_until(action, mine), why_not=why_not,
+        held=(holds or holding.holds()).of(action), offer=None if why_not else forawhile.offer(action),
+        spared=str(spared["why"]) if spared else "",
         may_decide=may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups).allowed,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from traces.problems import Refused
 
 def visible(user: User) -> ActionQuerySet:
     """Actions this person may read: all for an auditor, else those that asked a group of theirs."""
-    rows = Action.objects.select_related("session", "agent")
+    rows = Action.objects.select_related("session", "agent__team")
     if user.has_role(Role.AUDITOR):
         return rows
     if not user.has_role(Role.APPROVER):
@@ -36,7 +36,7 @@ def get_visible(user: User, action_id: UUID | str) -> Action:
         key = UUID(str(action_id))
     except ValueError:
         raise Refused("not_found", "no such action") from None
-    action = Action.objects.select_related("session", "agent").filter(pk=key).first()
+    action = Action.objects.select_related("session", "agent__team").filter(pk=key).first()
     if action is None or not may(user, Verb.ACTION_READ, team=action.team, groups=action.groups).allowed:
         raise Refused("not_found", "no such action")
     return action

@@ -35,6 +35,12 @@ def rule_texts(action: Action) -> Mapping[str, str]:
     return frozen.sentences if frozen else {}
 
 
+def outside(action: Action) -> str:
+    """The tools that its session was opened for, where the one that is called is none of them."""
+    covered = json.loads(action.facts_json)["session"].get("covers", True)
+    return "" if covered else ", ".join(action.session.tools)
+
+
 def program(action: Action) -> Program:
     """What the tool's frozen definition says about running it."""
     tool = _tool(action)

@@ -9,7 +9,7 @@ from typing import Any
 
 from approvals import explain, judging, pipeline
 from approvals.explain import Explained
-from policies import engine, facts, limits, provenance, releases, sessions
+from policies import engine, facts, limits, provenance, purpose, releases, sessions
 from policies.facts import SessionFacts, UsageFacts
 from policies.models import Agent, AgentKey
 from policies.provenance import Source
@@ -130,6 +130,8 @@ class _Stage:
             self.sources.append(heard.source)
             self.index = None
         self.label(heard.labels)
+        if event.tool and event.kind in sessions.READ:
+            self.has_read(event.tool)
         return Heard(event, heard.verdict, heard.text, heard.findings, self.session.labels)
 
     def rule(self, call: Call) -> Ruled:
@@ -144,6 +146,7 @@ class _Stage:
         self.count()
         if verdict.effect == "allow" or (verdict.effect == "ask" and call.approved):
             self.label(tool.labels_given)
+            self.start(tool)
         held = limits.held(self.agent, tool)
         return Ruled(call, verdict.effect, self.session.labels, held=held, facts=seen, explained=explained)
 
@@ -152,13 +155,29 @@ class _Stage:
         self.index = self.index or provenance.Index(self.sources)
         traced = provenance.summarize(provenance.trace(args, self.index), tool.facts().authority)
         seen = facts.build(
-            args=args, tool=tool.facts(), agent=judging.agent_facts(self.agent), session=self.session,
+            args=args, tool=tool.facts(), agent=judging.agent_facts(self.agent), session=self.seen_by(tool),
             origin={**traced, **call.origin}, usage=self.usage, now=self.now, findings=list(_told(found)),
         )  # fmt: skip
         return seen, found
 
     def label(self, labels: frozenset[str] | tuple[str, ...]) -> None:
         self.session = replace(self.session, labels=tuple(sorted({*self.session.labels, *labels})))
+
+    def seen_by(self, tool: ToolDef) -> SessionFacts:
+        """The session as the rules see it when this tool is called."""
+        opened = purpose.facts(
+            purpose=self.session.purpose, tools=self.session.tools, attested=self.session.attested,
+            tool=tool.name, declared=tool.declared,
+        )  # fmt: skip
+        return replace(self.session, **opened)
+
+    def has_read(self, tool: str) -> None:
+        self.session = replace(self.session, read=tuple(sorted({*self.session.read, tool})))
+
+    def start(self, tool: ToolDef) -> None:
+        self.has_read(tool.name)
+        did = {*self.session.did, tool.name} if tool.effect != "read" else self.session.did
+        self.session = replace(self.session, did=tuple(sorted(did)), last=tool.name)
 
     def count(self) -> None:
         self.session = replace(self.session, calls=self.session.calls + 1)

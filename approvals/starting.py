@@ -17,11 +17,13 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import states, sworn, voting
+from approvals import forawhile, states, sworn, voting
 from approvals.models import Action, Execution
-from policies import arguments, engine, facts, grants, labels, limits, releases
+from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
 from policies.tooling import ToolDef
+from policies.trail import note_started
+from policies.verdict import unspared
 from traces import proofs
 from traces.models import Entry
 from traces.problems import Refused
@@ -72,7 +74,7 @@ def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
         or _altered(action, tool)
         or _forged(action)
         or _blocked_now(action, active)
-        or _votes_gone(action)
+        or _votes_gone(action, active)
     )
     if hindrance is not None:
         return hindrance
@@ -90,12 +92,15 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
     except Refused as refused:
         return _drop(action, S.CANCELLED, refused.detail)
     execution = Execution.objects.create(action=action, fence=fence, worker=worker)
+    if action.allowance is not None:
+        allowances.use(action.allowance, action_id=action.pk, session=action.session)
     labels.gather(
         session=action.session,
         labels=tool.labels_given,
         why=f"{tool.name} was started",
         actor=states.AGENTSEC,
     )
+    note_started(session=action.session, tool=tool)
     states.move(
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
         body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},
@@ -157,13 +162,28 @@ def _blocked_now(action: Action, active: releases.Active) -> Dropped | None:
     return _drop(action, S.CANCELLED, why, decision_reason=why)
 
 
-def _votes_gone(action: Action) -> Dropped | None:
+def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
+    if action.allowance_id is not None:
+        return _allowance_gone(action, active)
     why = voting.unfit(action) if action.approvals else ""
     if not why:
         return None
     action.votes.filter(void=False).update(void=True)
     waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
     return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
+
+
+def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
+    """What an allowance answered is asked after all where that holds no more. Locks the allowance."""
+    why = forawhile.hindrance(action, active)
+    if not why:
+        return None
+    waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
+    verdict = json.dumps(unspared(action.verdict))
+    return _drop(
+        action, S.PENDING, f"the allowance for a while does not hold: {why}", allowance=None,
+        verdict_json=verdict, deadline=timezone.now() + waits,
+    )  # fmt: skip
 
 
 def _held(action: Action, tool: ToolDef) -> Held | None:
@@ -183,6 +203,9 @@ def _votes_covered(action: Action) -> bool:
     """A vote starts nothing before it stands under a checkpoint that others can hold agentsec to."""
     if not action.approvals:
         return True
-    votes = [vote.entry for vote in voting.tally(action).votes]
+    if action.allowance is not None:
+        votes = [action.allowance.entry]
+    else:
+        votes = [vote.entry for vote in voting.tally(action).votes]
     entries = Entry.objects.filter(uuid__in=votes).values_list("pk", flat=True)
     return len(entries) == len(votes) > 0 and proofs.is_covered(entries)

@@ -22,12 +22,29 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
     """Where the log says something else than the rows about who was asked, and who approved; empty if not."""
     if _asked(action) != action.approvals:
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
+    if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
+        return "the log holds no allowance that let this through: the action was altered outside agentsec"
     standing = list(votes)
     entries = {entry.uuid: entry for entry in _entries(uuid__in=[vote.entry for vote in standing])}
     for vote in standing:
         if not _says(entries.get(vote.entry), vote, action):
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
     return ""
+
+
+def let_through(action: Action) -> dict[str, str]:
+    """What the entry of a new action says of the allowance that answered its asking, if one did."""
+    return {"allowance": str(action.allowance_id)} if action.allowance_id is not None else {}
+
+
+def _let_through(action: Action) -> set[str]:
+    """The allowances by which this digest became ready, as the log holds it."""
+    found = set()
+    for entry in _entries(action_id=str(action.pk), kind="action.ready"):
+        header, body = _read(entry)
+        if header.get("kind") == "action.ready" and body.get("digest") == action.digest:
+            found.add(str(body.get("allowance", "")))
+    return found
 
 
 def _entries(**wanted: Any) -> Iterable[Entry]:

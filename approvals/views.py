@@ -10,13 +10,14 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, listing, presenters, queries
+from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -62,6 +63,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     shown: dict[str, Any] = {"listing": listing.page(user, listing.Wish.read(request.GET))}
     if request.headers.get("HX-Request"):
         return render(request, "approvals/_rows.html", shown)
+    shown |= {"allowed": forawhile.standing(user), "address": reverse("allowances")}
     if wanted := request.GET.get("open", ""):
         shown["card"] = _card(user, queries.get_visible(user, wanted))
     return render(request, "approvals/inbox.html", shown)
@@ -186,7 +188,7 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
     confirm = post.get("confirm", "")
     match post.get("verdict"):
         case "approve":
-            return decisions.approve(**said, confirm=confirm)
+            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
         case "reject" if said["comment"]:
             return decisions.reject(**said)
         case "reject":
@@ -195,6 +197,16 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
             return decisions.edit(**said, confirm=confirm, args=editing.read(post.dict(), action.args))
         case _:
             raise Refused("invalid", "approve, reject or edit?")
+
+
+def _minutes(post: QueryDict) -> int:
+    """For how long equal calls are allowed too; 0 without the tick, whatever the choice beside it says."""
+    chosen = post.get("for_minutes", "")
+    if not post.get("while"):
+        return 0
+    if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 6) or not int(chosen):
+        raise Refused("invalid", "for how many minutes?")
+    return int(chosen)
 
 
 def _answer(request: HttpRequest, decision: Decision, *, whole: bool = False) -> HttpResponse:

@@ -32,9 +32,10 @@ from policies.functions import domain, recipients
 TARGET, TARGET_FURTHER = 60.0, 2.5
 EFFECTS = ("allow", "ask", "block")
 Predicate = Callable[[Facts], bool]
+Kinds = tuple[tuple[str, Callable[[int], Predicate]], ...]
 
 # What rules in the field look like: mostly comparisons of facts, now and then a function.
-KINDS: tuple[tuple[str, Callable[[int], Predicate]], ...] = (
+KINDS: Kinds = (
     ("tool.sends == 'external' && 'x{n}' in session.labels",
      lambda n: lambda f: f.tool.sends == "external" and f"x{n}" in f.session.labels),
     ("size(args.to) > {n}", lambda n: lambda f: len(f.args["to"]) > n),
@@ -55,6 +56,13 @@ KINDS: tuple[tuple[str, Callable[[int], Predicate]], ...] = (
      and f.origin["body"] == "untrusted"),
 )  # fmt: skip
 
+# What calls nothing but functions, measured by itself since crossing into Python is dear.
+FUNCTIONS: Kinds = (
+    ("recipients(args) > {n}", lambda n: lambda f: recipients(f.args) > n),
+    ("args.to.all(mail, domain(mail) == 'd{n}.example')",
+     lambda n: lambda f: all(domain(mail) == f"d{n}.example" for mail in f.args["to"])),
+)  # fmt: skip
+
 
 def main(argv: list[str]) -> None:
     sizes = [int(word) for word in argv] or [10, 100, 1000, 10_000]
@@ -64,25 +72,40 @@ def main(argv: list[str]) -> None:
     print(f"{'rules':>6} {'apply':>6}  {columns} {'/ python':>9} {'/ cel':>9} further")
     reached: list[str] = []
     for size in sizes:
-        first = None
-        for applying in sorted({min(10, size), min(100, size), size}):
-            timings = contend(facts, size, applying)
-            first = first or timings[0]
-            further = (timings[0].cpu - first.cpu) / (applying - 10) if applying > 10 else None
-            show(size, applying, timings, further)
-            reached += goals(size, applying, timings[0], further)
+        reached += rows(facts, size, [min(10, size), min(100, size), size], KINDS)
+    for kind in FUNCTIONS:
+        print(f"rules made only of {kind[0]}")
+        most = min(1000, max(sizes))
+        reached += [
+            f"only {kind[0].partition(' ')[0]}…: {said}"
+            for said in rows(facts, most, [min(10, most), min(100, most)], (kind,))
+        ]
     print("\n" + "\n".join(reached))
+
+
+def rows(facts: Facts, size: int, numbers: list[int], kinds: Kinds) -> list[str]:
+    """So many rules, of which these numbers apply, each a line; which goals were reached."""
+    first, reached = None, []
+    for applying in sorted({*numbers}):
+        timings = contend(facts, size, applying, kinds)
+        first = first or timings[0]
+        further = (timings[0].cpu - first.cpu) / (applying - 10) if applying > 10 else None
+        show(size, applying, timings, further)
+        reached += goals(size, applying, timings[0], further)
+    return reached
 
 
 def goals(size: int, applying: int, decided: Timing, further: float | None) -> list[str]:
     found = []
     if (size, applying) == (1000, 10):
         found.append(
-            f"1,000 rules, 10 apply: p50 {decided.p50:.1f} µs, cpu {decided.cpu:.1f} (goal {TARGET:.0f})"
+            f"1,000 rules, 10 apply: p50 {decided.p50:.1f} µs, cpu {decided.cpu:.1f}, goal {TARGET:.0f}, "
+            f"ratio {decided.p50 / TARGET:.2f}"
         )
     if further is not None:
         found.append(
-            f"{size:,} rules, {applying:,} apply: {further:.2f} µs a further rule (goal {TARGET_FURTHER})"
+            f"{size:,} rules, {applying:,} apply: {further:.2f} µs a further rule, goal {TARGET_FURTHER}, "
+            f"ratio {further / TARGET_FURTHER:.2f}"
         )
     return found
 
@@ -94,8 +117,9 @@ def show(size: int, applying: int, timings: tuple[Timing, Timing, Timing], furth
     print(f"{size:>6} {applying:>6}  {decided} {python} {cel} {ratios} {more}")
 
 
-def contend(facts: Facts, size: int, applying: int) -> tuple[Timing, Timing, Timing]:
-    rules = [rule(number, number < applying) for number in range(size)]
+def contend(facts: Facts, size: int, applying: int, kinds: Kinds) -> tuple[Timing, Timing, Timing]:
+    rules = [rule(number, number < applying, kinds) for number in range(size)]
+    predicates = [(each, kinds[number % len(kinds)][1](number)) for number, each in enumerate(rules)]
     began = time.perf_counter()
     compiled = compile_release(rules)
     took = time.perf_counter() - began
@@ -103,16 +127,14 @@ def contend(facts: Facts, size: int, applying: int) -> tuple[Timing, Timing, Tim
         print(f"       (compiling {size} rules took {took:.1f} s)")
     # As many rounds as it takes to join every list of conditions, so that the steady state is measured.
     warm = 20 + applying // 16
-    agree(facts, compiled, rules)
+    agree(facts, compiled, predicates)
     decided = measure(lambda: decide(facts, compiled), warm=warm)
-    predicates = [(each, KINDS[number % len(KINDS)][1](number)) for number, each in enumerate(rules)]
     python = measure(lambda: loop(facts, predicates), warm=2)
     return decided, python, measure(bare(facts, rules), warm=2)
 
 
-def agree(facts: Facts, compiled: Compiled, rules: list[RuleSpec]) -> None:
+def agree(facts: Facts, compiled: Compiled, predicates: list[tuple[RuleSpec, Predicate]]) -> None:
     """A fast wrong answer counts for nothing: decide() must find what the loop finds."""
-    predicates = [(each, KINDS[number % len(KINDS)][1](number)) for number, each in enumerate(rules)]
     expected = sorted(loop(facts, predicates))
     for _ in range(10):
         found = sorted(match.name for match in decide(facts, compiled).matched)
@@ -145,12 +167,12 @@ def bare(facts: Facts, rules: list[RuleSpec]) -> Callable[[], list[Any]]:
     return evaluate
 
 
-def rule(number: int, applies: bool) -> RuleSpec:
+def rule(number: int, applies: bool, kinds: Kinds) -> RuleSpec:
     tool = "email.send" if applies else f"tool{number}.run"
     # Half by name and half by pattern, which take different ways through the index.
     glob = tool if number % 2 else tool.split(".")[0] + ".*"
     effect = EFFECTS[number % 3]
-    when = KINDS[number % len(KINDS)][0].format(n=number)
+    when = kinds[number % len(kinds)][0].format(n=number)
     return RuleSpec(
         str(number), f"rule-{number:05}", effect, agents=("news-*",), tools=(glob,), when=when,
         approvers="comms" if effect == "ask" else "",

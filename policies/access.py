@@ -35,6 +35,9 @@ class Verb(StrEnum):
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
     KILL = "use the kill switch"
+    ALLOWANCE_END = "revoke this allowance"
+    TRUST_DECIDE = "decide how far an agent is trusted"
+    ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
     HEALTH_READ = "read the health page"
 
@@ -76,6 +79,9 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
+    Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
+    Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
 }
@@ -89,6 +95,7 @@ MODELS: Mapping[str, tuple[Verb, Verb]] = {
     "policies.case": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.release": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.grant": (Verb.POLICY_READ, Verb.POLICY_EDIT),
+    "policies.allowance": (Verb.POLICY_READ, Verb.ALLOWANCE_END),
     "policies.switch": (Verb.POLICY_READ, Verb.KILL),
     "policies.user": (Verb.ACCOUNTS_READ, Verb.PEOPLE_EDIT),
     "auth.group": (Verb.ACCOUNTS_READ, Verb.PEOPLE_EDIT),

@@ -16,9 +16,9 @@ from django.utils.safestring import SafeString
 
 from policies import (
     admin_accounts,
+    admin_allowances,
     agents,
     budgets,
-    facts,
     forms,
     grants,
     limits,
@@ -27,13 +27,14 @@ from policies import (
 )
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, changed_fields, require
+from policies.admin_rules import RuleDesk
 from policies.engine import sentence
 from policies.limit_models import CEILINGS, Limit
 from policies.models import Agent, AgentKey, Case, Grant, Release, Rule, Switch, Tool
 from policies.rules import RuleSpec
 from traces.problems import Refused
 
-__all__ = ["admin_accounts"]
+__all__ = ["admin_accounts", "admin_allowances"]
 
 SHOWN_OF_RELEASE: Any = ["digest", "published_at", "published_by", "note", "rules", "tools"]
 SHOWN_OF_KEY: Any = ["prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at", "uses"]
@@ -101,7 +102,7 @@ class ToolAdmin(DraftAdmin):
 
 
 @admin.register(Rule)
-class RuleAdmin(DraftAdmin):
+class RuleAdmin(RuleDesk, DraftAdmin):
     form = forms.RuleForm
     list_display = ["name", "aloud", "holds"]
     list_filter = ["effect", "mode", "enabled", "fallback", "approvers"]
@@ -113,16 +114,12 @@ class RuleAdmin(DraftAdmin):
         ("When", {"fields": ["agents", "tools", "when", "fallback"]}),
         ("Who is asked", {"fields": ["approvers", "quorum", "expires_after", "step_up"]}),
         ("Whether it holds", {"fields": ["mode", "enabled", "until"]}),
-        ("The words of a condition", {"fields": ["vocabulary"]}),
+        ("The words of a condition", {"fields": ["vocabulary"], "classes": ["collapse"]}),
     ]
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.publish)
         return [path("publish/", view, name="policies_publish"), *super().get_urls()]
-
-    @admin.display(description="read aloud")
-    def aloud(self, rule: Rule) -> str:
-        return sentence(releases.spec(rule)) if rule.pk else "—"
 
     @admin.display(ordering="enabled")
     def holds(self, rule: Rule) -> str:
@@ -131,23 +128,6 @@ class RuleAdmin(DraftAdmin):
             return "disabled"
         until = f" until {rule.until:%Y-%m-%d %H:%M} UTC" if rule.until else ""
         return f"{'fallback, ' if rule.fallback else ''}{rule.mode}{until}"
-
-    @admin.display(description="facts and functions")
-    def vocabulary(self, rule: Rule) -> SafeString:
-        rows = [(fact.name, fact.type, fact.doc, fact.example) for fact in facts.FACTS]
-        rows += [
-            (
-                f"{function.name}({', '.join(function.parameters)})",
-                function.returns,
-                function.doc,
-                function.example,
-            )
-            for function in facts.FUNCTIONS
-        ]
-        cells = format_html_join(
-            "", "<tr><th>{}</th><td>{}</td><td>{}</td><td><code>{}</code></td></tr>", rows
-        )
-        return format_html("<table>{}</table>", cells)
 
     @admin.action(description="Enable in the draft", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
@@ -167,13 +147,21 @@ class RuleAdmin(DraftAdmin):
         form = forms.PublishForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:
-                release = releases.publish(by=actor(request), note=form.cleaned_data["note"])
+                note, seen = form.cleaned_data["note"], form.cleaned_data["seen"]
+                release = releases.publish(by=actor(request), note=note, seen=seen)
                 self.message_user(request, f"Release {release.pk} decides from now on.")
                 return redirect("admin:policies_release_changelist")
             except Refused as refused:
                 self.message_user(request, refused.detail, messages.ERROR)
         content = releases.draft_content()
-        shown = {"changes": releases.changes(content), "problems": releases.problems(content), "form": form}
+        frozen = releases.digest_of(content)
+        form = forms.PublishForm(initial={"seen": frozen, "note": request.POST.get("note", "")})
+        shown = {
+            "diff": releases.difference(content),
+            "problems": releases.problems(content),
+            "form": form,
+            "digest": frozen,
+        }
         return self.page(request, "policies/publish.html", "Publish the draft", **shown)
 
 

@@ -12,13 +12,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from policies import engine, facts
+from policies import facts
 from policies.engine import Compiled
-from policies.facts import Facts
+from policies.facts import Facts, ToolFacts
+from policies.rulings import ruling
 from policies.tooling import ToolDef
-from policies.verdict import Verdict
+from policies.verdict import Verdict, unspared
 
 EXAMPLES = 5
 MOST_RULES = 50  # named in one group; the rest counts as OTHERS
@@ -27,16 +29,23 @@ NOBODY = "no rule"
 OTHER_PEOPLE = "ask others"
 _STRICTNESS = {"allow": 0, "ask": 1, OTHER_PEOPLE: 1, "block": 2}
 _BUILT_IN = "built-in:"
+# What `Verdict.to_json` writes after all that a backtest reads; within a text its quotes would be escaped.
+REST = ', "considered": '
 
 
 @dataclass(frozen=True)
 class Past:
-    """One call as it was judged: the JSON of its facts and of its verdict, and whether people rejected it."""
+    """One call as it was judged: the JSON of its facts and of its verdict, and whether people rejected it.
+
+    `untouched`: nothing that decides about it differs in the draft (`untouched.Untouched`), so the same comes
+    out, and its facts need not be read.
+    """
 
     action: str
     facts: str
     verdict: str
     rejected: bool = False
+    untouched: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,11 @@ class Difference:
             key = (found.before, found.after, past.rejected)
             self.groups.setdefault(key, Group()).add(past.action, found)
 
+    def pass_over(self) -> None:
+        """Count one call that the draft does not touch."""
+        self.judged += 1
+        self.same += 1
+
     @property
     def changed(self) -> int:
         return sum(group.count for group in self.groups.values())
@@ -144,29 +158,36 @@ def judge(
     calls: Iterable[Past], *, compiled: Compiled, tools: Mapping[str, ToolDef], into: Difference
 ) -> Difference:
     """Judge each call again by the draft's rules and tool definitions, and count it in `into`."""
+    declared: dict[str, ToolFacts] = {}
     for call in calls:
-        into.add(call, _rejudged(call, compiled, tools))
+        if call.untouched:
+            into.pass_over()
+        else:
+            into.add(call, _rejudged(call, compiled, tools, declared))
     return into
 
 
-def _rejudged(call: Past, compiled: Compiled, tools: Mapping[str, ToolDef]) -> Rejudged | None:
+def _rejudged(
+    call: Past, compiled: Compiled, tools: Mapping[str, ToolDef], declared: dict[str, ToolFacts]
+) -> Rejudged | None:
     """None where what is stored cannot be read: that is said, not taken for no change."""
     try:
-        stored = json.loads(call.verdict)
-        seen = _seen(json.loads(call.facts), tools)
-        built_in = [name for name in _names(stored) if name.startswith(_BUILT_IN)]
-        was = _Ruling.of_stored(stored)
+        was, built_in = _stored(*call.verdict.partition(REST)[:2])
+        seen = _seen(json.loads(call.facts), tools, declared)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    will = _Ruling.of(engine.decide(seen, compiled), built_in)
+    will = built_in or _Ruling.of(ruling(seen, compiled))
     after = OTHER_PEOPLE if was.effect == will.effect and was.asked != will.asked else will.effect
     return Rejudged(was.effect, after, was.rules, will.rules)
 
 
-def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef]) -> Facts:
+def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef], declared: dict[str, ToolFacts]) -> Facts:
     """The facts of then, with the tool as the draft declares it."""
     seen = Facts.from_json(stored)
-    tool = (tools.get(seen.tool.name) or ToolDef.undeclared(seen.tool.name)).facts()
+    name = seen.tool.name
+    tool = declared.get(name)
+    if tool is None:
+        tool = declared[name] = (tools.get(name) or ToolDef.undeclared(name)).facts()
     if tool == seen.tool:
         return seen
     return facts.build(
@@ -184,9 +205,7 @@ class _Ruling:
     asked: frozenset[tuple[str, int, bool]]
 
     @classmethod
-    def of(cls, verdict: Verdict, built_in: list[str]) -> _Ruling:
-        if built_in:
-            return cls("block", tuple(built_in), frozenset())
+    def of(cls, verdict: Verdict) -> _Ruling:
         rules = [match.name for match in verdict.matched if match.effect == verdict.effect]
         asked = ((wish.group, wish.quorum, wish.step_up) for wish in verdict.approvals)
         return cls(verdict.effect, tuple(rules) or (NOBODY,), frozenset(asked))
@@ -198,6 +217,18 @@ class _Ruling:
             raise ValueError(f"{effect!r} is no effect")
         asked = ((wish["group"], wish["quorum"], wish["step_up"]) for wish in verdict["approvals"])
         return cls(effect, tuple(_names(verdict)) or (NOBODY,), frozenset(asked))
+
+
+@lru_cache(maxsize=2048)
+def _stored(head: str, rest: str) -> tuple[_Ruling, _Ruling | None]:
+    """What was said of a call, and what is built in of it: that stands whatever rules say.
+
+    Thousands of calls are told the same, so what they were told is read once.
+    """
+    verdict = unspared(json.loads(head + "}" if rest else head))
+    built_in = tuple(name for name in _names(verdict) if name.startswith(_BUILT_IN))
+    standing = _Ruling("block", built_in, frozenset()) if built_in else None
+    return _Ruling.of_stored(verdict), standing
 
 
 def _names(verdict: Mapping[str, Any]) -> Iterator[str]:

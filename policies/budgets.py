@@ -117,11 +117,13 @@ def _admit(limit: Limit, args: Mapping[str, Any], now: datetime, waiting: Callab
     starts = limits.starts(now)
     minute, day = _tally(limit, "minute", starts[0]), _tally(limit, "day", starts[1])
     if limit.per_minute is not None and minute.count >= limit.per_minute:
-        _refuse(limit, f"{limit.per_minute} calls a minute", limits.seconds(now, starts[0] + MINUTE))
+        _refuse(
+            limit, f"{limit.per_minute} calls a minute", limits.seconds(now, starts[0] + MINUTE), "per_minute"
+        )
     if limit.per_day is not None and day.count >= limit.per_day:
-        _refuse(limit, f"{limit.per_day} calls a day", limits.seconds(now, starts[1] + DAY))
+        _refuse(limit, f"{limit.per_day} calls a day", limits.seconds(now, starts[1] + DAY), "per_day")
     if limit.pending is not None and waiting(limit) >= limit.pending:
-        _refuse(limit, f"{limit.pending} calls waiting for people", limits.PENDING_RETRY)
+        _refuse(limit, f"{limit.pending} calls waiting for people", limits.PENDING_RETRY, "pending")
     amount = amount_of(args, limit.sum_of) if limit.sum_of else None
     _refuse_sum(limit, day.total, amount or Decimal(0), now)
     Tally.objects.filter(pk=minute.pk).update(count=F("count") + 1)
@@ -143,12 +145,12 @@ def _refuse_sum(limit: Limit, total: Decimal, more: Decimal, now: datetime) -> N
     if limit.sum_per_day is not None and total + more > limit.sum_per_day:
         most, taken = (f"{Decimal(sum_).normalize():f}" for sum_ in (limit.sum_per_day, total))
         told = f"{most} of {limit.sum_of} a day, {taken} are taken"
-        _refuse(limit, told, limits.seconds(now, limits.starts(now)[1] + DAY))
+        _refuse(limit, told, limits.seconds(now, limits.starts(now)[1] + DAY), "sum_per_day")
 
 
-def _refuse(limit: Limit, most: str, retry_after: int) -> None:
+def _refuse(limit: Limit, most: str, retry_after: int, ceiling: str) -> None:
     detail = f"The limit {limit.name} is {most}."
-    raise Refused("limit", detail, retry_after=retry_after, limit=limit.name)
+    raise Refused("limit", detail, retry_after=retry_after, limit=limit.name, ceiling=ceiling)
 
 
 def _tally(limit: Limit, window: str, starts_at: datetime) -> Tally:

@@ -7,16 +7,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from policies import engine, facts, firewall
+from policies import engine, facts, firewall, purpose
 from policies.arguments import ArgumentsRefused, check, normalise
 from policies.engine import Compiled
 from policies.facts import AgentFacts, SessionFacts, UsageFacts
+from policies.rules import EFFECTS
 from policies.tooling import ToolDef
 
 
 @dataclass(frozen=True)
 class Example:
-    """A call to try. `origin` names where arguments came from; an authority not named is the agent's."""
+    """A call to try. `origin` names where arguments came from; an authority not named is the agent's.
+
+    `session` holds what SessionFacts takes besides labels. With `or_stricter`, what is stricter than `expect`
+    passes too: a case of a rule set that others may be added to.
+    """
 
     name: str
     tool: str
@@ -25,6 +30,14 @@ class Example:
     agent: AgentFacts = AgentFacts("an-agent", mode="standard")
     labels: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
+    session: Mapping[str, Any] = field(default_factory=dict)
+    or_stricter: bool = False
+
+    def passes(self, effect: str) -> bool:
+        """Whether this effect is the expected one, or stricter where that will do."""
+        return effect == self.expect or (
+            self.or_stricter and EFFECTS.index(effect) > EFFECTS.index(self.expect)
+        )
 
 
 @dataclass(frozen=True)
@@ -56,15 +69,27 @@ def _try(example: Example, compiled: Compiled, tools: Mapping[str, ToolDef], now
         return f"its arguments are not what {tool.name} takes: {refused.detail}"
     findings, blocks = _screen(args)
     seen = facts.build(
-        args=args, tool=tool.facts(), agent=example.agent, session=SessionFacts(labels=example.labels),
+        args=args, tool=tool.facts(), agent=example.agent, session=_session(example, tool),
         origin=example.origin, findings=findings, usage=UsageFacts(minute=1, day=1), now=now,
     )  # fmt: skip
     verdict = engine.decide(seen, compiled)
     effect = "block" if blocks else verdict.effect
-    if effect == example.expect:
+    if example.passes(effect):
         return ""
     reasons = "; ".join(blocks or verdict.reasons)
     return f"it expects {example.expect} and gets {effect} ({reasons})"
+
+
+def _session(example: Example, tool: ToolDef) -> SessionFacts:
+    given = {"attested": True, "purpose": "", "tools": (), **example.session}
+    opened = purpose.facts(
+        purpose=given["purpose"], tools=given["tools"], attested=given["attested"],
+        tool=tool.name, declared=tool.declared,
+    )  # fmt: skip
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+    }
+    return SessionFacts(labels=example.labels, **(plain | opened))
 
 
 def _screen(args: Any) -> tuple[list[dict[str, str]], list[str]]:

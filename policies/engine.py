@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
 import re2
 from cel_expr_python import cel
 
 from policies import facts as vocabulary
+from policies import hoisting
+from policies.celtext import tokens
 from policies.facts import Facts
 from policies.outcome import Outcome, Speaker
 from policies.rules import RuleSpec, problems_of, release_content, release_digest, sentence
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 MAX_CONDITION = 10_000
+UNREADABLE = (RuntimeError, ValueError, TypeError)
 _CACHED_CALLS = 4096
 # About 16 kB of memory each.
 _JOINED_CONDITIONS = 10_000
@@ -91,18 +95,26 @@ class _Rule:
         return self.spec.effect != "allow" or facts.tool.declared or facts.tool.name in self.spec.tools
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
     rules: tuple[Speaker, ...]
     questions: Questions
 
+    def ended(self, now: datetime) -> tuple[bool, ...]:
+        """Of each rule that ends by itself, whether it has."""
+        return tuple([now >= rule.until for rule in self.rules if rule.until is not None])
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Call:
     """The rules that a call concerns: the first speakers, then the fallbacks."""
 
     first: _Asked
     fallbacks: _Asked
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.first.questions.needs | self.fallbacks.questions.needs
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,7 @@ class Compiled:
     _calls: dict[tuple[str, str, bool], _Call] = field(default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[str, tuple[str, ...]], _Asked] = field(default_factory=dict, repr=False, compare=False)
     _room: Room = field(default_factory=lambda: Room(_JOINED_CONDITIONS), repr=False, compare=False)
+    rulings: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def concerning(self, facts: Facts) -> _Call:
         """The rules whose globs fit this call; remembered for as many calls as are in use."""
@@ -143,6 +156,7 @@ class Compiled:
     def _forget(self) -> None:
         self._calls.clear()
         self._asked.clear()
+        self.rulings.clear()
         self._room.left = _JOINED_CONDITIONS
 
 
@@ -175,7 +189,9 @@ def check_condition(text: str) -> list[Problem]:
         return []
     if len(text) > MAX_CONDITION:
         return [Problem(f"is longer than {MAX_CONDITION} characters")]
-    if _TYPED_HAS.search(text):
+    taken = tokens(text)
+    # Within a text these are but words; what is not taken apart is searched as it stands.
+    if _TYPED_HAS.search(str(taken) if taken else text):
         return [Problem("has() is for args and origin; the other facts are always there")]
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         return [Problem("holds a lone surrogate")]
@@ -193,9 +209,9 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
     began = time.perf_counter_ns()
     outcome = Outcome()
     try:
-        activation = _environment().Activation(vocabulary.activation(facts))
         concerning = compiled.concerning(facts)
-    except (RuntimeError, ValueError, TypeError) as error:
+        activation = bind(facts, concerning.needs)
+    except UNREADABLE as error:
         unread = f"the facts of this call cannot be read: {_clip(error)}"
         return Verdict("block", (unread,), release=compiled.release, micros=_micros(began))
     outcome.hear(concerning.first.rules, concerning.first.questions.answers(activation), facts.now)
@@ -206,6 +222,19 @@ def decide(facts: Facts, compiled: Compiled) -> Verdict:
             said = concerning.fallbacks.questions.answers(activation)
             outcome.hear(concerning.fallbacks.rules, said, facts.now)
     return outcome.verdict(facts, release=compiled.release, micros=_micros(began))
+
+
+def bind(facts: Facts, needs: frozenset[str] = frozenset()) -> Any:
+    """The facts as conditions read them, and the names that these need. Raises one of UNREADABLE."""
+    bound = vocabulary.activation(facts)
+    if needs:
+        bound |= hoisting.values(facts.args, needs)
+    return _environment(quick=True).Activation(bound)
+
+
+def fits(globs: tuple[str, ...], name: str) -> bool:
+    """Whether a name fits one of these globs, as rules read them; none of them means any."""
+    return _globbed(_globs(globs), name)
 
 
 def _alone(condition: Any, activation: Any) -> bool | str:
@@ -245,14 +274,29 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 
 def _compile_rule(rule: RuleSpec) -> _Rule:
-    condition = Condition(rule.when, _environment().compile(rule.when)) if rule.when.strip() else None
-    return _Rule(rule, condition, _globs(rule.tools), _globs(rule.agents))
+    return _Rule(
+        rule,
+        _condition(rule.when) if rule.when.strip() else None,
+        _globs(tuple(rule.tools)),
+        _globs(tuple(rule.agents)),
+    )
+
+
+def _condition(when: str) -> Condition:
+    quick, needs = hoisting.hoist(when)
+    if needs:
+        try:
+            _environment(quick=True).compile(quick)
+        except (RuntimeError, ValueError):  # what people wrote still counts
+            quick, needs = "", frozenset()
+    return Condition(when, _environment().compile(when), quick, needs)
 
 
 def _is_pattern(glob: str) -> bool:
     return "*" in glob or "?" in glob
 
 
+@lru_cache(maxsize=4096)
 def _globs(globs: tuple[str, ...]) -> Any:
     """One linear-time pattern for all, None for any."""
     if not globs or "*" in globs:
@@ -261,6 +305,11 @@ def _globs(globs: tuple[str, ...]) -> Any:
         "".join({"*": ".*", "?": "."}.get(sign) or re2.escape(sign) for sign in glob) for glob in globs
     )
     return re2.compile("(?s)" + "|".join(f"(?:{pattern})" for pattern in written))
+
+
+def fitting(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Says of a name whether a rule with these globs concerns the tool or agent; no globs mean any."""
+    return partial(_globbed, _globs(tuple(globs)))
 
 
 def _globbed(pattern: Any, name: str) -> bool:
@@ -285,16 +334,18 @@ def _micros(began: int) -> int:
 
 
 def _compile(text: str) -> Any:
-    return _environment().compile(text)
+    return _environment(quick=True).compile(text)
 
 
 _EVALUATOR = Evaluator(_compile, _alone, _together)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
+@lru_cache(maxsize=2)
+def _environment(*, quick: bool = False) -> Any:
+    """The words that conditions may use; `quick` adds the names that are no one's to write."""
+    types = {fact.name: fact.type for fact in vocabulary.FACTS} | (hoisting.TYPES if quick else {})
     return cel.NewEnv(
-        variables={fact.name: _type(fact.type) for fact in vocabulary.FACTS},
+        variables={name: _type(written) for name, written in types.items()},
         functions=[_declaration(function) for function in vocabulary.FUNCTIONS],
     )
 

@@ -6,12 +6,26 @@ it. A verdict stores the facts it saw (`to_json`), so that it can be explained a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from policies.functions import domain, host, in_cidr, recipients
+from policies.terms import FUNCTIONS, Fact, Function
+
+__all__ = [
+    "FACTS",
+    "FUNCTIONS",
+    "AgentFacts",
+    "Fact",
+    "Facts",
+    "Function",
+    "SessionFacts",
+    "ToolFacts",
+    "UsageFacts",
+    "activation",
+    "build",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class ToolFacts:
     labels: tuple[str, ...] = ()
     authority: tuple[str, ...] | None = None  # None: every argument is one
     declared: bool = False
+    runs: str = "agent"
 
 
 @dataclass(frozen=True)
@@ -38,13 +53,23 @@ class AgentFacts:
 
 @dataclass(frozen=True)
 class SessionFacts:
-    """`age` in whole seconds; `calls` actions proposed so far; `user` whom the session serves."""
+    """`age` in whole seconds; `calls` actions proposed so far; `user` whom the session serves.
+
+    `purpose` and `tools` are what the host application opened it for, `covers` whether it was opened for the
+    tool that is called. `read`, `did` and `last` name the tools that were used before.
+    """
 
     labels: tuple[str, ...] = ()
     age: int = 0
     calls: int = 0
     user: str = ""
     attested: bool = False
+    purpose: str = ""
+    tools: tuple[str, ...] = ()
+    covers: bool = True
+    read: tuple[str, ...] = ()
+    did: tuple[str, ...] = ()
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,29 +184,6 @@ def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
 
 
-@dataclass(frozen=True)
-class Fact:
-    """One name a condition may use. `type` is a CEL type as CEL writes it."""
-
-    name: str
-    type: str
-    doc: str
-    example: str
-    read: Callable[[Facts], Any]
-
-
-@dataclass(frozen=True)
-class Function:
-    """One function a condition may call. It may raise ValueError: then the condition is an error."""
-
-    name: str
-    parameters: tuple[str, ...]
-    returns: str
-    doc: str
-    example: str
-    run: Callable[..., Any]
-
-
 FACTS: tuple[Fact, ...] = (
     Fact(
         "args",
@@ -225,6 +227,13 @@ FACTS: tuple[Fact, ...] = (
         "Labels given to the tool.",
         "'finance' in tool.labels",
         lambda facts: list(facts.tool.labels),
+    ),
+    Fact(
+        "tool.runs",
+        "string",
+        "What runs it: agent (the agent itself), python or shell (the sandbox), credential, sql, http, mcp.",
+        "tool.runs in ['python', 'shell']",
+        lambda facts: facts.tool.runs,
     ),
     Fact(
         "tool.declared",
@@ -283,6 +292,49 @@ FACTS: tuple[Fact, ...] = (
         lambda facts: facts.session.attested,
     ),
     Fact(
+        "session.purpose",
+        "string",
+        "What the host application opened it for, in words; empty where only the agent said so.",
+        "session.purpose == 'Monthly report'",
+        lambda facts: facts.session.purpose,
+    ),
+    Fact(
+        "session.tools",
+        "list(string)",
+        "The tools (names, patterns) that the host application opened it for; empty if it named none.",
+        "session.tools == [] && tool.sends == 'external'",
+        lambda facts: list(facts.session.tools),
+    ),
+    Fact(
+        "session.covers",
+        "bool",
+        "Whether it was opened for this tool, or for any. No pattern covers an undeclared tool.",
+        "!session.covers",
+        lambda facts: facts.session.covers,
+    ),
+    Fact(
+        "session.read",
+        "list(string)",
+        "Tools whose output it has met: those started in it, and those whose result it was told. One that "
+        "the agent opened itself also has what the agent read elsewhere in the last 24 hours.",
+        "'payroll.read' in session.read && tool.sends == 'external'",
+        lambda facts: list(facts.session.read),
+    ),
+    Fact(
+        "session.did",
+        "list(string)",
+        "Tools with side effects (effect write or destructive) that were started in it.",
+        "!('tests.run' in session.did)",
+        lambda facts: list(facts.session.did),
+    ),
+    Fact(
+        "session.last",
+        "string",
+        "The tool that was started last in it; empty before the first.",
+        "session.last == 'payee.change'",
+        lambda facts: facts.session.last,
+    ),
+    Fact(
         "origin",
         "map(string, string)",
         "Origin of each argument (of a list its worst): user, named, trusted, reviewer, agent, untrusted.",
@@ -333,41 +385,6 @@ FACTS: tuple[Fact, ...] = (
         "When the call is judged, UTC.",
         "now.getHours('Europe/Berlin') >= 18",
         lambda facts: facts.now,
-    ),
-)
-
-FUNCTIONS: tuple[Function, ...] = (
-    Function(
-        "domain",
-        ("string",),
-        "string",
-        "The domain of one mail address, lower-case. Several addresses in one text are an error.",
-        "domain(args.to) == 'example.com'",
-        domain,
-    ),
-    Function(
-        "host",
-        ("string",),
-        "string",
-        "The host of an absolute URL, lower-case.",
-        "host(args.url).endsWith('.example.com')",
-        host,
-    ),
-    Function(
-        "in_cidr",
-        ("string", "string"),
-        "bool",
-        "Whether an IP address lies in a network.",
-        "in_cidr(args.address, '10.0.0.0/8')",
-        in_cidr,
-    ),
-    Function(
-        "recipients",
-        ("map(string, dyn)",),
-        "int",
-        "How many addresses stand in to, cc and bcc together, each a text or a list.",
-        "recipients(args) > 100",
-        recipients,
     ),
 )
 

@@ -18,6 +18,7 @@ from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool,
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
 Code = forms.Textarea(attrs={"rows": 14, "cols": 100, "spellcheck": "false"})
+Condition = forms.Textarea(attrs={"rows": 6, "cols": 100, "spellcheck": "false"})
 
 
 class Words(forms.CharField):
@@ -36,6 +37,13 @@ class Words(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(self.prepare_value(initial)) != self.to_python(data))
+
+
+class Lines(forms.CharField):
+    """A text of several lines that end as in files, whatever the browser sends."""
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value) or "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 class StrictJson(forms.JSONField):
@@ -148,6 +156,10 @@ class RuleForm(FileForm):
     agents = words("Names or patterns with * and ?; none means any agent.")
     tools = words("Names or patterns with * and ?; none means any tool.")
     approvers = forms.ChoiceField(choices=approver_choices, required=False)
+    when = Lines(
+        required=False, label="Condition", widget=Condition,
+        help_text="A condition in CEL; empty means always. The words it may use stand below.",
+    )  # fmt: skip
     expires_after = forms.CharField(
         help_text="How long approval is waited for: 45s, 15m, 2h, 1d.", initial="15m"
     )
@@ -155,8 +167,7 @@ class RuleForm(FileForm):
     class Meta:
         model = Rule
         fields = "__all__"
-        widgets = {"description": Wide, "when": Code}
-        help_texts = {"when": "A condition in CEL; empty means always. The words it may use stand below."}
+        widgets = {"description": Wide}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -181,6 +192,12 @@ class CaseForm(FileForm):
     args = StrictJson(required=False, widget=Code)
     origin = StrictJson(required=False, widget=Wide, help_text='Where arguments came from: {"to": "user"}.')
 
+    session = StrictJson(
+        required=False,
+        widget=Wide,
+        help_text='What came before: {"read": ["payroll"]}.',
+    )
+
     class Meta:
         model = Case
         fields = "__all__"
@@ -190,6 +207,9 @@ class CaseForm(FileForm):
 
     def clean_origin(self) -> Any:
         return {} if self.cleaned_data["origin"] is None else self.cleaned_data["origin"]
+
+    def clean_session(self) -> Any:
+        return {} if self.cleaned_data["session"] is None else self.cleaned_data["session"]
 
     def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in cleaned.items() if value not in ("", None)}
@@ -228,6 +248,7 @@ class KeyForm(forms.Form):
 
 
 class PublishForm(forms.Form):
+    seen = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     note = forms.CharField(required=False, max_length=500, help_text="Why, for those who read the log.")
 
 

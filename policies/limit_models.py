@@ -88,6 +88,24 @@ class Charge(models.Model):
         constraints = [models.UniqueConstraint(name="charge_once", fields=["tally", "action_id"])]
 
 
+class Hit(models.Model):
+    """When an agent last ran into a limit, and how often; without `limit` it is one of the agent's own."""
+
+    agent = models.ForeignKey("policies.Agent", on_delete=models.CASCADE, related_name="hits")
+    limit = models.ForeignKey(Limit, on_delete=models.CASCADE, null=True, related_name="hits")
+    ceiling = models.CharField(max_length=12)
+    tool = models.CharField(max_length=100, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+    times = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="hit_once", fields=["agent", "limit", "ceiling"], nulls_distinct=False
+            ),
+        ]
+
+
 def faults(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is wrong with the fields of a limit, as (field, why)."""
     found = []

@@ -65,7 +65,8 @@ def admit_text(agent: Agent, *, octets: int) -> None:
         room = Usage.objects.filter(pk=row.pk, count__lte=TEXT_A_MINUTE - octets)
         admitted = room.update(count=F("count") + octets)
     if not admitted:
-        _limit(f"{TEXT_A_MINUTE >> 20} MiB of text a minute", seconds(now, minute + timedelta(minutes=1)))
+        most, over = f"{TEXT_A_MINUTE >> 20} MiB of text a minute", minute + timedelta(minutes=1)
+        _limit(most, seconds(now, over), "text")
 
 
 def check_running(agent: Agent, *, tool: str = "") -> None:
@@ -142,9 +143,13 @@ def lift(*, scope: str, by: str) -> None:
 
 def thrown(agent: Agent, *, tool: str = "") -> Switch | None:
     """The switch that stops this agent, its group, this tool or everything; asked of the database anew."""
-    scopes = [EVERYTHING, f"agent:{agent.name}", *([f"tool:{tool}"] if tool else [])]
-    scopes += [f"group:{agent.team.name}"] if agent.team else []
-    return Switch.objects.filter(scope__in=scopes).order_by("scope").first()
+    return Switch.objects.filter(scope__in=scopes(agent, tool=tool)).order_by("scope").first()
+
+
+def scopes(agent: Agent, *, tool: str = "") -> list[str]:
+    """Every scope whose switch stops this agent with this tool, in the order in which one is told."""
+    named = [EVERYTHING, f"agent:{agent.name}", *([f"group:{agent.team.name}"] if agent.team else [])]
+    return [*named, *([f"tool:{tool}"] if tool else [])]
 
 
 def stopped_by(switch: Switch) -> str:
@@ -191,15 +196,16 @@ def _counts(agent: Agent, minute: datetime, day: datetime) -> dict[str, int]:
 def _refuse_beyond(agent: Agent, counts: dict[str, int], waiting: int, now: datetime) -> None:
     minute, day = starts(now)
     if counts["minute"] >= agent.actions_per_minute:
-        _limit(f"{agent.actions_per_minute} actions a minute", seconds(now, minute + timedelta(minutes=1)))
+        over = minute + timedelta(minutes=1)
+        _limit(f"{agent.actions_per_minute} actions a minute", seconds(now, over), "per_minute")
     if counts["day"] >= agent.actions_per_day:
-        _limit(f"{agent.actions_per_day} actions a day", seconds(now, day + timedelta(days=1)))
+        _limit(f"{agent.actions_per_day} actions a day", seconds(now, day + timedelta(days=1)), "per_day")
     if waiting >= agent.pending:
-        _limit(f"{agent.pending} actions waiting for people", PENDING_RETRY)
+        _limit(f"{agent.pending} actions waiting for people", PENDING_RETRY, "pending")
 
 
-def _limit(what: str, retry_after: int) -> None:
-    raise Refused("limit", f"This agent's limit is {what}.", retry_after=retry_after)
+def _limit(what: str, retry_after: int, ceiling: str) -> None:
+    raise Refused("limit", f"This agent's limit is {what}.", retry_after=retry_after, ceiling=ceiling)
 
 
 def seconds(now: datetime, until: datetime) -> int:

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +20,7 @@ from policies.calls import Call
 from policies.matching import dated, occurrences
 from policies.records import Field
 from policies.text import INVISIBLE, Folded, fold, line_at
+from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
 
@@ -26,6 +30,8 @@ _MAX_WORK = 1 << 30
 # Fewer letters and digits than the first prove nothing in a text; fewer than the second, not which leaf.
 _TELLING_SIGNS = 2
 _PLAIN_SIGNS = 4
+# What CPython needs for a prepared text beside its signs, and for one field with its place in it; tested.
+_TEXT_OCTETS, _FIELD_OCTETS = 1500, 900
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,36 @@ class Origin:
 
 
 class Index:
-    """The sources of a session, prepared for many look-ups. Build it once a proposal, or keep it longer."""
+    """The sources of a session, prepared for many look-ups. Build it once and extend it as more is said.
+
+    An index itself never changes, so any thread may use it; those made from one another share what is
+    prepared.
+    """
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        self.sources = tuple(sources)
-        self._texts = [_Text.of(source) for source in self.sources if source.origin != "agent"]
-        self._users = [text for text in self._texts if text.source.origin == "user"]
+        self._take(_Shelf(), sources)
+
+    def _take(self, shelf: _Shelf, more: Iterable[Source]) -> None:
+        for source in more:
+            shelf.add(source)
+        self._shelf, self._size, self._texts = shelf, len(shelf.sources), len(shelf.texts)
         self._named: dict[tuple[int, tuple[str, ...]], bool] = {}
-        length = sum(len(text.folded.text) for text in self._texts)
-        self.lookups = max(1, min(_MAX_LOOKUPS, _MAX_WORK // max(1, length)))
+        self.octets = shelf.octets
+        self.lookups = max(1, min(_MAX_LOOKUPS, _MAX_WORK // max(1, shelf.length)))
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(self._shelf.sources[: self._size])
+
+    def extended(self, more: Iterable[Source]) -> Index:
+        """This index with more sources behind its own. One that was extended before is prepared anew."""
+        longer = Index.__new__(Index)
+        with self._shelf.growing:
+            if len(self._shelf.sources) == self._size:
+                longer._take(self._shelf, more)
+                return longer
+        longer._take(_Shelf(), (*self.sources, *more))
+        return longer
 
     def find(self, value: str, argument: str = "") -> Origin:
         """The best origin of one text value, as it stands. `argument` is the name under which it is given."""
@@ -80,19 +107,46 @@ class Index:
         if not signs:
             return Origin("agent")
         wanted = _Value(value, needle, signs, argument)
+        own = self._best(wanted)
+        if own is not None and own.origin != "untrusted":
+            return own
+        return self._outside(wanted, before=own) or Origin("agent")
+
+    def _best(self, wanted: _Value) -> Origin | None:
+        """The best match in the texts that may vouch for something."""
         best: Origin | None = None
-        for text in self._texts if signs >= _TELLING_SIGNS else [one for one in self._texts if one.whole]:
-            hit = self._look(text, wanted)
+        for text, within in self._candidates(self._shelf.own, wanted):
+            hit = self._look(text, wanted, within)
             if hit is not None and (best is None or rank(hit.origin) > rank(best.origin)):
                 best = hit
                 if best.origin == "user":
                     break
-        return best or Origin("agent")
+        return best
 
-    def _look(self, text: _Text, value: _Value) -> Origin | None:
+    def _outside(self, wanted: _Value, *, before: Origin | None) -> Origin | None:
+        """The first match that nobody vouches for; failing that `before`, the one in a quoted passage."""
+        for text, within in self._candidates(self._shelf.outside, wanted):
+            hit = self._look(text, wanted, within)
+            if hit is not None:
+                return hit
+        return before
+
+    def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[_Text, Windows]]:
+        """The texts that may hold the value. One sign alone is looked for in structured output only."""
+        for number, leads in words.places(wanted.needle):
+            if number >= self._texts:
+                return
+            text = self._shelf.texts[number]
+            is_short = len(text.folded.text) <= BLOCK
+            if is_short and wanted.needle not in text.folded.text:
+                continue
+            if wanted.signs >= _TELLING_SIGNS or text.whole:
+                yield text, windows(leads, len(wanted.needle))
+
+    def _look(self, text: _Text, value: _Value, within: Windows) -> Origin | None:
         """The best match of one value in one text."""
         best: Origin | None = None
-        for first, last, own in _matches(text, value):
+        for first, last, own in _matches(text, value, within):
             origin = self._origin(text, first, last, value) if own else ""
             if not origin and (
                 text.source.origin == "untrusted" or _touches(text.source.quoted, first, last)
@@ -119,9 +173,9 @@ class Index:
         """Whether the user named this record by a field that outsiders cannot write."""
         if record is None:
             return False
-        key = (id(text), record)
+        key = (text.number, record)
         if key not in self._named:
-            self._named[key] = any(self._said(name) for name, named in text.naming.items() if named == record)
+            self._named[key] = any(self._said(name) for name in text.naming.get(record, ()))
         return self._named[key]
 
     def _said(self, name: str) -> bool:
@@ -129,7 +183,13 @@ class Index:
         amount = re.fullmatch(r"[0-9.]+", name)
         spelled = [fold(one).text.strip() for one in (spellings(float(name)) if amount else [name])]
         wanted = [_Value(name, needle, len(needle), "") for needle in spelled]
-        return any(own for text in self._users for one in wanted for _, _, own in _matches(text, one))
+        return any(
+            own
+            for one in wanted
+            for text, within in self._candidates(self._shelf.own, one)
+            if text.source.origin == "user"
+            for _, _, own in _matches(text, one, within)
+        )
 
 
 def rank(origin: str) -> int:
@@ -166,38 +226,77 @@ class _Value:
 class _Text:
     """A source prepared for look-ups. `whole` says where whole leaves and keys of trusted output stand."""
 
+    number: int
     source: Source
     folded: Folded
     whole: dict[tuple[int, int], Field]
 
     @classmethod
-    def of(cls, source: Source) -> _Text:
+    def of(cls, number: int, source: Source) -> _Text:
         trusted = source.fields if source.origin == "trusted" else ()
-        return cls(source, fold(source.text), records.spans(source.text, trusted))
+        return cls(number, source, fold(source.text), records.spans(source.text, trusted))
 
     @cached_property
-    def naming(self) -> dict[str, tuple[str, ...]]:
+    def naming(self) -> dict[tuple[str, ...], list[str]]:
+        """The records that something in it names which outsiders cannot write, each with what names it."""
         quoted = self.source.quoted
         own = [field for field in self.source.fields if not _touches(quoted, field.start, field.end)]
-        return records.naming(self.source.text, own)
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name, record in records.naming(self.source.text, own).items():
+            found.setdefault(record, []).append(name)
+        return found
 
-
-def _matches(text: _Text, value: _Value) -> Iterator[tuple[int, int, bool]]:
-    """Where the value stands in the source's own text, and whether it stands there as itself and vouched."""
-    for start, end, whole in occurrences(text.folded.text, value.needle):
-        first, last = text.folded.span(start, end)
-        yield (
-            first,
-            last,
-            (
-                whole
-                and not _touches(text.source.quoted, first, last)
-                and value.vouched(text.source.text[first:last])
-                and not (
-                    len(value.needle) < 3 and value.needle.isdigit() and dated(text.folded.text, start, end)
-                )
-            ),
+    @property
+    def octets(self) -> int:
+        """About how much memory it takes."""
+        signs = sys.getsizeof(self.source.text) + sys.getsizeof(self.folded.text)
+        pieces = (part for part in vars(self.folded).values() if isinstance(part, array))
+        return (
+            _TEXT_OCTETS + signs + sum(map(sys.getsizeof, pieces)) + _FIELD_OCTETS * len(self.source.fields)
         )
+
+
+class _Shelf:
+    """What indexes of one session share: the texts that count, and their words. It only grows."""
+
+    def __init__(self) -> None:
+        self.sources: list[Source] = []
+        self.texts: list[_Text] = []
+        self.own, self.outside = WordIndex(), WordIndex()
+        self.length = 0
+        self.growing = threading.Lock()
+        self._octets = 0
+
+    @property
+    def octets(self) -> int:
+        return self._octets + self.own.octets + self.outside.octets
+
+    def add(self, source: Source) -> None:
+        """What the agent says explains nothing, and is kept for its place only."""
+        self.sources.append(source)
+        if source.origin == "agent":
+            return
+        text = _Text.of(len(self.texts), source)
+        self.texts.append(text)
+        self.length += len(text.folded.text)
+        self._octets += text.octets
+        (self.outside if source.origin == "untrusted" else self.own).add(text.number, text.folded.text)
+
+
+def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
+    """Where the value stands in the source's own text, and whether it stands there as itself and vouched."""
+    for start, end, whole in occurrences(text.folded.text, value.needle, within):
+        first, last = text.folded.span(start, end)
+        yield first, last, whole and _is_own(text, value, start, end)
+
+
+def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
+    """Whether what stands at start:end of the folded text says the value, and its writer says it himself."""
+    first, last = text.folded.span(start, end)
+    if _touches(text.source.quoted, first, last) or not value.vouched(text.source.text[first:last]):
+        return False
+    is_day = len(value.needle) < 3 and value.needle.isdigit()
+    return not (is_day and dated(text.folded.text, start, end))
 
 
 def _touches(spans: Iterable[tuple[int, int]], start: int, end: int) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _JOINERS = frozenset("@._-+/\\:%=&#~?!*|")
 _MAX_JOINERS = 16
 # Work for one value in one text stays bounded, however often a hostile text repeats it.
 _SCAN_BUDGET = 1 << 18
+# A word ends where the script changes, as `_script_changes` tells it, and never begins within another.
+_WORD = re.compile("[^\\W\u2e80-\uffdc]+|(?:(?=[\u2e80-\uffdc])\\w)+")
 _WORDS_BEFORE = re.compile(r"([^\W\d_]+)[.,]? (?:the )?$")
 _WORDS_AFTER = re.compile(r"[.,]? (?:of |de )?([^\W\d_]+)")
 _MONTHS = frozenset(
@@ -72,16 +74,33 @@ _MONTHS = frozenset(
 )
 
 
-def occurrences(text: str, needle: str) -> Iterator[tuple[int, int, bool]]:
-    """Where the value stands between word boundaries, and whether nothing beside it continues the token."""
-    at = text.find(needle)
-    for _ in range(max(16, _SCAN_BUDGET // len(needle))):
-        if at < 0:
-            return
-        end = at + len(needle)
-        if _apart(text, at - 1, needle[0]) and _apart(text, end, needle[-1]):
-            yield at, end, _ends(text, at, -1, needle) and _ends(text, end - 1, 1, needle)
-        at = text.find(needle, at + 1)
+def words(text: str) -> list[str]:
+    """The words of a text. Wherever `occurrences` finds a needle, all words of the needle are words there."""
+    found: list[str] = _WORD.findall(text)
+    return found
+
+
+def placed_words(text: str) -> Iterator[tuple[int, str]]:
+    """Each word with where it begins."""
+    return ((found.start(), found[0]) for found in _WORD.finditer(text))
+
+
+def occurrences(
+    text: str, needle: str, windows: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int, bool]]:
+    """Where the value stands between word boundaries, and whether nothing beside it continues the token.
+
+    Looked for in the `windows` (start, end) of the text, which are in order and apart.
+    """
+    budget = max(16, _SCAN_BUDGET // len(needle))
+    for start, stop in windows:
+        at = text.find(needle, start, stop)
+        while at >= 0 and budget:
+            budget -= 1
+            end = at + len(needle)
+            if _apart(text, at - 1, needle[0]) and _apart(text, end, needle[-1]):
+                yield at, end, _ends(text, at, -1, needle) and _ends(text, end - 1, 1, needle)
+            at = text.find(needle, at + 1, stop)
 
 
 def _apart(text: str, beside: int, edge: str) -> bool:

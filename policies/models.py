@@ -5,6 +5,9 @@ Rows of Tool, Rule and Case are drafts; what decides is the published Release th
 
 from __future__ import annotations
 
+from hashlib import sha256
+from typing import Any
+
 from django.contrib.auth.models import AbstractUser, Group
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
@@ -12,9 +15,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
-from policies.limit_models import Charge, Limit, Tally  # noqa: F401 - Django finds models here
+from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
+from policies.trail_models import Recall, Trail  # noqa: F401 - Django finds models here
 
 NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
 
@@ -271,7 +276,11 @@ class Case(models.Model):
     agent = models.CharField(max_length=100, blank=True)
     labels = ArrayField(models.CharField(max_length=20), default=list, blank=True)
     origin = models.JSONField(default=dict, blank=True)
+    session = models.JSONField(default=dict, blank=True)
     expect = models.CharField(max_length=5, choices=Rule.Effect)
+    or_stricter = models.BooleanField(
+        default=False, help_text="A stricter effect than the expected one passes too."
+    )
 
     class Meta:
         ordering = ["name"]
@@ -328,8 +337,17 @@ class Secret(models.Model):
 
 
 class Source(models.Model):
-    """What was said in a session, by whom, as text to match arguments against; a projection of the log."""
+    """What was said in a session, by whom, as text to match arguments against; a projection of the log.
 
+    A row never changes, which the database enforces, so that what is prepared from it can be kept. `stamp`
+    tells rows apart by what they hold; `weight` is what looking through the text costs, a character of ASCII
+    being one.
+    """
+
+    FOREIGN = 8
+
+    stamp = models.BigIntegerField(default=0, editable=False)
+    weight = models.PositiveIntegerField(default=0, editable=False)
     session = models.ForeignKey("traces.Session", on_delete=models.CASCADE, related_name="sources")
     entry = models.UUIDField(unique=True)
     origin = models.CharField(max_length=10)
@@ -342,9 +360,21 @@ class Source(models.Model):
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [models.Index(name="source_of_session", fields=["session", "id"])]
+        indexes = [
+            models.Index(name="source_of_session", fields=["session", "id"], include=["stamp", "weight"])
+        ]
         constraints = [
             models.CheckConstraint(
                 name="source_origin_known", condition=Q(origin__in=["user", "trusted", "agent", "untrusted"])
             ),
         ]
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        apart = ("id", "stamp", "weight", "at")
+        held = [
+            str(getattr(self, one.attname)) for one in self._meta.concrete_fields if one.name not in apart
+        ]
+        digest = sha256("\0".join(held).encode("utf-8", "surrogatepass")).digest()
+        self.stamp = int.from_bytes(digest[:8], "big", signed=True)
+        self.weight = len(self.text) * (1 if self.text.isascii() else self.FOREIGN)
+        super().save(*args, **kwargs)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from policies import cases, values
+from policies import cases, differ, foureyes, values
 from policies.arguments import ArgumentsRefused, canonical, check_schema, digest
 from policies.cases import Example
 from policies.engine import Compiled, RulesRefused, Verdict, compile_release
 from policies.facts import AgentFacts
 from policies.firewall import DETECTORS
+from policies.foureyes import DRAFTED
 from policies.models import Agent, Case, Release, Rule, Tool
 from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
+from policies.soundness import PUBLISHED, sound
 from policies.tooling import NO_PARAMETERS, ToolDef
-from traces import record, seal
-from traces.models import Entry
+from traces import record
 from traces.problems import Refused
 
-PUBLISHED = "policy.published"
-DRAFTED = "policy.drafted"
 # Any constant does, as long as every publisher takes the same.
-_PUBLISH_LOCK = 0x61677265
+PUBLISH_LOCK = 0x61677265
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,11 @@ def draft_content() -> dict[str, Any]:
         rule.approvers: [] for rule in rules if rule.approvers and not rule.approvers.startswith("@")
     }
     return release_content(rules=rules, tools=tools, groups=groups, detectors=DETECTORS)
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """The digest under which this content would be published."""
+    return digest(RELEASE_DOMAIN, content)
 
 
 def activate(content: Mapping[str, Any]) -> Active:
@@ -130,47 +132,79 @@ def problems(content: Mapping[str, Any]) -> list[Problem]:
 
 def changes(content: Mapping[str, Any]) -> list[str]:
     """How this content differs from the release that decides now, a line a difference."""
+    return difference(content).lines
+
+
+def difference(content: Mapping[str, Any]) -> differ.Diff:
+    """The same, rule by rule and field by field."""
+    return differ.compare(newest_content(), content)
+
+
+def newest_content() -> dict[str, Any]:
+    """The content of the release that decides now; an empty one before the first, or where it was altered."""
     newest = Release.objects.order_by("-id").first()
-    before = json.loads(newest.content) if newest else release_content(rules=(), tools=(), groups={})
-    found = []
-    for kind in ("rules", "tools"):
-        found += _differences(kind[:-1], before[kind], content[kind])
-    for kind in ("groups", "detectors"):
-        old, new = set(before[kind]), set(content[kind])
-        found += [f"{kind[:-1]} {name}: no longer named" for name in sorted(old - new)]
-        found += [f"{kind[:-1]} {name}: now named" for name in sorted(new - old)]
-    return found
+    try:
+        if newest is not None:
+            return sound(newest.pk, newest.digest)
+    except Refused:
+        # It blocks everything, and publishing another one must stay possible: that is the way out.
+        pass
+    return release_content(rules=(), tools=(), groups={})
 
 
-def publish(*, by: str, note: str = "", checked: Mapping[str, Any] | None = None) -> Release:
+@dataclass(frozen=True)
+class BackTo:
+    """What a draft goes back to: a release by number, and the failing cases that somebody put up with."""
+
+    release: int
+    despite: frozenset[str] = frozenset()
+
+
+def publish(
+    *,
+    by: str,
+    note: str = "",
+    checked: Mapping[str, Any] | None = None,
+    seen: str = "",
+    back: BackTo | None = None,
+) -> Release:
     """Freeze the draft as the release that decides from now on.
 
     Publishes one at a time (advisory lock). Appends `policy.published`. Content equal to the newest release
     is that release, and nothing is appended. `checked` is the draft's content where the caller has found it
-    to have no `problems` in this transaction. Raises Refused: invalid with `problems` where a rule does not
-    type-check, a schema is unusable or a case fails; forbidden where four-eyes is on and `by` edited it.
+    to have no `problems` in this transaction; `seen` the digest of the draft that the publisher looked at;
+    with `back` the draft has been set to an earlier release. Raises Refused: conflict where the draft is not
+    what was seen; invalid with `problems` where a rule does not type-check, a schema is unusable or a case
+    fails; forbidden where four-eyes is on and `by` edited it.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PUBLISH_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PUBLISH_LOCK])
         content = draft_content()
         newest = Release.objects.order_by("-id").first()
         frozen = digest(RELEASE_DOMAIN, content)
+        if seen and seen != frozen:
+            raise Refused("conflict", "The draft has changed since you looked at it: look again.")
         if newest is not None and newest.digest == frozen:
             return newest
         if checked != content:
-            _refuse_problems(problems(content))
-        _refuse_same_eyes(by, newest)
-        return _freeze(content, frozen, by, note)
+            _refuse_problems(problems(content), put_up_with=back.despite if back else frozenset())
+        foureyes.refuse_drafter(by, since=newest.published_at if newest else None)
+        return _freeze(content, frozen, by, note, back)
 
 
-def _freeze(content: Mapping[str, Any], frozen: str, by: str, note: str) -> Release:
+def _freeze(
+    content: Mapping[str, Any], frozen: str, by: str, note: str, back: BackTo | None = None
+) -> Release:
     said = changes(content)
     release = Release.objects.create(
         digest=frozen, content=canonical(content).decode(), published_by=by, note=note[:500]
     )
-    body = {"release": release.pk, "digest": frozen, "note": note, "changes": said}
+    body: dict[str, Any] = {"release": release.pk, "digest": frozen, "note": note, "changes": said}
     title, text = f"Release {release.pk} published", "\n".join([note, *said])
+    if back is not None:
+        body |= {"rolled_back_to": back.release, "despite": sorted(back.despite)}
+        title += f", rolled back to {back.release}"
     record.append(kind=PUBLISHED, actor=by, body=body, title=title, text=text)
     return release
 
@@ -192,21 +226,11 @@ def edit(*, row: Rule | Tool | Case, values: Mapping[str, Any], by: str) -> None
         drafted(by=by, what=what.capitalize(), changed=[f"{what}: {', '.join(values)} changed"])
 
 
-def _refuse_problems(found: list[Problem]) -> None:
-    if found:
-        listed = [vars(problem) for problem in found]
-        raise Refused("invalid", "; ".join(str(problem) for problem in found), problems=listed)
-
-
-def _refuse_same_eyes(by: str, newest: Release | None) -> None:
-    """With four-eyes, whoever touched the draft since the last release does not publish it."""
-    if not settings.AGENTSEC_FOUR_EYES:
-        return
-    edits = Entry.objects.filter(kind=DRAFTED)
-    if newest is not None:
-        edits = edits.filter(at__gt=newest.published_at)
-    if edits.filter(actor=by).exists():
-        raise Refused("forbidden", "You changed this draft yourself: somebody else has to publish it.")
+def _refuse_problems(found: list[Problem], *, put_up_with: frozenset[str]) -> None:
+    left = [item for item in found if item.kind != "case" or item.name not in put_up_with]
+    if left:
+        listed = [vars(problem) for problem in left]
+        raise Refused("invalid", "; ".join(str(problem) for problem in left), problems=listed)
 
 
 def _rule_problem(item: Any) -> Problem:
@@ -235,53 +259,17 @@ def _example(case: Case, agent: Agent | None) -> Example:
     )
     return Example(
         name=case.name, tool=case.tool, args=case.args, expect=case.expect, agent=known,
-        labels=tuple(case.labels), origin=case.origin,
+        labels=tuple(case.labels), origin=case.origin, session=case.session, or_stricter=case.or_stricter,
     )  # fmt: skip
-
-
-def _differences(kind: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
-    old, new = ({item["name"]: item for item in items} for items in (before, after))
-    found = []
-    for name in sorted({*old, *new}):
-        if name not in new:
-            found.append(f"{kind} {name}: removed")
-        elif name not in old:
-            found.append(f"{kind} {name}: added")
-        elif old[name] != new[name]:
-            fields = sorted(key for key in new[name] if new[name][key] != old[name].get(key))
-            found.append(f"{kind} {name}: {', '.join(fields)} changed")
-    return found
 
 
 @lru_cache(maxsize=8)
 def _load(release_id: int, frozen: str) -> Active:
-    text = Release.objects.values_list("content", flat=True).get(pk=release_id)
-    content = json.loads(text)
-    if digest(RELEASE_DOMAIN, content) != frozen:
-        raise Refused("unavailable", f"Release {release_id} was altered: it does not match its digest.")
-    if not _published(release_id, frozen):
-        raise Refused("unavailable", f"Release {release_id} was never published: the log does not hold it.")
+    content = sound(release_id, frozen)
     try:
         return _activate(content, digest=frozen, release_id=release_id)
     except RulesRefused as refused:
         raise Refused("unavailable", f"Release {release_id} does not compile: {refused}") from None
-
-
-def _published(release_id: int, frozen: str) -> bool:
-    """Whether the log holds this release: who can write to the database makes a row, and no sealed entry."""
-    told = Entry.objects.filter(span__kind=PUBLISHED).select_related("subject_key").order_by("-id")
-    return any(_tells(entry, release_id, frozen) for entry in told.iterator(chunk_size=8))
-
-
-def _tells(entry: Entry, release_id: int, frozen: str) -> bool:
-    try:
-        body = record.open_payload(entry)
-        kind = json.loads(bytes(entry.header))["kind"]
-    except (seal.Tampered, ValueError, KeyError):
-        return False
-    if isinstance(body, record.Erased) or kind != PUBLISHED:
-        return False
-    return (body.get("release"), body.get("digest")) == (release_id, frozen)
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from policies.arguments import digest
+from policies.rowwords import aloud
 
 RELEASE_DOMAIN = b"agentsec/release/v1\n"
 EFFECTS = ("allow", "ask", "block")
@@ -109,11 +110,14 @@ def release_digest(
 
 
 def sentence(rule: RuleSpec) -> str:
-    """The rule read aloud: ask comms (1 of them, within 15 min) when any agent calls email.send."""
+    """The rule read aloud: ask comms (1 of them, within 15 min) when any agent calls email.send.
+
+    A condition that rows can show is said in words, any other as CEL.
+    """
     parts = [f"{rule.effect}{_whom(rule)} when {_names(rule.agents, 'any agent')} calls"]
     parts.append(_names(rule.tools, "any tool"))
     if rule.when.strip():
-        parts.append(f"and {' '.join(rule.when.split())}")
+        parts.append(f"and {aloud(rule.when)}")
     if rule.fallback:
         parts.append("and no other rule applies")
     if rule.until:

@@ -42,6 +42,14 @@ def put(*, name: str, value: str, by: str) -> Secret:
     return secret
 
 
+def remove(*, name: str, by: str) -> None:
+    """Forget a secret. Appends `secret.removed`. Raises Refused("not_found")."""
+    with transaction.atomic():
+        if not Secret.objects.filter(name=name).delete()[0]:
+            raise Refused("not_found", f"there is no secret “{name}”")
+        record.append(kind="secret.removed", actor=by, body={"name": name}, title=f"Secret {name} removed")
+
+
 def read(name: str) -> str:
     """The value, for an issuer, broker or proxy only. Raises Refused("unavailable") without saying more."""
     secret = Secret.objects.filter(name=name).first()

@@ -14,16 +14,17 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, F, Func, IntegerField, Sum, When
-from django.db.models.functions import Length
 from django.utils import timezone
 
-from policies import limits, provenance, records, releases, rendition
+from policies import limits, provenance, releases, rendition
 from policies.calls import Call
 from policies.firewall import Finding, Inspection, inspect
+from policies.heard import sources as sources
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
+from policies.purpose import narrowed, needed
 from policies.tooling import ToolDef
+from policies.trail import begin, note_told
 from traces import clean, record
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -33,19 +34,13 @@ KINDS = (
 )  # fmt: skip
 MESSAGES = ("user_message", "system_message")
 OWN_WORDS = ("reasoning", "model_output")
+READ = ("retrieval", "artifact", "tool_result")
 MAX_TEXT = 1 << 20
 MAX_QUOTED = 1000
 AGENTSEC = "agentsec"
-# Characters of one session that arguments are matched against; those of a text beyond ASCII cost more.
-MAX_HEARD, FOREIGN = 1 << 24, 8
 _LENGTHS = {"purpose": 2000, "user": 150, "external_id": 200}
 
 Spans = tuple[tuple[int, int], ...]
-
-
-class _Octets(Func):
-    function = "octet_length"
-    output_field = IntegerField()
 
 
 @dataclass(frozen=True)
@@ -92,23 +87,31 @@ def open_session(
     user: str = "",
     external_id: str = "",
     parent: UUID | str | None = None,
+    tools: Iterable[str] | None = None,
 ) -> Session:
-    """Open a session of this agent. A key without `attest` cannot shed labels: the session begins with those
-    that the agent gathered in the last 24 hours and those of its parent.
+    """Open a session of this agent, for these tools (names, patterns; None for any). A key without `attest`
+    cannot shed labels: the session begins with those that the agent gathered in the last 24 hours and those
+    of its parent. Nor can it widen what its parent was opened for.
 
-    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, or a NUL), forbidden
-    (another agent's key).
+    Appends `session.opened`. Raises Refused: not_found (parent), invalid (too long, a NUL, no tool's name),
+    forbidden (another agent's key, a tool that the parent was not opened for).
     """
     _refuse_foreign(agent, key)
     given = {"purpose": purpose, "user": user, "external_id": external_id}
     for field, text in given.items():
         _refuse_unreadable(field, text)
     above = get_session(agent, parent) if parent else None
+    named = needed(tools)
+    if above is not None and not key.attests:
+        named = narrowed(above.tools, named)
     labels = () if key.attests else remembered(agent, now=timezone.now()) | set(above.labels if above else ())
-    return record.open_session(
-        agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
-        actor=_actor(agent), parent=above, labels=labels, attested=key.attests, **given,
-    )  # fmt: skip
+    with transaction.atomic():
+        session = record.open_session(
+            agent_id=str(agent.pk), agent_name=agent.name, team=agent.team.name if agent.team else "",
+            actor=_actor(agent), parent=above, labels=labels, attested=key.attests, tools=named, **given,
+        )  # fmt: skip
+        begin(session=session, above=above)
+    return session
 
 
 def get_session(agent: Agent, session_id: UUID | str) -> Session:
@@ -142,11 +145,14 @@ def add_event(
     _refuse_foreign(agent, key)
     session = get_session(agent, session.pk)
     limits.admit_text(agent, octets=len(text))
-    said, met = _hear(kind, text, tool, quoted, key, releases.current())
+    active = releases.current()
+    said, met = _hear(kind, text, tool, quoted, key, active)
     inspection = said.inspection
     with transaction.atomic():
         entry = _record(said, agent, session)
         labels = gather(session=session, labels=met, why=f"{kind} was read", actor=_actor(agent))
+        if tool and kind in READ:
+            note_told(session=session, tool=active.tool(tool))
     findings = tuple(asdict(finding) for finding in inspection.findings)
     return EventAnswer(entry.uuid, inspection.verdict, inspection.text, findings, tuple(labels))
 
@@ -186,27 +192,6 @@ def add_output(
     return Returned(
         entry=entry.uuid, output=screened.output, text=screened.rendition.text, verdict=screened.verdict,
         findings=list(screened.findings), labels=tuple(labels),
-    )  # fmt: skip
-
-
-def sources(session: Session) -> tuple[provenance.Source, ...]:
-    """Every text of the session, in the order in which it was said, to match arguments against.
-
-    Raises Refused("limit") where that would be more than a call can wait for.
-    """
-    rows = Source.objects.filter(session=session).annotate(signs=Length("text"), octets=_Octets("text"))
-    plain = When(octets=F("signs"), then=F("signs"))
-    if (rows.aggregate(all=Sum(Case(plain, default=F("signs") * FOREIGN)))["all"] or 0) > MAX_HEARD:
-        raise Refused(
-            "limit", "This session has heard more than can be looked through: open another.", retry_after=60
-        )
-    return tuple(
-        provenance.Source(
-            entry_id=str(row.entry), origin=row.origin, text=row.text, kind=row.kind, who=row.who,
-            quoted=tuple((start, end) for start, end in row.quoted), fields=records.fields(row.fields),
-            call=Call.from_json(row.call),
-        )
-        for row in Source.objects.filter(session=session).order_by("id")
     )  # fmt: skip
 
 

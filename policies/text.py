@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ INVISIBLE_CLASS = (
 INVISIBLE = re.compile(f"[{INVISIBLE_CLASS}]")
 
 _MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+_MARK = re.compile(f"[{_MARKS}]")
 _PIECES = re.compile(
     rf"(?P<space>\s+)|(?P<plain>[\x00-\x08\x0e-\x1b\x21-\x7f]+(?![{_MARKS}]))|(?P<cluster>.[{_MARKS}]*)",
     re.DOTALL,
@@ -31,23 +33,71 @@ _PIECES = re.compile(
 _FOREIGN, _LATIN = "аеорсухіјѕԁһӏԛԝѵαοινρυτκıɡℓ", "aeopcyxijsdhlqwvaoivputkigl"
 _FOREIGN_CAPITALS, _LATIN_CAPITALS = "АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX"
 _LOOKALIKES = str.maketrans(_FOREIGN + _FOREIGN_CAPITALS, _LATIN + _LATIN_CAPITALS)
+# What `fold` only makes lower case, one character for one: no compatibility form, not invisible, no mark, no
+# Σ (whose lower case depends on what follows). Most of what people write, not all that could stand here.
+_EVEN = (
+    "\u00a1-\u00a7\u00a9\u00ab\u00ac\u00ae\u00b0\u00b1\u00b6\u00b7\u00bb\u00bf-\u012f\u0131\u0134-\u013e\u0141-\u0148"
+    "\u014a-\u017e\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a4-\u03cf\u0400-\u0482\u048a-\u052f\u05d0-\u05ea\u0620-\u064a"
+    "\u2010\u2012-\u2016\u2018-\u2023\u2030-\u2032\u2039\u203a\u20a0-\u20a7\u20a9-\u20bf\u2190-\u21ff\u2500-\u27bf"
+    "\u3001-\u3029\u3041-\u3096\u30a1-\u30fe\u3400-\u4dbf\u4e00-\u9fef\uac00-\ud7a3\U0001f300-\U0001f64f"
+)
+# Runs in which something is not even, with the blanks around it, or more than one blank.
+_UNEVEN = re.compile(f" *[^ -~{_EVEN}][^!-~{_EVEN}]*|  +")
+_BLANKS = str.maketrans(dict.fromkeys("\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f", " "))
 _TAGGED = re.compile("[\U000e0020-\U000e007e]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A text in comparable form. `starts[i]`, `ends[i]` bound what character i came from; None: itself."""
+    """A text in comparable form, and where each of its pieces came from; no pieces: each sign from itself.
+
+    Piece i begins at `at[i]` of the text and came from begin[i]:end[i] of the original, as a whole; where
+    end[i] is 0, sign by sign.
+    """
 
     text: str
-    starts: array[int] | None = None
-    ends: array[int] | None = None
+    at: array[int] | None = None
+    begin: array[int] | None = None
+    end: array[int] | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where text[start:end] (not empty) stands in the original."""
-        if self.starts is None or self.ends is None:
+        if self.at is None or self.begin is None or self.end is None:
             return start, end
-        return self.starts[start], self.ends[end - 1]
+        first, last = bisect_right(self.at, start) - 1, bisect_right(self.at, end - 1) - 1
+        return (
+            self.begin[first] if self.end[first] else self.begin[first] + start - self.at[first],
+            self.end[last] or self.begin[last] + end - self.at[last],
+        )
+
+
+class _Writer:
+    """Writes a text in comparable form, piece by piece."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.at, self.begin, self.end = array("I"), array("I"), array("I")
+        self.length = 0
+        # Of the piece being written sign by sign: how far its signs stand from where they were.
+        self.shift: int | None = None
+
+    def write(self, shown: str, begin: int, stop: int) -> None:
+        """Take `shown` for what stands in begin:stop of the original."""
+        even = len(shown) == stop - begin
+        if shown and not (even and self.shift == begin - self.length):
+            self.at.append(self.length)
+            self.begin.append(begin)
+            self.end.append(0 if even else stop)
+            self.shift = begin - self.length if even else None
+        self.parts.append(shown)
+        self.length += len(shown)
+
+    def folded(self) -> Folded:
+        text = "".join(self.parts)
+        if len(self.at) < 2 and not any(self.begin) and not any(self.end):
+            return Folded(text)
+        return Folded(text, self.at, self.begin, self.end)
 
 
 def fold(text: str) -> Folded:
@@ -55,9 +105,28 @@ def fold(text: str) -> Folded:
 
     Lower case rather than case folding: folding would equate `ß` and `ss`, which are two domains.
     """
-    if text.isascii() and not re.search(r"\s\s|[^\S ]", text):
-        return Folded(text.lower())
-    return _rewritten(text, _folded_piece)
+    if text.isascii():
+        even = text.translate(_BLANKS).lower()
+        return Folded(even) if "  " not in even else _folded(even)
+    # Sign for sign, so that most line breaks need no look of their own.
+    even = text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+    return _folded(even)
+
+
+def _folded(text: str) -> Folded:
+    writer, done = _Writer(), 0
+    for run in _UNEVEN.finditer(text):
+        begin, stop = run.span()
+        # A mark belongs to the sign before it.
+        if begin > done and _MARK.match(text, begin) and not text[begin - 1].isspace():
+            begin -= 1
+        if begin > done:
+            writer.write(text[done:begin].lower(), done, begin)
+        _write_pieces(writer, text, begin, stop, _folded_piece)
+        done = stop
+    if done < len(text):
+        writer.write(text[done:].lower(), done, len(text))
+    return writer.folded()
 
 
 def reading(text: str, *, lookalikes: bool = False, tags: bool = False) -> Folded:
@@ -96,19 +165,16 @@ def _folded_piece(kind: str | None, written: str) -> str:
 
 
 def _rewritten(text: str, piece_of: Callable[[str | None, str], str]) -> Folded:
-    parts: list[str] = []
-    starts, ends = array("I"), array("I")
-    for piece in _PIECES.finditer(text):
-        begin, stop = piece.span()
-        shown = piece_of(piece.lastgroup, piece.group())
-        parts.append(shown)
-        if len(shown) == stop - begin:
-            starts.extend(range(begin, stop))
-            ends.extend(range(begin + 1, stop + 1))
-        else:
-            starts.extend([begin] * len(shown))
-            ends.extend([stop] * len(shown))
-    return Folded("".join(parts), starts, ends)
+    writer = _Writer()
+    _write_pieces(writer, text, 0, len(text), piece_of)
+    return writer.folded()
+
+
+def _write_pieces(
+    writer: _Writer, text: str, begin: int, stop: int, piece_of: Callable[[str | None, str], str]
+) -> None:
+    for piece in _PIECES.finditer(text, begin, stop):
+        writer.write(piece_of(piece.lastgroup, piece.group()), *piece.span())
 
 
 def line_at(text: str, start: int, end: int, *, limit: int = 300) -> str:

@@ -21,14 +21,18 @@ MAX_JOINED = 32
 MAX_JOINED_TEXT = 20_000
 # Joining takes about as long as a thousand questions: not for a call that comes once or twice.
 WORTH_JOINING = 4
+# So often may a name hold nothing for a condition before its group is asked in its own words.
+MISSES = 3
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition as written and as compiled."""
+    """A condition as written and as compiled; `quick` is the same written with the names it `needs` bound."""
 
     text: str
     program: Any
+    quick: str = ""
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class Questions:
         self._groups = [_Group(part, evaluator, room) for part in _parts(conditions)]
         self._waiting = deque(group for group in self._groups if len(group.asked) > 1)
         self._rounds = 0
+        self.needs: frozenset[str] = frozenset()
 
     def answers(self, activation: Any) -> list[Answer]:
-        """What every condition says, in order."""
+        """What every condition says, in order. `needs` names what should be bound beside the facts."""
         answers = self._start.copy()
         for group in self._groups:
             if group.answer(activation, answers):
@@ -80,6 +85,7 @@ class Questions:
         except IndexError:  # another thread took the last one
             return
         group.join()
+        self.needs = frozenset().union(*(each.needs for each in self._groups))
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class _Joined:
     places: tuple[int, ...]
     rest: tuple[int, ...]
     program: Any
+    needs: frozenset[str]
 
 
 class _Group:
@@ -96,6 +103,12 @@ class _Group:
         self._room = room
         self._outcasts: frozenset[int] = frozenset()
         self._joined: _Joined | None = None
+        self._missed = 0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        joined = self._joined
+        return joined.needs if joined else frozenset()
 
     def answer(self, activation: Any, answers: list[Answer]) -> bool:
         """Write the answers in their places; whether the group should be joined anew."""
@@ -119,8 +132,12 @@ class _Group:
 
     def _cast_out(self, joined: _Joined, answers: list[Answer]) -> bool:
         erred = frozenset(place for place in joined.places if isinstance(answers[place], str))
-        if not erred or self._joined is not joined:
+        if self._joined is not joined or not (erred or joined.needs):
             return False
+        if not erred:  # in its own words, so a name held nothing for it
+            self._missed += 1
+            if self._missed < MISSES:
+                return False
         self._outcasts |= erred
         self._joined = None
         self._room.left += len(joined.places)
@@ -131,14 +148,18 @@ class _Group:
         places = tuple(place for place in self.asked if place not in self._outcasts)
         if len(places) < 2 or len(places) > self._room.left:
             return
+        asked = [self.asked[place] for place in places]
+        plain = self._missed >= MISSES
+        texts = [each.text if plain else each.quick or each.text for each in asked]
+        needs = frozenset[str]() if plain else frozenset[str]().union(*(each.needs for each in asked))
         # Each on its own line, since a condition may end in a comment.
-        text = ",\n".join(f"({self.asked[place].text}\n)" for place in places)
+        text = ",\n".join(f"({text}\n)" for text in texts)
         try:
             program = self._evaluator.compile(f"[{text}]")
         except (RuntimeError, ValueError):  # too deep or too long as a list, though each alone is not
             return
         self._room.left -= len(places)
-        self._joined = _Joined(places, tuple(self._outcasts), program)
+        self._joined = _Joined(places, tuple(self._outcasts), program, needs)
 
 
 def _parts(conditions: Sequence[Condition | None]) -> list[dict[int, Condition]]:

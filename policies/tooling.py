@@ -77,5 +77,5 @@ class ToolDef:
     def facts(self) -> ToolFacts:
         return ToolFacts(
             name=self.name, effect=self.effect, sends=self.sends, output=self.output, returns=self.returns,
-            labels=self.labels, authority=self.authority, declared=self.declared,
+            labels=self.labels, authority=self.authority, declared=self.declared, runs=self.runs,
         )  # fmt: skip

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+# How a match names the allowance for a while that answered what was asked.
+ALLOWANCE = "allowance:"
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,23 @@ class Verdict:
             release=stored["release"],
             micros=stored["micros"],
         )
+
+
+def spared(verdict: Verdict, *, allowance: str, why: str) -> Verdict:
+    """The verdict with everything it asks answered by an allowance; what asked and who, stays in it."""
+    match = Match(f"{ALLOWANCE}{allowance}", "for a while", "allow", why)
+    return replace(verdict, effect="allow", reasons=(why,), matched=(*verdict.matched, match))
+
+
+def unspared(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored verdict as the rules alone gave it, whether or not an allowance answered what they ask."""
+    rules = [match for match in stored["matched"] if not match["rule_id"].startswith(ALLOWANCE)]
+    if len(rules) == len(stored["matched"]):
+        return dict(stored)
+    asked = [match["why"] for match in rules if match["effect"] == "ask"]
+    return {**stored, "effect": "ask", "reasons": asked, "matched": rules}
+
+
+def sparing(stored: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The match of the allowance that answered a stored verdict, if one did."""
+    return next((match for match in stored["matched"] if match["rule_id"].startswith(ALLOWANCE)), None)

@@ -62,13 +62,16 @@ def apply(text: str, *, by: str) -> Report:
     `policy.published` as needed. With four-eyes on, rules and tools stay a draft for somebody else to
     publish. The text "starter" stands for the starter set. Raises WorldRefused.
     """
-    world = worldfile.read(starter() if text == STARTER else text)
+    return apply_world(worldfile.read(starter() if text == STARTER else text), by=by)
+
+
+def apply_world(world: World, *, by: str) -> Report:
+    """The same for a file that was read already. Raises WorldRefused, for mistakes in it too."""
     if world.faults:
         raise WorldRefused(world.faults)
     report = Report()
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPLY_LOCK])
+        lock()
         others = _foreign_drafts(world)
         drafted = list(_apply_items(world, by, report))
         if drafted:
@@ -78,6 +81,20 @@ def apply(text: str, *, by: str) -> Report:
         _publish(by, content, others, report)
         report.warnings += _warnings(world)
     return report
+
+
+def lock() -> None:
+    """Apply one file at a time: until the transaction ends, nobody else does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_APPLY_LOCK])
+
+
+def standing(kind: str, item: Item) -> tuple[Any, list[str]]:
+    """The row of a limit, tool, rule or case that stands under an item's name, None if there is none; and the
+    fields in which the item differs from it.
+    """
+    row = _MODELS[kind].objects.filter(name=item.name).first()  # type: ignore[attr-defined]
+    return row, [] if row is None else _differing(row, _wanted(kind, item, row))
 
 
 def begin(*, by: str = AGENTSEC) -> Report | None:
@@ -181,12 +198,16 @@ def _default(model: type[Model], name: str) -> Any:
 
 
 def _set(row: Model, wanted: Mapping[str, Any]) -> list[str]:
-    changed = [name for name, value in wanted.items() if not _same(getattr(row, name), value)]
+    changed = _differing(row, wanted)
     if changed:
         for name in changed:
             setattr(row, name, wanted[name])
         row.save(update_fields=changed)
     return changed
+
+
+def _differing(row: Model, wanted: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in wanted.items() if not _same(getattr(row, name), value)]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -51,9 +51,9 @@ def export(
 ) -> bytes:
     """The evidence about these sessions and actions, as the bytes of a zip file.
 
-    In: ids of sessions (exported whole) and of actions; who asks; further files by name (bytes, text, or
-    values written as JSON); sizes of checkpoints that the reader remembers. Appends `bundle.exported`, and
-    waits until a checkpoint covers everything: not to be called inside a transaction.
+    In: ids of sessions (exported whole), of actions and of single entries; who asks; further files by
+    name (bytes, text, or values written as JSON); sizes of checkpoints that the reader remembers. Appends
+    `bundle.exported`, and waits until a checkpoint covers everything: not to be called inside a transaction.
     Raises NotFound, TooLarge, Invalid (a file's name), Unavailable (the log takes nothing in).
     """
     if connection.in_atomic_block:
@@ -75,7 +75,8 @@ def _chosen(asked: Sequence[str]) -> tuple[list[Entry], dict[str, int]]:
     sessions: dict[str, int] = {}
     for item in asked:
         whole = _whole_session(item)
-        found = list((whole or Entry.objects.about(item)).select_related("subject_key")[: MAX_ENTRIES + 1])
+        rows = whole if whole is not None else _about(item)
+        found = list(rows.select_related("subject_key")[: MAX_ENTRIES + 1])
         if not found:
             raise problems.NotFound(f"The log has nothing about {item}.")
         if whole is not None:
@@ -98,10 +99,22 @@ def refuse_too_much(entries: EntryQuerySet) -> None:
         raise problems.TooLarge("This session holds too much to be exported here: use `manage.py export`.")
 
 
-def _whole_session(item: str) -> Any:
+def _about(item: str) -> EntryQuerySet:
+    """An action's entries, or the one entry of this id, for what belongs to no action and no session."""
+    rows, identity = Entry.objects.about(item), _identity(item)
+    return rows if identity is None or rows.exists() else Entry.objects.filter(uuid=identity)
+
+
+def _identity(item: str) -> uuid.UUID | None:
     try:
-        identity = uuid.UUID(item)
+        return uuid.UUID(item)
     except ValueError:
+        return None
+
+
+def _whole_session(item: str) -> Any:
+    identity = _identity(item)
+    if identity is None:
         return None
     return Entry.objects.of_session(identity) if Session.objects.filter(pk=identity).exists() else None
 

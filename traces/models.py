@@ -88,6 +88,8 @@ class Session(models.Model):
     agent_name = models.CharField(max_length=200)
     team = models.CharField(max_length=150, blank=True)
     purpose = models.TextField(blank=True)
+    # The tools that it was opened for, names and patterns; none means any. The database keeps it as it is.
+    tools = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     user = models.TextField(blank=True)
     external_id = models.CharField(max_length=200, blank=True)
     parent = models.ForeignKey(

@@ -110,7 +110,8 @@ def open_key(entry: Entry) -> bytes | Erased:
 @transaction.atomic
 def open_session(*, agent_id: str, agent_name: str, actor: str, team: str = "", purpose: str = "",
                  user: str = "", external_id: str = "", parent: Session | None = None,
-                 labels: Iterable[str] = (), attested: bool = False) -> Session:  # fmt: skip
+                 labels: Iterable[str] = (), attested: bool = False,
+                 tools: Iterable[str] = ()) -> Session:  # fmt: skip
     """Open a session and append `session.opened`. Who may attest or start with clean labels is the
     caller's judgement. Raises Invalid for a malformed label, or a name too long to keep.
     """
@@ -120,11 +121,12 @@ def open_session(*, agent_id: str, agent_name: str, actor: str, team: str = "", 
     session = Session.objects.create(
         agent_id=agent_id, agent_name=agent_name, team=team, purpose=purpose, user=user,
         external_id=external_id, parent=parent, labels=sorted(_labels(labels)), attested=attested,
+        tools=list(tools),
     )  # fmt: skip
     body = {
         "agent": agent_id, "agent_name": agent_name, "team": team, "purpose": purpose, "user": user,
         "external_id": external_id, "parent": parent and str(parent.pk), "labels": session.labels,
-        "attested": attested,
+        "attested": attested, "tools": session.tools,
     }  # fmt: skip
     append(kind="session.opened", body=body, actor=actor, session=session, title=purpose or agent_name)
     return session

@@ -14,7 +14,17 @@ from ninja import NinjaAPI, Router
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from agentsec_site.gateway import actions, auth, log, problems, reviewer, simulation, switch
+from agentsec_site.gateway import (
+    actions,
+    allowances,
+    auth,
+    log,
+    problems,
+    releases,
+    reviewer,
+    simulation,
+    switch,
+)
 from agentsec_site.gateway.docs import DocsPage
 from agentsec_site.gateway.intake import StrictParser, raw_body
 from agentsec_site.gateway.replies import reply
@@ -50,9 +60,9 @@ def open_session(request: HttpRequest, body: SessionIn) -> HttpResponse:
     caller = auth.agent_caller(request)
     session = sessions.open_session(
         agent=caller.agent, key=caller.key, purpose=body.purpose, user=body.user,
-        external_id=body.external_id, parent=body.parent,
+        external_id=body.external_id, parent=body.parent, tools=body.tools,
     )  # fmt: skip
-    return reply({"id": session.pk, "labels": session.labels})
+    return reply({"id": session.pk, "labels": session.labels, "tools": session.tools})
 
 
 @router.post("/sessions/{uuid:session_id}/events", auth=auth.agents, response={200: EventOut, **ERRORS})
@@ -128,5 +138,14 @@ api = Api(
     docs=DocsPage(),
 )
 problems.install(api)
-for part in (router, actions.router, reviewer.router, switch.router, log.router, simulation.router):
+for part in (
+    router,
+    actions.router,
+    reviewer.router,
+    allowances.router,
+    switch.router,
+    log.router,
+    simulation.router,
+    releases.router,
+):
     api.add_router("", part)

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 from ninja import Query, Router
 
-from agentsec_site.gateway import auth
+from agentsec_site.gateway import allowances, auth
 from agentsec_site.gateway.replies import download, reply
 from agentsec_site.gateway.schemas import (
     ERRORS,
@@ -55,7 +55,10 @@ def decide(request: HttpRequest, action_id: UUID, body: DecisionIn) -> HttpRespo
     """Vote on exactly what `digest` names. With `args`, edit to these arguments and approve them."""
     decision = _decided(auth.person(request), action_id, body)
     action = answers.answer(decision.action)
-    return reply({"effect": decision.effect, "message": decision.message, "action": action})
+    told = {"effect": decision.effect, "message": decision.message, "action": action}
+    if decision.allowance is not None:
+        told["allowance"] = allowances.describe(decision.allowance, True)
+    return reply(told)
 
 
 @router.get("/actions/{uuid:action_id}/evidence", auth=auth.people, response={200: Zip, **ERRORS})
@@ -92,7 +95,6 @@ def describe(action: Action, user: User) -> dict[str, Any]:
         "votes": [_vote(vote) for vote in action.votes.all() if not vote.void],
         "origins": action.origins,
         "findings": action.findings,
-        "created_at": action.created_at,
         "decided_by": action.decided_by,
         "may_decide": {"allowed": access.allowed, "why": access.why},
     }
@@ -105,7 +107,7 @@ def _vote(vote: Any) -> dict[str, Any]:
         "verdict": vote.verdict,
         "comment": vote.comment,
         "revision": vote.revision,
-        "at": vote.at,
+        "at": vote.at.isoformat(),
     }
 
 
@@ -121,7 +123,7 @@ def _decided(user: User, action_id: UUID, body: DecisionIn) -> decisions.Decisio
         return decisions.reject(**common)
     if body.args is not None:
         return decisions.edit(**common, args=body.args, confirm=body.confirm)
-    return decisions.approve(**common, confirm=body.confirm)
+    return decisions.approve(**common, confirm=body.confirm, for_minutes=body.for_minutes or 0)
 
 
 def _cursor(action: Action) -> str:

@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from policies.purpose import MAX_TOOLS
+
 MAX_TEXT = 1 << 20
 MAX_WAIT = 60.0
 
@@ -48,6 +50,7 @@ NO_NUL = r"^[^\x00]*$"
 Short = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
 Prose = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROL)]
+Glob = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_*?][A-Za-z0-9_.@:/+*?-]*$")]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_text_of_a_mebibyte)]
 Id = Annotated[UUID, Field(strict=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -76,6 +79,11 @@ class SessionIn(Strict):
     ] = ""
     external_id: Short = ""
     parent: Id | None = None
+    tools: Annotated[list[Glob], Field(min_length=1, max_length=MAX_TOOLS)] | None = Field(
+        None,
+        description="The tools that it needs, by name or pattern; a call of any other can be asked about. "
+        "Left out: any.",
+    )
 
 
 class EventIn(Strict):
@@ -127,9 +135,14 @@ class DecisionIn(Strict):
         None, description="With approve: edit to these arguments and approve them."
     )
     confirm: Prose = Field("", description="The target's name, where the tool is destructive.")
+    for_minutes: Annotated[int, Field(ge=1, le=1440)] | None = Field(
+        None, description="With approve: allow equal calls of this session for so many minutes too."
+    )
 
     @model_validator(mode="after")
     def edits_only_with_approval(self) -> DecisionIn:
+        if self.for_minutes is not None and (self.verdict == "reject" or self.args is not None):
+            raise ValueError("for_minutes only goes with approve, and not with args")
         if self.args is not None and self.verdict == "reject":
             raise ValueError("args only go with approve")
         return self
@@ -154,6 +167,7 @@ class Problem(Out):
 class SessionOut(Out):
     id: UUID
     labels: list[str]
+    tools: list[str] = Field(description="What it was opened for; none is any.")
 
 
 class Finding(Out):
@@ -195,6 +209,7 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
+    held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
 
 
 class FileOut(Out):
@@ -211,6 +226,7 @@ class DecisionOut(Out):
     effect: str
     message: str
     action: ActionOut
+    allowance: dict[str, Any] | None = Field(None, description="What `for_minutes` made.")
 
 
 class ProofOut(Out):

@@ -6,8 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from agentsec_site.gateway.schemas import NO_CONTROL, Out, Prose, Range, Short, Strict, Text, Time, ToolName
+from agentsec_site.gateway.schemas import (
+    NO_CONTROL,
+    NO_NUL,
+    Glob,
+    Out,
+    Prose,
+    Range,
+    Short,
+    Strict,
+    Text,
+    Time,
+    ToolName,
+)
 from approvals.simulate import MAX_STEPS
+from policies.purpose import MAX_TOOLS
 from policies.sessions import KINDS
 
 Origin = Literal["user", "trusted", "reviewer", "agent", "untrusted"]
@@ -54,6 +67,17 @@ class SessionWish(Strict):
     )
     age: Count = 0
     calls: Count = 0
+    purpose: Annotated[str, Field(max_length=2000, pattern=NO_NUL)] = ""
+    tools: Annotated[list[Glob], Field(max_length=MAX_TOOLS)] = Field(
+        default_factory=list, description="What it was opened for; none is any."
+    )
+    read: Annotated[list[ToolName], Field(max_length=1000)] = Field(
+        default_factory=list, description="Tools whose output it has met before."
+    )
+    did: Annotated[list[ToolName], Field(max_length=1000)] = Field(
+        default_factory=list, description="Tools with side effects that were started in it before."
+    )
+    last: Annotated[str, Field(max_length=100, pattern=NO_CONTROL)] = ""
 
 
 class UsageWish(Strict):

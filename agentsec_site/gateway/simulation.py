@@ -32,9 +32,10 @@ def simulate_policies(request: HttpRequest, body: SimulateIn) -> HttpResponse:
 
 def wished(body: SimulateIn) -> dict[str, Any]:
     """A request as `simulate.simulate` takes it."""
-    session = SessionFacts(**{**body.session.model_dump(), "labels": tuple(body.session.labels)})
+    told = body.session.model_dump().items()
+    given: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in told}
     setting = Setting(
-        agent=body.agent, session=session, usage=UsageFacts(**body.usage.model_dump()),
+        agent=body.agent, session=SessionFacts(**given), usage=UsageFacts(**body.usage.model_dump()),
         now=body.now or timezone.now(), draft=body.draft,
     )  # fmt: skip
     if body.tool is None:

@@ -1,4 +1,4 @@
-"""Trying policies out: the backtest of the draft, what rules in shadow would have done, the simulator."""
+"""Trying policies out: the backtest of the draft, and the simulator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from agentsec_site.gateway import simulation
 from agentsec_site.gateway.schemas_simulate import SimulateIn
 from agentsec_site.pages.guard import page, person
-from approvals import backtest, shadow, simulate
+from approvals import backtest, simulate
 from policies import access
 from policies.access import Verb
 from policies.arguments import ArgumentsRefused, parse_json
@@ -62,13 +62,6 @@ def step_backtest(request: HttpRequest, backtest_id: int) -> HttpResponse:
     if not request.headers.get("HX-Request"):
         return redirect("policy-backtest-one", backtest_id=backtest_id)
     return render(request, "policies/_backtest.html", {"test": test, "going": True})
-
-
-@require_safe
-@page(Verb.POLICY_READ)
-def in_shadow(request: HttpRequest) -> HttpResponse:
-    """What each rule in shadow would have done in the last days."""
-    return render(request, "policies/shadow.html", {"rules": shadow.counts(), "days": shadow.DAYS})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

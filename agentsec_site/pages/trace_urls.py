@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentsec_site.pages import evidence, firewall, traces
+from agentsec_site.pages import allowances, evidence, firewall, traces
 
 urlpatterns = [
     path("traces", traces.search, name="traces"),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("traces/sessions/<uuid:session_id>", traces.session, name="trace-session"),
     path("traces/sessions/<uuid:session_id>/tail", traces.session_tail, name="trace-session-tail"),
     path("traces/sessions/<uuid:session_id>/verify", traces.verify_session, name="trace-session-verify"),
+    path("traces/sessions/<uuid:session_id>/allowances", allowances.of_session, name="trace-allowances"),
     path("traces/sessions/<uuid:session_id>/labels", traces.clear_label, name="trace-session-labels"),
     path("traces/sessions/<uuid:session_id>/evidence", evidence.of_session, name="trace-session-evidence"),
     path("traces/actions/<uuid:action_id>", evidence.find_action, name="trace-action"),

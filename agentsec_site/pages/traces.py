@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agentsec_site.pages import readers, stories
 from agentsec_site.pages.guard import page, person
+from approvals import forawhile
 from policies import labels
 from policies.access import Verb, actor
 from traces import explore, inspection, payloads, presenters, record, seal
@@ -198,6 +199,8 @@ def session(request: HttpRequest, session_id: UUID) -> HttpResponse:
         "after": after,
         "last": _last(chain, after),
         "actions": stories.actions(found, now=timezone.now()),
+        "allowed": forawhile.of_session(found, user),
+        "address": f"{request.path}/allowances",
     }
     return render(request, "traces/session.html", shown | readers.rights(user, found))
 

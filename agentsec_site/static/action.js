@@ -31,6 +31,7 @@
       if (!String(event.detail.topic ?? "").startsWith("output:")) refreshPanel();
     });
   }
+  document.addEventListener("switch:changed", refreshPanel);
   document.addEventListener("agentsec:decided", (event) => {
     window.agentsec.toast(event.detail.message);
     follow();

@@ -237,7 +237,8 @@
     const whole = !fresh.dataset.more;
     for (const node of rows()) if (!ids.has(node.dataset.id) && whole) leave(node.dataset.id);
     for (const node of [...fresh.children]) {
-      if (row(node.dataset.id)?.dataset.digest !== node.dataset.digest || !waiting) {
+      const old = row(node.dataset.id)?.dataset;
+      if (old?.digest !== node.dataset.digest || old?.held !== node.dataset.held || !waiting) {
         if (waiting || row(node.dataset.id)) put(node, { quiet: true });
         else list().prepend(node);
       }
@@ -246,6 +247,7 @@
     if (openId()) refreshPanel(openId(), row(openId()) ? "pending" : "decided");
   }
   document.addEventListener("live:resync", resync);
+  document.addEventListener("switch:changed", resync);
 
   /* ---- keys ---- */
   const typing = (node) => node.closest("input, textarea, select, [contenteditable]");

@@ -16,7 +16,10 @@
       const scopes = (root) => [...root.querySelectorAll(".switch-banner b")].map((node) => node.textContent).join("\n");
       const fresh = document.createElement("div");
       fresh.innerHTML = text;
-      if (scopes(fresh) !== scopes(place)) place.replaceChildren(...fresh.childNodes);
+      if (scopes(fresh) !== scopes(place)) {
+        place.replaceChildren(...fresh.childNodes);
+        document.dispatchEvent(new CustomEvent("switch:changed"));
+      }
     } catch {
       /* The server is away; the page says so by its own means. */
     }

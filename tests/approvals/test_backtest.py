@@ -212,3 +212,12 @@ def test_a_backtest_writes_nothing_into_the_log(cast: Cast) -> None:
     before = Entry.objects.count()
     tried()
     assert Entry.objects.count() == before
+
+
+def test_what_a_reviewer_allowed_for_a_while_is_no_change_of_the_rules(cast: Cast) -> None:
+    first = cast.mass_mail()
+    decisions.approve(
+        action_id=first.pk, user=cast.approver, digest=first.digest, channel="rest", for_minutes=5
+    )
+    assert cast.mass_mail(session=first.session).state == "ready"
+    assert tried().difference.same == 2

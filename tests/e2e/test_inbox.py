@@ -234,6 +234,32 @@ def test_typing_a_reason_is_not_disturbed_by_what_others_do(office: Office) -> N
     expect(ada.locator("#reject-why")).to_have_value("Half a sentence")
 
 
+def test_the_same_is_allowed_for_a_while_by_keyboard_shown_and_revoked(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    session = office.agent.post("/sessions", json={"purpose": "News"}).json()["id"]
+
+    def mail(subject: str) -> dict[str, Any]:
+        args = {"to": MANY, "subject": subject, "body": "Hello"}
+        body = {"session": session, "tool": "email.send", "args": args}
+        answer: dict[str, Any] = office.agent.post("/actions", json=body).json()
+        return answer
+
+    open_(ada, first := mail("First"))
+    ada.keyboard.press("w")
+    expect(ada.locator("#while")).to_be_checked()
+    ada.keyboard.press("a")
+    expect(ada.locator("#allowances summary")).to_contain_text("1 allowance for a while")
+    second = mail("Second")
+    assert second["state"] in ("ready", "running") and "ada allowed" in second["verdict"]["reasons"][0]
+    ada.locator("#allowances summary").click()
+    ada.get_by_role("button", name="Revoke email.send").click()
+    expect(ada.locator("#allowances summary")).to_have_count(0)
+    third = mail("Third")
+    expect(row(ada, third)).to_be_visible()
+    assert (first["state"], third["state"]) == ("pending", "pending")
+
+
 def test_an_auditor_reads_without_buttons(office: Office) -> None:
     olga = office.page("olga")
     action = office.mass_mail("Audit")

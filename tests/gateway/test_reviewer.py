@@ -30,6 +30,12 @@ def test_the_inbox_shows_the_asked_group_what_it_needs_to_decide(door: Door) -> 
     assert row["may_decide"]["allowed"]
 
 
+def test_agent_and_reviewer_are_told_the_same_moment_alike(door: Door) -> None:
+    action = door.cast.mass_mail()
+    [row] = door.approver.get("/inbox")[1]["actions"]
+    assert row["created_at"] == door.agent.get(f"/actions/{action.pk}")[1]["created_at"]
+
+
 def test_an_auditor_reads_and_is_told_why_not_to_decide(door: Door) -> None:
     action = door.cast.mass_mail()
     [row] = door.auditor.get("/inbox")[1]["actions"]
@@ -132,3 +138,38 @@ def test_a_reviewer_polls_what_the_inbox_shows(door: Door) -> None:
     action = door.cast.mass_mail()
     status, told = door.approver.get(f"/actions/{action.pk}")
     assert (status, told["agent"], told["target"]) == (202, "scout", action.target)
+
+
+def test_an_approval_for_a_while_is_listed_and_revoked(door: Door) -> None:
+    first = door.cast.mass_mail()
+    status, told = door.approver.post(f"/actions/{first.pk}/decision", vote("approve", first, for_minutes=5))
+    assert (status, told["allowance"]["by"], told["allowance"]["same"]) == (200, "ada", ["to"])
+    again = door.cast.mass_mail(session=first.session)
+    assert again.state == "ready"
+    [row] = door.approver.get("/allowances")[1]["allowances"]
+    assert (row["id"], row["rules"], row["may_revoke"]) == (told["allowance"]["id"], ["mass-mail"], True)
+    assert door.stranger.get("/allowances")[1]["allowances"] == []
+    assert door.stranger.delete(f"/allowances/{row['id']}")[0] == 404
+    assert door.auditor.delete(f"/allowances/{row['id']}")[0] == 403
+    assert [door.approver.delete(f"/allowances/{row['id']}")[0] for _ in range(2)] == [204, 204]
+    assert door.approver.get("/allowances")[1]["allowances"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"for_minutes": 0},
+        {"for_minutes": "5"},
+        {"for_minutes": 61},
+        {"for_minutes": True},
+        {"for_minutes": 5, "args": {}},
+    ],
+)
+def test_a_wrong_while_decides_nothing(door: Door, wrong: dict[str, object]) -> None:
+    action = door.cast.mass_mail()
+    assert door.approver.post(f"/actions/{action.pk}/decision", vote("approve", action, **wrong))[0] in (
+        400,
+        422,
+    )
+    action.refresh_from_db()
+    assert action.state == "pending"

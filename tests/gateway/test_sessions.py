@@ -18,6 +18,24 @@ def test_a_session_says_its_labels(door: Door) -> None:
     assert (status, told["labels"]) == (200, [])
 
 
+def test_a_session_says_what_it_was_opened_for(door: Door) -> None:
+    status, told = door.host.post("/sessions", {"purpose": "notes", "tools": ["notes.*", "mail.send"]})
+    assert (status, told["tools"]) == (200, ["notes.*", "mail.send"])
+    assert door.host.post("/sessions", {})[1]["tools"] == []
+
+
+@pytest.mark.parametrize("tools", [[], "notes.*", ["a b"], [""], [7], None, ["x" * 101], ["ok"] * 101])
+def test_what_names_no_tool_is_said(door: Door, tools: object) -> None:
+    status, _ = door.host.post("/sessions", {"tools": tools})
+    assert status == (200 if tools is None else 422)
+
+
+def test_an_agent_cannot_widen_what_its_session_was_opened_for(door: Door) -> None:
+    above = door.host.post("/sessions", {"tools": ["notes.*"]})[1]["id"]
+    wider = {"parent": above, "tools": ["*"]}
+    assert (door.agent.post("/sessions", wider)[0], door.host.post("/sessions", wider)[0]) == (403, 200)
+
+
 def test_what_the_user_said_may_go_on(door: Door) -> None:
     session = door.host.session()
     status, told = door.host.post(f"/sessions/{session}/events", {"kind": "user_message", "text": "Pay Acme"})

@@ -162,3 +162,28 @@ def test_the_page_shows_the_same(client: Client, door: Door) -> None:
     for wrong in ("{", '{"a": 1, "a": 2}', "[]", '{"to": 1e999}', "9" * 5000):
         page = client.post("/policies/simulate", {**form, "args": wrong})
         assert page.status_code == 200 and "is-danger" in page.content.decode(), wrong
+
+
+def test_what_happened_before_is_played_along(door: Door) -> None:
+    told = {"tools": ["notes.*"], "purpose": "Notes", "read": ["wiki.read"]}
+    steps = [
+        {"kind": "tool_result", "tool": "page.fetch", "text": "…"},
+        {"kind": "call", "tool": "notes.read", "args": {"id": 1}},
+        {"kind": "call", "tool": "email.send", "args": MAIL},
+        {"kind": "call", "tool": "deploy", "args": {"target": "x"}, "approved": False},
+        {"kind": "call", "tool": "notes.read", "args": {"id": 2}},
+    ]
+    found = simulated(door, {"agent": "scout", "session": told, "steps": steps})
+    seen = [found[at]["facts"]["session"] for at in (1, 2, 4)]
+    assert [(s["covers"], s["read"], s["did"], s["last"]) for s in seen] == [
+        (True, ["page.fetch", "wiki.read"], [], ""),
+        (False, ["notes.read", "page.fetch", "wiki.read"], [], "notes.read"),
+        (True, ["email.send", "notes.read", "page.fetch", "wiki.read"], ["email.send"], "email.send"),
+    ]
+
+
+def test_what_only_the_agent_says_of_its_purpose_is_no_fact_there_either(door: Door) -> None:
+    told = {"tools": ["notes.*"], "purpose": "Notes", "attested": False}
+    [step] = simulated(door, {**CALL, "session": told})
+    seen = step["facts"]["session"]
+    assert (seen["purpose"], seen["tools"], seen["covers"]) == ("", [], False)

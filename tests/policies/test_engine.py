@@ -220,7 +220,8 @@ def test_every_documented_example_is_a_valid_condition(word: Any) -> None:
 def test_a_rule_reads_aloud() -> None:
     said = sentence(replace(MAIL, when="size(args.to) > 100", description="x"))
     assert (
-        said == "ask comms (1 of them, within 15 min) when any agent calls email.send and size(args.to) > 100"
+        said
+        == "ask comms (1 of them, within 15 min) when any agent calls email.send and to has a length over 100"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from approvals import judging
-from policies import labels, people, provenance, sessions, tokens
+from policies import heard, labels, lookup, people, provenance, sessions, tokens
 from policies.firewall import inspect
 from tests.cast import Cast
 from traces.models import Session
@@ -57,7 +57,7 @@ def test_our_own_credentials_are_masked(kind: str) -> None:
 def test_a_session_that_heard_too_much_to_look_through_proposes_nothing(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_HEARD", 1_000)
+    monkeypatch.setattr(heard, "MAX_HEARD", 1_000)
     session = cast.session(attested=False)
     sessions.add_event(agent=cast.agent, key=cast.key, session=session, kind="retrieval", text="é" * 200)
     with pytest.raises(Refused) as refused:

@@ -358,6 +358,29 @@ def test_what_is_dumped_makes_another_instance_the_same() -> None:
     assert (world.dump(), releases.current().digest) == (text, digest)
 
 
+def test_a_case_keeps_what_it_says_of_its_session() -> None:
+    said = {"tools": ["notes.*"], "did": ["tests.run"], "attested": False, "age": 60}
+    Case.objects.create(name="c", tool="t", expect="block", session=said, or_stricter=True)
+    text = world.dump()
+    Case.objects.all().delete()
+    apply(text)
+    assert Case.objects.values_list("session", "or_stricter").get() == (said, True)
+
+
+@pytest.mark.parametrize(
+    ("session", "why"),
+    [
+        ("[]", "line 1, cases[0].session: must be a mapping of purpose, tools, read"),
+        ("{reed: [x]}", "cases[0].session.reed: is not a fact of a session; there are purpose, tools, read"),
+        ("{read: x}", "cases[0].session.read: must be a list"),
+        ("{did: [a, b c]}", "cases[0].session.did[1]: 'b c' is not a name"),
+        ("{attested: 1}", "cases[0].session.attested: must be true or false"),
+    ],
+)
+def test_what_a_case_says_of_its_session_is_read_strictly(session: str, why: str) -> None:
+    assert why in refused(f"cases: [{{name: c, tool: t, expect: ask, session: {session}}}]")
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=30)
 RULES = st.fixed_dictionaries(
     {"description": TEXT, "agents": st.lists(st.sampled_from(["a-*", "b?", "*"]), max_size=2)},

@@ -10,7 +10,10 @@ from django.core.management.base import CommandError
 from agentsec_site.embedded import REPOSITORY
 from agentsec_site.management.base import AgentsecCommand
 
-NAMES = {"agentdojo": "bench.agentdojo", "engine": "bench.engine", "provenance": "bench.provenance"}
+NAMES = {
+    name: f"bench.{name}"
+    for name in ("agentdojo", "backtest", "engine", "killswitch", "limits", "provenance")
+}
 
 
 class Command(AgentsecCommand):

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from agentsec_site.management.base import AgentsecCommand
-from approvals import clock
+from approvals import clock, growth
 
 
 class Command(AgentsecCommand):
@@ -22,4 +22,7 @@ class Command(AgentsecCommand):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
+        slow = threading.Thread(target=growth.run, args=(stop,), name="growth")
+        slow.start()
         clock.run(stop)
+        slow.join()

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("policies", "0003_source_fields")]
+    dependencies = [("policies", "0004_source_stamp")]
     operations = [
         migrations.AddField(
             model_name="source", name="call", field=models.JSONField(default=None, null=True)

@@ -1,0 +1,167 @@
+"""Functions worked out once a call, not once a rule: crossing from CEL into Python and back costs 2 to 4 µs.
+
+`recipients(args)` is the same for every rule that asks, so it becomes a number that is bound with the facts;
+`domain(x)` and `host(x)` become look-ups in a map from each text of the arguments to its domain or host. Only
+conditions that are answered together are written so, and it changes no answer: what such a name holds is what
+the function gives, and where it holds nothing (the function errs, or the text is none of the arguments') the
+evaluation fails, all of the list are asked one by one in their own words, and those decide. CEL lets an error
+stand only where the outcome hangs on it, so a failed look-up cannot become an answer unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from policies import functions
+
+PREFIX = "hoisted_"
+COUNT, DOMAINS, HOSTS = (PREFIX + name for name in ("recipients", "domain", "host"))
+# The types of the names, as CEL writes them. Conditions that people write cannot use them.
+TYPES = {COUNT: "int", DOMAINS: "map(string, string)", HOSTS: "map(string, string)"}
+MAX_TEXTS, MAX_LENGTH = 500, 320
+_LOOKED_UP = {"domain": DOMAINS, "host": HOSTS}
+_SIGN = {DOMAINS: "@", HOSTS: "://"}
+_FUNCTION: dict[str, Callable[[str], str]] = {
+    DOMAINS: lru_cache(maxsize=8192)(functions.domain),
+    HOSTS: lru_cache(maxsize=8192)(functions.host),
+}
+_TOKEN = re.compile(
+    r"""(?P<blank>\s+|//[^\n]*)
+    |(?P<text>[rRbB]{0,2}(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<sign>[^"'`])""",
+    re.VERBOSE | re.DOTALL,
+)
+# In a raw text a backslash is a sign like others, which this does not tell apart.
+_RAW = re.compile("[rR][\"']")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HALF = 1 << 63
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+
+
+def hoist(condition: str) -> tuple[str, frozenset[str]]:
+    """A condition in which functions are replaced by names, and which of TYPES it needs; as it is if none."""
+    tokens = _tokens(condition)
+    if tokens is None or PREFIX in condition or _RAW.search(condition):
+        return condition, frozenset()
+    words = [at for at, token in enumerate(tokens) if token.strip() and not token.startswith("//")]
+    read = [tokens[at] for at in words]
+    needs = {*_look_up(tokens, words, read), *_count(tokens, words, read)}
+    return ("".join(tokens) if needs else condition), frozenset(needs)
+
+
+def values(args: Mapping[str, Any], needs: Iterable[str]) -> dict[str, Any]:
+    """What these names hold for one call; what has no value is left out."""
+    found: dict[str, Any] = {}
+    for name in needs:
+        if name == COUNT:
+            _add_count(args, found)
+        else:
+            found[name] = _answers(_FUNCTION[name], _SIGN[name], args)
+    return found
+
+
+def _add_count(args: Mapping[str, Any], found: dict[str, Any]) -> None:
+    # CEL hands all arguments over, and errs where it cannot take one of them.
+    if not _handed_over(args):
+        return
+    try:
+        found[COUNT] = functions.recipients(args)
+    except ValueError:  # the conditions that ask for it err, each by itself
+        return
+
+
+def _handed_over(value: Any) -> bool:
+    """Whether CEL can take the value: texts that can be encoded, integers of 64 bits, and what holds them."""
+    if isinstance(value, str):
+        return value.isascii() or not _SURROGATE.search(value)
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _handed_over(key) for key in value) and all(
+            map(_handed_over, value.values())
+        )
+    if isinstance(value, list):
+        return all(map(_handed_over, value))
+    return isinstance(value, float | None) or (isinstance(value, int) and -_HALF <= value < _HALF)
+
+
+def _answers(function: Callable[[str], str], sign: str, args: Mapping[str, Any]) -> dict[str, str]:
+    known = {}
+    for text in _texts(args, sign):
+        try:
+            known[text] = function(text)
+        except ValueError:  # a condition that asks for it errs by itself
+            continue
+        if len(known) >= MAX_TEXTS:
+            break
+    return known
+
+
+def _texts(value: Any, sign: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if sign in value and len(value) <= MAX_LENGTH:
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item, sign)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, sign)
+
+
+def _tokens(condition: str) -> list[str] | None:
+    """The condition in its tokens, None where it holds what this does not know."""
+    tokens, at = [], 0
+    while at < len(condition):
+        found = _TOKEN.match(condition, at)
+        if found is None:
+            return None
+        tokens.append(found[0])
+        at = found.end()
+    return tokens
+
+
+def _look_up(tokens: list[str], words: list[int], read: list[str]) -> Iterator[str]:
+    """Turn domain(…) and host(…) into look-ups; what follows the name in brackets may be anything."""
+    for place, word in enumerate(read):
+        if word in _LOOKED_UP and read[place + 1 : place + 2] == ["("] and _whole(read, place):
+            end = _end(read, place + 1)
+            if end is not None:
+                tokens[words[place]] = _LOOKED_UP[word]
+                tokens[words[place + 1]], tokens[words[end]] = "[", "]"
+                yield _LOOKED_UP[word]
+
+
+def _count(tokens: list[str], words: list[int], read: list[str]) -> Iterator[str]:
+    """Turn recipients(args) into its name, unless a macro gives the name `args` to something else."""
+    if any(read[place + 1] == "args" and read[place] in ("(", ",") for place in _before_comma(read)):
+        return
+    for place in range(len(read) - 3):
+        if read[place : place + 4] == ["recipients", "(", "args", ")"] and _whole(read, place):
+            tokens[words[place]] = COUNT
+            for gone in words[place + 1 : place + 4]:
+                tokens[gone] = ""
+            yield COUNT
+
+
+def _before_comma(read: list[str]) -> Iterator[int]:
+    return (place for place in range(len(read) - 2) if read[place + 2] == ",")
+
+
+def _whole(read: list[str], place: int) -> bool:
+    """Whether the name stands for itself and is no part of a.b or .b."""
+    return place == 0 or read[place - 1] != "."
+
+
+def _end(read: list[str], start: int) -> int | None:
+    depth = 0
+    for place in range(start, len(read)):
+        if read[place] in _OPEN:
+            depth += 1
+        elif read[place] in _CLOSE:
+            depth -= 1
+            if depth == 0:
+                return place
+    return None
