@@ -20,8 +20,9 @@ from functools import cached_property
 
 from policies import records
 from policies.lookup import Origin, Source
+from policies.passages import Passages
 from policies.records import Field
-from policies.text import Spans, fold
+from policies.text import fold
 
 _SIZE = frozenset(("size", "byte", "amount", "total", "value", "quantity", "balance"))
 _TIME = frozenset(
@@ -134,10 +135,10 @@ def _choices(text: str) -> Iterable[Choice]:
 def _listed(source: Source, like: tuple[str, ...]) -> _Listed:
     """All records of the same kind, with the values of their fields; "" for what outsiders write."""
     found: dict[tuple[str, ...], list[tuple[Field, str]]] = defaultdict(list)
-    quoted = Spans(source.quoted)
+    quoted = Passages(source.quoted)
     for field in source.fields:
         if field.record is not None and _shape(field.record) == _shape(like):
-            outside = quoted.touches(field.start, field.end)
+            outside = quoted.touch(field.start, field.end)
             value = "" if outside else source.text[field.start : field.end].strip()
             found[field.record].append((field, value))
     return found

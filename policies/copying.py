@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from policies import records
 from policies.lookup import Origin, Source
-from policies.text import Spans
+from policies.passages import Passages
 from policies.values import pointer
 
 MAX_LINKS = 16
@@ -58,10 +58,10 @@ def _written_by_others(source: Source) -> Iterator[str]:
     """What others wrote into records that say who it was."""
     signed: dict[tuple[str, ...], bool] = {}
     bodies: list[tuple[tuple[str, ...], str]] = []
-    quoted = Spans(source.quoted)
+    quoted = Passages(source.quoted)
     for field in source.fields:
         record = field.record or ()
-        if quoted.touches(field.start, field.end):
+        if quoted.touch(field.start, field.end):
             bodies.append((record, source.text[field.start : field.end]))
         elif _AUTHOR & set(records.words(field.key)) and field.start < field.end:
             signed[record] = True
