@@ -38,7 +38,7 @@ def copied(
     this agent wrote of in the last 24 hours. After `MAX_READS` copied links there are no more. The agent must
     be locked, or calls at the same time would not see each other.
     """
-    if tool.effect != "read" or tool.sends != "external":
+    if tool.effect != "read" or tool.sends != "external" or not copying.wanted(args, origins):
         return ()
     links = copying.copied(args, origins, copying.offered(_before_acting(session, sources)))
     mine = Action.objects.filter(session=session).exclude(state=Action.State.BLOCKED)

@@ -192,7 +192,7 @@ def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef], declared: dic
         return seen
     return facts.build(
         args=seen.args, tool=tool, agent=seen.agent, session=seen.session, origin=seen.origin,
-        findings=seen.findings, usage=seen.usage, now=seen.now,
+        findings=seen.findings, usage=seen.usage, now=seen.now, copied=seen.copied,
     )  # fmt: skip
 
 

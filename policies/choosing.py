@@ -20,6 +20,7 @@ from functools import cached_property
 
 from policies import records
 from policies.lookup import Origin, Source
+from policies.passages import Passages
 from policies.records import Field
 from policies.text import fold
 
@@ -38,6 +39,7 @@ PHRASES: Mapping[str, tuple[frozenset[str], bool]] = {
     "best rated": (_GRADE, True), "highest rated": (_GRADE, True), "worst rated": (_GRADE, False),
     "lowest rated": (_GRADE, False), "longest": (_LENGTH, True), "shortest": (_LENGTH, False),
 }  # fmt: skip
+_LONGEST = 1 << 16
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _IDENTITY = frozenset(("id", "uuid", "guid", "ref", "reference", "number"))
 # Words of a tool's name that say what it does, not what it lists: "the oldest list" is no oldest file.
@@ -63,47 +65,55 @@ class Choices:
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = tuple(sources)
         self._leaves: dict[str, dict[tuple[int, int], Field]] = {}
+        self._extremes: dict[tuple[str, tuple[str, ...]], frozenset[tuple[str, ...]]] = {}
 
     def made(self, found: Origin) -> bool:
         """Whether a value that a trusted tool returned stands in a record that the user's words choose."""
         source = self._by_entry.get(found.entry_id)
         if source is None or source.origin != "trusted" or source.call is None:
             return False
-        field = self._places(source).get((found.start, found.end))
-        if field is None:
-            return False
         if source.call.is_the_users_act:
-            return bool(_IDENTITY & set(records.words(field.key)))
-        return source.call.is_the_users_question and self._is_extreme(source, field)
+            made = self._field(source, found)
+            return made is not None and bool(_IDENTITY & set(records.words(made.key)))
+        if not source.call.is_the_users_question or not self._said:
+            return False
+        field = self._field(source, found)
+        return (
+            field is not None
+            and field.record is not None
+            and field.record in self._best(source, field.record)
+        )
 
-    def _places(self, source: Source) -> dict[tuple[int, int], Field]:
+    def _field(self, source: Source, found: Origin) -> Field | None:
         if source.entry_id not in self._leaves:
             self._leaves[source.entry_id] = records.spans(source.text, source.fields)
-        return self._leaves[source.entry_id]
+        return self._leaves[source.entry_id].get((found.start, found.end))
 
-    def _is_extreme(self, source: Source, field: Field) -> bool:
-        record = field.record
-        if record is None:
-            return False
-        kind = {word for step in (source.who, *record) for word in records.words(step)} - _VERBS
-        wanted = [choice for choice in self._said if choice.kind in kind]
-        if not wanted:
-            return False
-        listed = _listed(source, record)
-        return any(_extreme(listed, choice) == record for choice in wanted)
+    def _best(self, source: Source, like: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
+        """Of all records of this kind in a list, those that the user's words single out."""
+        key = (source.entry_id, _shape(like))
+        if key not in self._extremes:
+            kind = {word for step in (source.who, *like) for word in records.words(step)} - _VERBS
+            wanted = [choice for choice in self._said if choice.kind in kind]
+            listed = _listed(source, like) if wanted else {}
+            best = {_extreme(listed, choice) for choice in wanted}
+            self._extremes[key] = frozenset(record for record in best if record is not None)
+        return self._extremes[key]
 
     @cached_property
     def _by_entry(self) -> dict[str, Source]:
         return {source.entry_id: source for source in self._sources}
 
     @cached_property
-    def _said(self) -> tuple[Choice, ...]:
+    def _said(self) -> frozenset[Choice]:
         own = (_own_words(source) for source in self._sources if source.origin == "user")
-        return tuple(choice for text in own for choice in _choices(text))
+        return frozenset(choice for text in own for choice in _choices(text))
 
 
 def _own_words(source: Source) -> str:
-    """The user's text without what he only passed on."""
+    """The user's text without what he only passed on; "" for one too long to be an order."""
+    if len(source.text) > _LONGEST:
+        return ""
     text, at = "", 0
     for start, end in sorted((min(span), max(span)) for span in source.quoted):
         text += source.text[at:start] + "\n;\n"
@@ -113,6 +123,8 @@ def _own_words(source: Source) -> str:
 
 def _choices(text: str) -> Iterable[Choice]:
     for phrase, (keys, greatest) in PHRASES.items():
+        if phrase.split()[0] not in text:
+            continue
         pattern = rf"\b{phrase.replace(' ', '[ -]')} (?:([^\W\d_]+) )?([^\W\d_]+)\b"
         for said in re.finditer(pattern, text):
             for word in (said[1], said[2]):
@@ -123,9 +135,10 @@ def _choices(text: str) -> Iterable[Choice]:
 def _listed(source: Source, like: tuple[str, ...]) -> _Listed:
     """All records of the same kind, with the values of their fields; "" for what outsiders write."""
     found: dict[tuple[str, ...], list[tuple[Field, str]]] = defaultdict(list)
+    quoted = Passages(source.quoted)
     for field in source.fields:
         if field.record is not None and _shape(field.record) == _shape(like):
-            outside = any(min(span) < field.end and field.start < max(span) for span in source.quoted)
+            outside = quoted.touch(field.start, field.end)
             value = "" if outside else source.text[field.start : field.end].strip()
             found[field.record].append((field, value))
     return found

@@ -24,10 +24,13 @@ from urllib.parse import urlsplit
 
 from policies import records
 from policies.lookup import Origin, Source
+from policies.passages import Passages
+from policies.values import pointer
 
 MAX_LINKS = 16
 MAX_READS = 3
 _LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"'`()\[\]{}|\\^\x00-\x20\x7f]{3,500}", re.IGNORECASE)
+_LOOKS_LIKE = re.compile(r"(?:https?://|www\.)\S", re.IGNORECASE)
 _SCHEMES = ("https://", "http://")
 # No addresses, ports or users: a link from outside shall not open what stands inside.
 _PUBLIC = re.compile(
@@ -55,13 +58,23 @@ def _written_by_others(source: Source) -> Iterator[str]:
     """What others wrote into records that say who it was."""
     signed: dict[tuple[str, ...], bool] = {}
     bodies: list[tuple[tuple[str, ...], str]] = []
+    quoted = Passages(source.quoted)
     for field in source.fields:
         record = field.record or ()
-        if any(min(span) < field.end and field.start < max(span) for span in source.quoted):
+        if quoted.touch(field.start, field.end):
             bodies.append((record, source.text[field.start : field.end]))
         elif _AUTHOR & set(records.words(field.key)) and field.start < field.end:
             signed[record] = True
     return (text for record, text in bodies if record in signed)
+
+
+def wanted(args: Mapping[str, Any], origins: Mapping[str, Origin]) -> bool:
+    """Whether an argument could be a copied link at all: a name of a host that only outsiders wrote."""
+    return any(
+        isinstance(value, str) and _LOOKS_LIKE.match(value) is not None
+        and (found := origins.get(pointer((name,)))) is not None and found.origin == "untrusted"
+        for name, value in args.items()
+    )  # fmt: skip
 
 
 def copied(
@@ -72,7 +85,7 @@ def copied(
     None unless every other leaf of the call is the user's, a trusted tool's or a reviewer's.
     """
     found = {name: link for name, value in args.items() if (link := _as_offered(value, links))}
-    others = (origin for path, origin in origins.items() if path.split("/")[1] not in found)
+    others = (origin for path, origin in origins.items() if path not in {pointer((name,)) for name in found})
     return found if all(origin.origin in _OURS for origin in others) else {}
 
 

@@ -144,7 +144,8 @@ def build(
     `args` are checked arguments, `origin` is what `provenance.summarize` says of them, `findings` hold the
     keys detector, severity, why; `now` must be aware of its time zone (ValueError). A tool that is not
     declared counts as destructive, external and untrusted with every argument an authority, whatever else
-    is claimed of it. An authority argument whose origin is missing counts as the agent's.
+    is claimed of it. An authority argument whose origin is missing counts as the agent's. `copied` holds for
+    a tool that reads outside alone.
     """
     if now.tzinfo is None:
         raise ValueError("now must carry its time zone")
@@ -160,7 +161,7 @@ def build(
         findings=tuple(dict(finding) for finding in findings),
         usage=usage or UsageFacts(),
         now=now,
-        copied=tuple(copied),
+        copied=tuple(copied) if known.effect == "read" and known.sends == "external" else (),
     )
 
 

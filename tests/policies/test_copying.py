@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from policies import copying, records, rendition
 from policies.calls import Call
+from policies.passages import Passages
 from policies.provenance import Source, trace
 
 NAMED = Call("read", {"channel": "user"})
@@ -120,3 +121,17 @@ def test_a_list_to_choose_from_is_too_much_to_tell() -> None:
 def test_whatever_is_copied_stood_there(before: str, after: str) -> None:
     url = f"{before}{LINK}{after}"
     assert url == LINK or opened({"url": url}) == set()
+
+
+spans = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 20)).filter(lambda span: span[0] != span[1]), max_size=5
+)
+
+
+@given(spans, st.integers(0, 20), st.integers(1, 5))
+def test_a_passage_is_touched_where_any_of_its_signs_is_asked_for(
+    found: list[tuple[int, int]], start: int, length: int
+) -> None:
+    signs = {at for span in found for at in range(min(span), max(span))}
+    asked = set(range(start, start + length))
+    assert Passages(found).touch(start, start + length) == bool(signs & asked)

@@ -17,7 +17,7 @@ from policies import vocabulary, worldfile
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
-COMMAND = re.compile(r"manage\.py +([a-z_]+)")
+COMMAND = re.compile(r"manage\.py +([a-z_-]+)")
 CALL = re.compile(r"(GET|POST|DELETE) (?:/api/v1)?(/[^`?\s]*)")
 PLACE = re.compile(r"(?:/(?:\{[^}]*\}|<[^>]*>|\*))+")
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
