@@ -41,7 +41,7 @@ CONDITIONS = [
 texts = st.sampled_from(
     [
         "a@x.example", "B@X.Example", "Ada <ada@y.example>", "a@x.example, b@y.example", "nobody", "", "@",
-        "https://x.example/y", "http://a@b.example:8000", "//x.example", "ü@bücher.example", 
+        "https://x.example/y", "http://a@b.example:8000", "//x.example", "ü@bücher.example",
         "\ud800@x.example",
         "a@x.example" * 60,
     ]
