@@ -10,7 +10,7 @@ from agentsec_site.gateway.schemas import NO_CONTROL, Out, Prose, Range, Short, 
 from approvals.simulate import MAX_STEPS
 from policies.sessions import KINDS
 
-Origin = Literal["user", "trusted", "reviewer", "agent", "untrusted"]
+Origin = Literal["user", "named", "trusted", "reviewer", "agent", "untrusted"]
 Origins = Annotated[dict[Short, Origin], Field(max_length=200)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_CONTROL)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -89,6 +89,7 @@ class SimulateOut(Out):
     release: str = Field(description="Digest of the rules that judged.")
     draft: bool
     steps: list[dict[str, Any]] = Field(
-        description="Of a call: effect (allow, ask, block, refused), reasons, considered, approvals, facts, "
-        "held, labels. Of an event: verdict, text, findings, labels."
+        description="Of a call: effect (allow, ask, block, refused), reasons, considered, rules (each that "
+        "was asked: its text, its condition, the pieces of that, the values it saw), elsewhere (each that was "
+        "not and why), approvals, facts, held, labels. Of an event: verdict, text, findings, labels."
     )
