@@ -90,6 +90,6 @@ class SimulateOut(Out):
     draft: bool
     steps: list[dict[str, Any]] = Field(
         description="Of a call: effect (allow, ask, block, refused), reasons, considered, rules (each that "
-        "was asked: its text, its condition, the pieces of that, the values it saw), elsewhere (each that was "
-        "not and why), approvals, facts, held, labels. Of an event: verdict, text, findings, labels."
+        "was asked: its text, its condition, the pieces of that, the values it saw), elsewhere (each that "
+        "was not and why), approvals, facts, held, labels. Of an event: verdict, text, findings, labels."
     )
