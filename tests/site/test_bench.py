@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError
 
 from agentsec_site.management.commands.bench import Command
-from bench import engine, provenance
+from bench import backtest_run, engine, history, provenance
 from bench.timing import measure
 
 
@@ -41,6 +41,14 @@ def test_provenance_is_measured_by_size(
     monkeypatch.setattr(provenance, "measure", lambda act, **_: BRIEF(act, warm=0))
     bench("provenance", "8")
     assert "trace nowhere" in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_a_month_made_up_is_one_that_a_backtest_can_read() -> None:
+    active = history.found_company(rules=4)
+    assert history.write(30, active=active) > 30_000
+    done, _ = backtest_run.tried()
+    assert (done.difference.judged, done.difference.unread, done.difference.changed) == (30, 0, 0)
 
 
 def test_an_unknown_benchmark_is_refused_by_name() -> None:
