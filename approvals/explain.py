@@ -43,10 +43,11 @@ class Saw:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a condition and what it says by itself: true, false, or why neither."""
+    """A piece of a condition and what it says by itself: true, false or neither, and then why."""
 
     text: str
     said: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,17 +152,17 @@ def worked_out(condition: str, seen: Facts) -> tuple[tuple[Part, ...], tuple[Saw
     if len(pieces) < 2:
         pieces = []
     try:
-        parts = tuple(Part(*_said(*item)) for item in engine.work_out(pieces, seen))
+        parts = tuple(_said(*item) for item in engine.work_out(pieces, seen))
         given = engine.work_out(celtext.calls(condition, _FUNCTIONS), seen)
         return parts, tuple(Saw(text, payloads.tree(value), not error, value) for text, value, error in given)
     except engine.UNREADABLE:
         return (), ()
 
 
-def _said(text: str, value: Any, error: str) -> tuple[str, str]:
-    if error:
-        return text, f"cannot be said: {error}"
-    return text, str(value).lower() if isinstance(value, bool) else "neither true nor false"
+def _said(text: str, value: Any, error: str) -> Part:
+    if isinstance(value, bool) and not error:
+        return Part(text, str(value).lower())
+    return Part(text, "neither", error or f"It gives {value!r:.100}.")
 
 
 def _built_in(verdict: Verdict) -> Iterator[Line]:

@@ -18,8 +18,7 @@ _TOKEN = re.compile(
     |(?P<sign>[^"'`])""",
     re.VERBOSE | re.DOTALL,
 )
-# In a raw text a backslash is a sign like others, which this does not tell apart.
-_RAW = re.compile("[rR][\"']")
+_RAW = re.compile("[bB]?[rR]")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 _OPERATORS = ("||", "&&")
 
@@ -44,18 +43,21 @@ class Tokens:
 
 def tokens(condition: str) -> Tokens | None:
     """None where the condition holds what this does not know."""
-    if _RAW.search(condition):
-        return None
     found: list[str] = []
     at = 0
     while at < len(condition):
         token = _TOKEN.match(condition, at)
-        if token is None:
+        if token is None or _unclear(token):
             return None
         found.append(token[0])
         at = token.end()
     words = [place for place, token in enumerate(found) if token.strip() and not token.startswith("//")]
     return Tokens(tuple(found), tuple(words))
+
+
+def _unclear(token: re.Match[str]) -> bool:
+    """Whether it is a raw text with a backslash: there it is a sign like others, unknown to _TOKEN."""
+    return token.lastgroup == "text" and "\\" in token[0] and _RAW.match(token[0]) is not None
 
 
 def end(read: list[str], start: int) -> int | None:

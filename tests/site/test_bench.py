@@ -44,8 +44,9 @@ def test_provenance_is_measured_by_size(
 
 
 @pytest.mark.django_db
-def test_a_month_made_up_is_one_that_a_backtest_can_read() -> None:
-    active = history.found_company(rules=4)
+def test_a_month_made_up_is_one_that_a_backtest_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KINDS", ("mail", "pay"))
+    active = history.found_company(rules=4, bots=2)
     assert history.write(30, active=active) > 30_000
     done, _ = backtest_run.tried()
     assert (done.difference.judged, done.difference.unread, done.difference.changed) == (30, 0, 0)
