@@ -57,11 +57,11 @@ CONDITIONS = (
 )
 
 
-def found_company(rules: int = 100) -> Active:
+def found_company(rules: int = 100, bots: int = 20) -> Active:
     """Declare the company and publish its rules, the starter set among them."""
     world.apply(world.STARTER, by="bench")
     made = {
-        "agents": [agent(number) for number in range(20)],
+        "agents": [agent(number) for number in range(bots)],
         "tools": [tool(kind, verb) for kind in KINDS for verb in VERBS],
         "rules": [rule(number) for number in range(rules)],
     }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
@@ -235,6 +235,28 @@ def bind(facts: Facts, needs: frozenset[str] = frozenset()) -> Any:
 def fits(globs: tuple[str, ...], name: str) -> bool:
     """Whether a name fits one of these globs, as rules read them; none of them means any."""
     return _globbed(_globs(globs), name)
+
+
+def work_out(texts: Iterable[str], facts: Facts) -> Iterator[tuple[str, Any, str]]:
+    """Each text with its value under these facts and "", or with None and why it has none.
+
+    For showing what a condition saw; a text that is no expression by itself is left out. Raises one of
+    UNREADABLE for facts that cannot be read.
+    """
+    activation = bind(facts)
+    for text in texts:
+        try:
+            value = _piece(text).eval(activation)
+            failed = value.type() == cel.Type.ERROR
+            found = value.plain_value()
+        except UNREADABLE:
+            continue
+        yield (text, None, _clip(found)) if failed else (text, found, "")
+
+
+@lru_cache(maxsize=4096)
+def _piece(text: str) -> Any:
+    return _environment().compile(text)
 
 
 def _alone(condition: Any, activation: Any) -> bool | str:

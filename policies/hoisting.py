@@ -11,11 +11,11 @@ stand only where the outcome hangs on it, so a failed look-up cannot become an a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from policies import functions
+from policies import celpieces, functions
 
 PREFIX = "hoisted_"
 COUNT, DOMAINS, HOSTS = (PREFIX + name for name in ("recipients", "domain", "host"))
@@ -28,28 +28,17 @@ _FUNCTION: dict[str, Callable[[str], str]] = {
     DOMAINS: lru_cache(maxsize=8192)(functions.domain),
     HOSTS: lru_cache(maxsize=8192)(functions.host),
 }
-_TOKEN = re.compile(
-    r"""(?P<blank>\s+|//[^\n]*)
-    |(?P<text>[rRbB]{0,2}(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
-    |(?P<name>[A-Za-z_]\w*)
-    |(?P<sign>[^"'`])""",
-    re.VERBOSE | re.DOTALL,
-)
-# In a raw text a backslash is a sign like others, which this does not tell apart.
-_RAW = re.compile("[rR][\"']")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HALF = 1 << 63
-_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 
 def hoist(condition: str) -> tuple[str, frozenset[str]]:
     """A condition in which functions are replaced by names, and which of TYPES it needs; as it is if none."""
-    tokens = _tokens(condition)
-    if tokens is None or PREFIX in condition or _RAW.search(condition):
+    found = celpieces.tokens(condition)
+    if found is None or PREFIX in condition:
         return condition, frozenset()
-    words = [at for at, token in enumerate(tokens) if token.strip() and not token.startswith("//")]
-    read = [tokens[at] for at in words]
-    needs = {*_look_up(tokens, words, read), *_count(tokens, words, read)}
+    tokens, read = list(found.all), found.read
+    needs = {*_look_up(tokens, found.words, read), *_count(tokens, found.words, read)}
     return ("".join(tokens) if needs else condition), frozenset(needs)
 
 
@@ -111,35 +100,23 @@ def _texts(value: Any, sign: str) -> Iterator[str]:
             yield from _texts(item, sign)
 
 
-def _tokens(condition: str) -> list[str] | None:
-    """The condition in its tokens, None where it holds what this does not know."""
-    tokens, at = [], 0
-    while at < len(condition):
-        found = _TOKEN.match(condition, at)
-        if found is None:
-            return None
-        tokens.append(found[0])
-        at = found.end()
-    return tokens
-
-
-def _look_up(tokens: list[str], words: list[int], read: list[str]) -> Iterator[str]:
+def _look_up(tokens: list[str], words: Sequence[int], read: list[str]) -> Iterator[str]:
     """Turn domain(…) and host(…) into look-ups; what follows the name in brackets may be anything."""
     for place, word in enumerate(read):
-        if word in _LOOKED_UP and read[place + 1 : place + 2] == ["("] and _whole(read, place):
-            end = _end(read, place + 1)
+        if word in _LOOKED_UP and read[place + 1 : place + 2] == ["("] and celpieces.whole(read, place):
+            end = celpieces.end(read, place + 1)
             if end is not None:
                 tokens[words[place]] = _LOOKED_UP[word]
                 tokens[words[place + 1]], tokens[words[end]] = "[", "]"
                 yield _LOOKED_UP[word]
 
 
-def _count(tokens: list[str], words: list[int], read: list[str]) -> Iterator[str]:
+def _count(tokens: list[str], words: Sequence[int], read: list[str]) -> Iterator[str]:
     """Turn recipients(args) into its name, unless a macro gives the name `args` to something else."""
     if any(read[place + 1] == "args" and read[place] in ("(", ",") for place in _before_comma(read)):
         return
     for place in range(len(read) - 3):
-        if read[place : place + 4] == ["recipients", "(", "args", ")"] and _whole(read, place):
+        if read[place : place + 4] == ["recipients", "(", "args", ")"] and celpieces.whole(read, place):
             tokens[words[place]] = COUNT
             for gone in words[place + 1 : place + 4]:
                 tokens[gone] = ""
@@ -148,20 +125,3 @@ def _count(tokens: list[str], words: list[int], read: list[str]) -> Iterator[str
 
 def _before_comma(read: list[str]) -> Iterator[int]:
     return (place for place in range(len(read) - 2) if read[place + 2] == ",")
-
-
-def _whole(read: list[str], place: int) -> bool:
-    """Whether the name stands for itself and is no part of a.b or .b."""
-    return place == 0 or read[place - 1] != "."
-
-
-def _end(read: list[str], start: int) -> int | None:
-    depth = 0
-    for place in range(start, len(read)):
-        if read[place] in _OPEN:
-            depth += 1
-        elif read[place] in _CLOSE:
-            depth -= 1
-            if depth == 0:
-                return place
-    return None

@@ -23,7 +23,7 @@ from approvals.simulate import MAX_STEPS
 from policies.purpose import MAX_TOOLS
 from policies.sessions import KINDS
 
-Origin = Literal["user", "trusted", "reviewer", "agent", "untrusted"]
+Origin = Literal["user", "named", "trusted", "reviewer", "agent", "untrusted"]
 Origins = Annotated[dict[Short, Origin], Field(max_length=200)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_CONTROL)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -113,6 +113,7 @@ class SimulateOut(Out):
     release: str = Field(description="Digest of the rules that judged.")
     draft: bool
     steps: list[dict[str, Any]] = Field(
-        description="Of a call: effect (allow, ask, block, refused), reasons, considered, approvals, facts, "
-        "held, labels. Of an event: verdict, text, findings, labels."
+        description="Of a call: effect (allow, ask, block, refused), reasons, considered, rules (each that "
+        "was asked: its text, its condition, the pieces of that, the values it saw), elsewhere (each that "
+        "was not and why), approvals, facts, held, labels. Of an event: verdict, text, findings, labels."
     )

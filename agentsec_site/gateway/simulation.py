@@ -14,6 +14,7 @@ from agentsec_site.gateway.replies import reply
 from agentsec_site.gateway.schemas import ERRORS
 from agentsec_site.gateway.schemas_simulate import CallIn, EventStep, FindingIn, SimulateIn, SimulateOut
 from approvals import simulate
+from approvals.explain import Line
 from approvals.simulate import Call, Event, Heard, Ruled, Setting
 from policies.access import Verb, require
 from policies.facts import SessionFacts, UsageFacts
@@ -71,7 +72,16 @@ def _ruled(step: Ruled) -> dict[str, Any]:
         "matched": [asdict(match) for match in verdict.matched],
         "shadow": [asdict(match) for match in verdict.shadow],
         "considered": [asdict(item) for item in verdict.considered],
+        "rules": [_line(line) for line in step.explained.lines],
+        "elsewhere": [asdict(rule) for rule in step.explained.elsewhere],
         "approvals": [asdict(item) for item in verdict.approvals],
         "facts": step.facts.to_json(),
         "held": step.held,
     }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    told = ("name", "effect", "outcome", "why", "error", "text", "condition", "shadow")
+    saw = {item.name: item.plain for item in line.saw if item.there}
+    parts = [asdict(part) for part in line.parts]
+    return {**{name: getattr(line, name) for name in told}, "saw": saw, "parts": parts}

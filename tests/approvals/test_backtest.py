@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -13,7 +14,8 @@ from django.urls import reverse
 from approvals import backtest, decisions, explain, shadow
 from approvals.models import Action, Backtest
 from policies import world
-from policies.models import Rule
+from policies.arguments import canonical
+from policies.models import Release, Rule
 from tests.cast import Cast, person
 from traces.models import Entry
 from traces.problems import Refused
@@ -85,6 +87,27 @@ def test_a_draft_that_was_altered_in_the_database_is_refused(cast: Cast) -> None
         backtest.step(backtest_id=row.pk)
 
 
+def test_calls_that_the_draft_does_not_touch_are_not_even_read(cast: Cast) -> None:
+    untouched, changed = cast.order(), cast.deploy()
+    Action.objects.filter(pk=untouched.pk).update(facts_json="gone")
+    Rule.objects.filter(name="deploys").update(effect="block", approvers="")
+    found = tried().difference
+    assert (found.judged, found.same, found.unread) == (2, 1, 0)
+    [[change]] = [found.changes(rejected=False)]
+    assert change.group.examples == [str(changed.pk)]
+
+
+def test_a_release_that_was_altered_vouches_for_nothing(cast: Cast) -> None:
+    action = cast.order()
+    altered = Release.objects.get(digest=action.release)
+    Action.objects.filter(pk=action.pk).update(facts_json="gone")
+    Rule.objects.filter(name="orders").update(effect="block", approvers="")
+    rules = json.loads(altered.content)
+    next(rule for rule in rules["rules"] if rule["name"] == "orders").update(effect="block", approvers="")
+    Release.objects.filter(pk=altered.pk).update(content=canonical(rules).decode())
+    assert tried().difference.unread == 1
+
+
 def test_a_draft_that_does_not_compile_says_where(cast: Cast) -> None:
     Rule.objects.filter(name="deploys").update(when="args.target ==")
     with pytest.raises(Refused, match="deploys"):
@@ -141,7 +164,8 @@ def test_why_lists_every_rule_with_what_it_saw(cast: Cast) -> None:
     assert (lines["orders"].outcome, lines["dear-orders"].outcome) == ("matched", "no match")
     [saw] = lines["dear-orders"].saw
     assert (saw.name, saw.value.text, saw.there) == ("args.amount", "500", True)
-    assert "deploys" in told.elsewhere and "orders" not in told.elsewhere
+    elsewhere = {rule.name: rule.why for rule in told.elsewhere}
+    assert elsewhere["deploys"] == "It is about other tools: deploy." and "orders" not in elsewhere
 
 
 def test_why_says_what_is_built_in(cast: Cast) -> None:

@@ -9,7 +9,7 @@ from django.core.management import CommandError
 
 from agentsec_site.management.commands.bench import Command
 from approvals.models import Action
-from bench import engine, provenance, provenance_gateway
+from bench import backtest_run, engine, history, provenance, provenance_gateway
 from bench.timing import measure
 from tests.cast import Cast
 
@@ -54,6 +54,13 @@ def test_provenance_is_measured_within_proposals(
     told = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
     assert told == ["cold", "warm", "propose", "said"]
     assert Action.objects.count() == 5
+@pytest.mark.django_db
+def test_a_month_made_up_is_one_that_a_backtest_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "KINDS", ("mail", "pay"))
+    active = history.found_company(rules=4, bots=2)
+    assert history.write(30, active=active) > 30_000
+    done, _ = backtest_run.tried()
+    assert (done.difference.judged, done.difference.unread, done.difference.changed) == (30, 0, 0)
 
 
 def test_an_unknown_benchmark_is_refused_by_name() -> None:
