@@ -37,6 +37,14 @@ def secret_file(name: str) -> str:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
 
 
+def whole_number(name: str, default: str, *, most: int) -> int:
+    """A number of the environment from 0; anything else ends the start with one line."""
+    text = os.environ.get(name, default)
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= most):
+        raise ImproperlyConfigured(f"{name} must be a whole number from 0 to {most}, not {text!r}")
+    return int(text)
+
+
 def site_url() -> str:
     """Where people reach the site: as the operator says, else where the instance of this home last ran."""
     try:
@@ -89,7 +97,7 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
-AGENTSEC_ALLOWANCE_MINUTES = int(os.environ.get("AGENTSEC_ALLOWANCE_MINUTES", "60"))
+AGENTSEC_ALLOWANCE_MINUTES = whole_number("AGENTSEC_ALLOWANCE_MINUTES", "60", most=1440)
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 

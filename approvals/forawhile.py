@@ -33,11 +33,13 @@ from traces.problems import Refused
 
 @dataclass(frozen=True)
 class Offer:
-    """What a reviewer may allow beyond the one call: equal in `same`, without `absent`, free in `free`."""
+    """What a reviewer may allow beyond the one call: equal in `same`, without `absent`, free in `free`, each
+    of which says up to which number.
+    """
 
     same: tuple[str, ...]
     absent: tuple[str, ...]
-    free: tuple[str, ...]
+    free: tuple[tuple[str, str], ...]
     minutes: tuple[int, ...]
 
 
@@ -58,9 +60,10 @@ def offer(action: Action) -> Offer | None:
     active = releases.current()
     if not allowances.offered() or _why_not(action, active):
         return None
-    same = tuple(call_of(action, active).bound)
+    call = call_of(action, active)
+    same, most = tuple(call.bound), {name: f"{number:,f}" for name, number in call.most.items()}
     heads = {name if name in action.args else name.partition(".")[0] for name in same}
-    free = tuple(name for name in action.args if name not in heads)
+    free = tuple((name, most.get(name, "")) for name in action.args if name not in heads)
     named = active.tool(action.tool).authority_in(action.args)
     absent = tuple(name for name in named if name not in same) if free else ()
     return Offer(same, absent, free, allowances.offered())

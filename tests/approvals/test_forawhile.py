@@ -300,8 +300,8 @@ def test_the_rules_own_verdict_can_be_told_again(cast: Cast) -> None:
 
 
 FIELDS = (
-    "session_id, agent_id, tool, target, same, call, labels, origins, findings, rules, release, release_id,"
-    ' user_id, "group", action_id, vote, made_at, starts_at'
+    "session_id, agent_id, tool, target, same, call, labels, origins, findings, most, rules, release,"
+    ' release_id, user_id, "group", action_id, vote, made_at, starts_at'
 )
 
 
@@ -444,3 +444,48 @@ def test_an_editor_revokes_it_in_the_admin(cast: Cast) -> None:
     client.post("/admin/policies/allowance/", {"action": "revoke", "_selected_action": [str(row.pk)]})
     row.refresh_from_db()
     assert row.ended == "revoked by edith"
+
+
+DESK = """
+tools:
+  - name: desk.pay
+    runs: agent
+    effect: write
+    authority: [payee.iban]
+    target: memo
+    parameters:
+      type: object
+      properties:
+        payee: {type: object, properties: {iban: {type: string}, note: {type: string}}, required: [iban]}
+        lines: {type: array, items: {type: object, properties: {amount: {type: number}}}}
+        fee: {type: string}
+        memo: {type: string}
+      required: [payee]
+rules: [{name: pays, effect: ask, tools: [desk.pay], approvers: comms}]
+"""
+PAID = {"payee": {"iban": "DE12", "note": "hi"}, "lines": [{"amount": 5}, {"amount": 9.5}], "fee": "1.50"}
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"lines": [{"amount": 9.5}], "fee": "+01.5"}, "ready"),
+        ({"fee": "1e9"}, "pending"),
+        ({"fee": "USD 1000"}, "pending"),
+        ({"payee": {"iban": "DE12", "note": "something else"}}, "ready"),
+        ({"lines": [{"amount": 9.51}]}, "pending"),
+        ({"lines": [{"amount": -10}]}, "pending"),
+        ({"fee": "2"}, "pending"),
+        ({"fee": "1,000,000"}, "pending"),
+        ({"payee": {"iban": "DE12", "note": "7"}}, "pending"),
+        ({"payee": {"iban": "de12"}}, "pending"),
+        ({"memo": ""}, "pending"),
+    ],
+)
+def test_within_objects_what_is_affected_is_the_same_and_no_number_is_larger(
+    cast: Cast, change: dict[str, Any], state: str
+) -> None:
+    world.apply(DESK, by="tests")
+    session = cast.session()
+    assert approve(cast.propose("desk.pay", PAID, session=session), cast.approver).allowance is not None
+    assert cast.propose("desk.pay", {**PAID, **change}, session=session).state == state
