@@ -79,11 +79,15 @@ def refuse(action: Action, *, minutes: int) -> None:
 def grant(action: Action, *, vote: Vote, minutes: int) -> Allowance:
     """Make the allowance that goes with an approval, in its transaction. Locks the session.
 
-    Appends `allowance.minted`. Nothing starts by it while the approval can still be taken back.
+    Appends `allowance.minted`. Nothing starts by it while the approval can still be taken back. Raises
+    Refused("conflict") where policy was published since the approval began: the rules may say more now.
     """
+    active = releases.current()
+    if why := _why_not(action, active):
+        raise Refused("conflict", f"this cannot be allowed for a while: {why}")
     waits = settings.AGENTSEC_UNDO_SECONDS if vote.channel == "browser" else 0
     return allowances.mint(
-        call=call_of(action, releases.current()), user=vote.user, group=vote.group, action_id=action.pk,
+        call=call_of(action, active), user=vote.user, group=vote.group, action_id=action.pk,
         vote=vote.entry, minutes=minutes, starts_at=vote.at + timedelta(seconds=waits),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from approvals import clock, decisions, forawhile, handout, starting
@@ -489,3 +489,20 @@ def test_within_objects_what_is_affected_is_the_same_and_no_number_is_larger(
     session = cast.session()
     assert approve(cast.propose("desk.pay", PAID, session=session), cast.approver).allowance is not None
     assert cast.propose("desk.pay", {**PAID, **change}, session=session).state == state
+
+
+def test_a_release_published_under_the_reviewers_hand_is_not_answered(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen was asked by the rule as it was; a rule of the same name may ask about more by now."""
+    count = decisions._count
+
+    def publish_first(*args: Any, **more: Any) -> decisions.Decision:
+        world.apply("rules: [{name: more, effect: allow, tools: [deploy]}]", by="tests")
+        return count(*args, **more)
+
+    action = cast.mass_mail()
+    monkeypatch.setattr(decisions, "_count", publish_first)
+    with pytest.raises(Refused, match="published anew") as refused, transaction.atomic():
+        approve(action, cast.approver)
+    assert refused.value.code == "conflict" and not Allowance.objects.exists()
