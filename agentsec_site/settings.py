@@ -37,12 +37,12 @@ def secret_file(name: str) -> str:
         raise ImproperlyConfigured(f"{path} cannot be read: {error.strerror}") from None
 
 
-def number(name: str, default: int) -> int:
-    """A whole number from 1 on, as the operator says; anything else is refused at the start."""
+def number(name: str, default: int, *, least: int = 1, most: int = 100_000) -> int:
+    """A whole number as the operator says, else `default`; anything else is refused at the start."""
     given = os.environ.get(name) or str(default)
-    if not given.isdecimal() or not 1 <= int(given[:9]) <= 100_000:
-        raise ImproperlyConfigured(f"{name} is a whole number from 1 to 100000, not {given!r}")
-    return int(given)
+    if not (given.isascii() and given.isdecimal() and least <= int(given[:9]) <= most):
+        raise ImproperlyConfigured(f"{name} is a whole number from {least} to {most}, not {given!r}")
+    return int(given[:9])
 
 
 def site_url() -> str:
@@ -97,7 +97,7 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
-AGENTSEC_ALLOWANCE_MINUTES = int(os.environ.get("AGENTSEC_ALLOWANCE_MINUTES", "60"))
+AGENTSEC_ALLOWANCE_MINUTES = number("AGENTSEC_ALLOWANCE_MINUTES", 60, least=0, most=1440)
 # When decisions made alike are many enough to suggest a rule, over how long, and when such a rule ends.
 AGENTSEC_SUGGEST = {
     "approvals": number("AGENTSEC_SUGGEST_APPROVALS", 20),

@@ -6,14 +6,15 @@ from typing import Any
 
 from approvals import holding
 from approvals.handout import Handout
+from approvals.holding import Holds
 from approvals.models import Action
 
 FINAL = ("blocked", "succeeded", "failed", "interrupted", "rejected", "expired", "cancelled")
 
 
-def answer(action: Action, *, handout: Handout | None = None) -> dict[str, Any]:
+def answer(action: Action, *, handout: Handout | None = None, holds: Holds | None = None) -> dict[str, Any]:
     """The action as JSON: id, revision, state, arguments as they stand now, digest, verdict, what came of
-    it.
+    it. `holds` where many are answered at once.
     """
     verdict = action.verdict
     told: dict[str, Any] = {
@@ -38,7 +39,7 @@ def answer(action: Action, *, handout: Handout | None = None) -> dict[str, Any]:
     if action.state in (Action.State.PENDING, Action.State.READY):
         told["expires_at"] = action.deadline.isoformat()
         told["approvals"] = [{"group": item["group"], "quorum": item["quorum"]} for item in action.approvals]
-        if why := holding.held(action):
+        if why := holds.of(action) if holds else holding.held(action):
             told["held"] = why
     if action.decision_reason:
         told["decision"] = {"reason": action.decision_reason}

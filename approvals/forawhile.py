@@ -33,11 +33,13 @@ from traces.problems import Refused
 
 @dataclass(frozen=True)
 class Offer:
-    """What a reviewer may allow beyond the one call: equal in `same`, without `absent`, free in `free`."""
+    """What a reviewer may allow beyond the one call: equal in `same`, without `absent`, free in `free`, each
+    of which says up to which number.
+    """
 
     same: tuple[str, ...]
     absent: tuple[str, ...]
-    free: tuple[str, ...]
+    free: tuple[tuple[str, str], ...]
     minutes: tuple[int, ...]
 
 
@@ -58,9 +60,10 @@ def offer(action: Action) -> Offer | None:
     active = releases.current()
     if not allowances.offered() or _why_not(action, active):
         return None
-    same = tuple(call_of(action, active).bound)
+    call = call_of(action, active)
+    same, most = tuple(call.bound), {name: f"{number:,f}" for name, number in call.most.items()}
     heads = {name if name in action.args else name.partition(".")[0] for name in same}
-    free = tuple(name for name in action.args if name not in heads)
+    free = tuple((name, most.get(name, "")) for name in action.args if name not in heads)
     named = active.tool(action.tool).authority_in(action.args)
     absent = tuple(name for name in named if name not in same) if free else ()
     return Offer(same, absent, free, allowances.offered())
@@ -76,11 +79,15 @@ def refuse(action: Action, *, minutes: int) -> None:
 def grant(action: Action, *, vote: Vote, minutes: int) -> Allowance:
     """Make the allowance that goes with an approval, in its transaction. Locks the session.
 
-    Appends `allowance.minted`. Nothing starts by it while the approval can still be taken back.
+    Appends `allowance.minted`. Nothing starts by it while the approval can still be taken back. Raises
+    Refused("conflict") where policy was published since the approval began: the rules may say more now.
     """
+    active = releases.current()
+    if why := _why_not(action, active):
+        raise Refused("conflict", f"this cannot be allowed for a while: {why}")
     waits = settings.AGENTSEC_UNDO_SECONDS if vote.channel == "browser" else 0
     return allowances.mint(
-        call=call_of(action, releases.current()), user=vote.user, group=vote.group, action_id=action.pk,
+        call=call_of(action, active), user=vote.user, group=vote.group, action_id=action.pk,
         vote=vote.entry, minutes=minutes, starts_at=vote.at + timedelta(seconds=waits),
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ SHOWN = 60  # characters of a target in the list; its own page has all
 class AllowanceAdmin(ReadOnlyAdmin):
     """Rules of one reviewer that end by themselves; the inbox makes them."""
 
-    list_display = ["tool", "on", "agent", "user", "group", "until", "uses", "ended_at", "ended"]
+    list_display = ["tool", "on", "agent", "user", "until", "uses", "ended"]
     list_filter = [("ended_at", admin.EmptyFieldListFilter), "tool", "agent"]
     list_select_related = ["agent", "user"]
     search_fields = ["tool", "target"]

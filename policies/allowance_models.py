@@ -40,6 +40,7 @@ class Allowance(models.Model):
     labels = ArrayField(models.CharField(max_length=64), default=list, blank=True)
     origins = models.JSONField(default=dict, help_text="Origin of each value that must be the same.")
     findings = models.JSONField(default=list, help_text="What the firewall had found in the arguments.")
+    most = models.JSONField(default=dict, help_text="The largest number in each argument that may differ.")
     rules = ArrayField(models.CharField(max_length=100), help_text="The rules whose asking it answers.")
     release = models.CharField(max_length=64)
     release_id = models.BigIntegerField()
@@ -82,7 +83,8 @@ class Allowance(models.Model):
         return {
             "allowance": str(self.pk), "session": str(self.session_id), "agent": self.agent_id,
             "tool": self.tool, "target": self.target, "same": self.same, "call": self.call,
-            "labels": self.labels, "origins": self.origins, "findings": self.findings, "rules": self.rules,
+            "labels": self.labels, "origins": self.origins, "findings": self.findings, "most": self.most,
+            "rules": self.rules,
             "release": self.release, "release_id": self.release_id, "user": self.user_id,
             "group": self.group, "action": str(self.action_id), "vote": str(self.vote),
             "made_at": self.made_at.isoformat(), "starts_at": self.starts_at.isoformat(),

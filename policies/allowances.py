@@ -11,10 +11,12 @@ Lock order: the action, then its allowance, then the session.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,6 +31,7 @@ from policies.arguments import digest
 from policies.models import Agent, Release, Role, User
 from policies.provenance import rank
 from policies.tooling import ToolDef
+from policies.values import pointer
 from traces import record, seal
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -38,6 +41,7 @@ CALL_DOMAIN = b"agentsec/allowance/v1\n"
 MINTED, USED, REVOKED, ENDED = "allowance.minted", "allowance.used", "allowance.revoked", "allowance.ended"
 AGENTSEC = "agentsec"
 # What runs is in the arguments themselves, whichever of them is said to be affected.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(,[0-9]{3}){0,9}(\.[0-9]{1,30})?")
 PROGRAMS = frozenset({"python", "shell", "sql"})
 
 
@@ -81,6 +85,23 @@ class Call:
         }  # fmt: skip
         return digest(CALL_DOMAIN, told)
 
+    @property
+    def free(self) -> Iterator[tuple[str, Any]]:
+        """Each value that an equal call may have otherwise, under the name of its argument."""
+        same = list(self.bound)
+        for path, value in _leaves(self.args, ()):
+            if value is not None and not _under(pointer(path), same):
+                yield ".".join(step for step in path if isinstance(step, str)), value
+
+    @property
+    def most(self) -> dict[str, Decimal]:
+        """The largest number, whatever its sign, in each argument that may differ; texts of digits count."""
+        found: dict[str, Decimal] = {}
+        for name, value in self.free:
+            if (number := _number(value)) is not None:
+                found[name] = max(found.get(name, number), number)
+        return found
+
     def origins_of(self, same: list[str]) -> dict[str, str]:
         """The origins of the values under these arguments."""
         return {path: origin for path, origin in self.origins.items() if _under(path, same)}
@@ -113,6 +134,7 @@ def mint(
         id=uuid4(), session=call.session, agent=call.agent, tool=call.tool.name, target=call.target,
         same=same, call=call.digest, labels=sorted(call.labels), origins=call.origins_of(same),
         findings=sorted(map(list, call.findings)), rules=sorted(call.asks), release=call.release,
+        most={name: str(number) for name, number in call.most.items()},
         release_id=call.release_id, user=user, group=group, action_id=action_id, vote=vote, made_at=now,
         starts_at=max(now, starts_at), until=now + timedelta(minutes=minutes),
     )  # fmt: skip
@@ -146,6 +168,8 @@ def unlike(row: Allowance, call: Call) -> str:
     ]
     if worse:
         return f"{worse[0]} comes from a worse place now"
+    if larger := next((name for name, value in call.free if _larger(value, row.most.get(name))), ""):
+        return f"{larger} is larger, or no number any more"
     if Counter(call.findings) - Counter(map(tuple, row.findings)):
         return "the firewall found more in it"
     return _new_label(row, call.labels)
@@ -273,6 +297,34 @@ def _part(value: Any, path: list[str]) -> Any:
     if not isinstance(value, Mapping):
         return value  # where an object was expected stands something else: it must be the same
     return {path[0]: _part(value[path[0]], path[1:])} if path[0] in value else None
+
+
+def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path, value
+
+
+def _number(value: Any) -> Decimal | None:
+    """The size of a number, however it is written; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        return None
+    return abs(Decimal(str(value).strip().replace(",", "")))
+
+
+def _larger(value: Any, most: str | None) -> bool:
+    """Whether a value is a larger number than was allowed, or one where none was, or none where one was."""
+    number = _number(value)
+    if number is None or most is None:
+        return (number is None) != (most is None)
+    return number > Decimal(most)
 
 
 def _under(path: str, names: list[str]) -> bool:

@@ -26,7 +26,8 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, decisions, evidence, queries
+from approvals import answers, decisions, evidence, holding, queries
+from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
 from policies.models import User
@@ -44,9 +45,12 @@ def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor =
         deadline, key = _opened(after)
         rows = rows.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, id__gt=key))
     found = list(rows[: limit + 1])
-    page, more = found[:limit], found[limit:]
+    page, more, holds = found[:limit], found[limit:], holding.holds()
     return reply(
-        {"actions": [describe(item, user) for item in page], "next": _cursor(page[-1]) if more else None}
+        {
+            "actions": [describe(item, user, holds) for item in page],
+            "next": _cursor(page[-1]) if more else None,
+        }
     )
 
 
@@ -76,11 +80,11 @@ def look(action_id: UUID, user: User) -> Seen:
     return Seen(202 if action.is_open else 200, describe(action, user))
 
 
-def describe(action: Action, user: User) -> dict[str, Any]:
+def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str, Any]:
     """The action as its agent gets it, and what a reviewer needs besides."""
     access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
     return {
-        **answers.answer(action),
+        **answers.answer(action, holds=holds),
         "tool": action.tool,
         "runs": action.runs,
         "effect": action.effect,

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
                 ('labels', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=64), blank=True, default=list, size=None)),
                 ('origins', models.JSONField(default=dict, help_text='Origin of each value that must be the same.')),
                 ('findings', models.JSONField(default=list, help_text='What the firewall had found in the arguments.')),
+                ('most', models.JSONField(default=dict, help_text='The largest number in each argument that may differ.')),
                 ('rules', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), help_text='The rules whose asking it answers.', size=None)),
                 ('release', models.CharField(max_length=64)),
                 ('release_id', models.BigIntegerField()),

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from approvals import clock, decisions, forawhile, handout, starting
@@ -300,8 +300,8 @@ def test_the_rules_own_verdict_can_be_told_again(cast: Cast) -> None:
 
 
 FIELDS = (
-    "session_id, agent_id, tool, target, same, call, labels, origins, findings, rules, release, release_id,"
-    ' user_id, "group", action_id, vote, made_at, starts_at'
+    "session_id, agent_id, tool, target, same, call, labels, origins, findings, most, rules, release,"
+    ' release_id, user_id, "group", action_id, vote, made_at, starts_at'
 )
 
 
@@ -444,3 +444,65 @@ def test_an_editor_revokes_it_in_the_admin(cast: Cast) -> None:
     client.post("/admin/policies/allowance/", {"action": "revoke", "_selected_action": [str(row.pk)]})
     row.refresh_from_db()
     assert row.ended == "revoked by edith"
+
+
+DESK = """
+tools:
+  - name: desk.pay
+    runs: agent
+    effect: write
+    authority: [payee.iban]
+    target: memo
+    parameters:
+      type: object
+      properties:
+        payee: {type: object, properties: {iban: {type: string}, note: {type: string}}, required: [iban]}
+        lines: {type: array, items: {type: object, properties: {amount: {type: number}}}}
+        fee: {type: string}
+        memo: {type: string}
+      required: [payee]
+rules: [{name: pays, effect: ask, tools: [desk.pay], approvers: comms}]
+"""
+PAID = {"payee": {"iban": "DE12", "note": "hi"}, "lines": [{"amount": 5}, {"amount": 9.5}], "fee": "1.50"}
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        ({"lines": [{"amount": 9.5}], "fee": "+01.5"}, "ready"),
+        ({"fee": "1e9"}, "pending"),
+        ({"fee": "USD 1000"}, "pending"),
+        ({"payee": {"iban": "DE12", "note": "something else"}}, "ready"),
+        ({"lines": [{"amount": 9.51}]}, "pending"),
+        ({"lines": [{"amount": -10}]}, "pending"),
+        ({"fee": "2"}, "pending"),
+        ({"fee": "1,000,000"}, "pending"),
+        ({"payee": {"iban": "DE12", "note": "7"}}, "pending"),
+        ({"payee": {"iban": "de12"}}, "pending"),
+        ({"memo": ""}, "pending"),
+    ],
+)
+def test_within_objects_what_is_affected_is_the_same_and_no_number_is_larger(
+    cast: Cast, change: dict[str, Any], state: str
+) -> None:
+    world.apply(DESK, by="tests")
+    session = cast.session()
+    assert approve(cast.propose("desk.pay", PAID, session=session), cast.approver).allowance is not None
+    assert cast.propose("desk.pay", {**PAID, **change}, session=session).state == state
+
+
+def test_a_release_published_under_the_reviewers_hand_is_not_answered(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen was asked by the rule as it was; a rule of the same name may ask about more by now."""
+    count = decisions._count
+
+    def publish_first(*args: Any, **more: Any) -> decisions.Decision:
+        world.apply("rules: [{name: more, effect: allow, tools: [deploy]}]", by="tests")
+        return count(*args, **more)
+
+    action = cast.mass_mail()
+    monkeypatch.setattr(decisions, "_count", publish_first)
+    with pytest.raises(Refused, match="published anew") as refused, transaction.atomic():
+        approve(action, cast.approver)
+    assert refused.value.code == "conflict" and not Allowance.objects.exists()

@@ -260,6 +260,19 @@ def test_the_same_is_allowed_for_a_while_by_keyboard_shown_and_revoked(office: O
     assert (first["state"], third["state"]) == ("pending", "pending")
 
 
+def test_what_the_kill_switch_holds_says_so_on_an_open_page(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    action = office.mass_mail("Held")
+    open_(ada, action)
+    office.live.manage("stop", "tool:email.send", "--reason", "a drill")
+    expect(row(ada, action)).to_contain_text("held: stopped by operator (a drill)")
+    expect(ada.locator("#panel-status")).to_contain_text("Held: stopped by operator (a drill)")
+    office.live.manage("resume", "tool:email.send")
+    expect(row(ada, action)).not_to_contain_text("held")
+    expect(ada.locator("#panel-status")).not_to_contain_text("Held")
+
+
 def test_an_auditor_reads_without_buttons(office: Office) -> None:
     olga = office.page("olga")
     action = office.mass_mail("Audit")
