@@ -25,6 +25,7 @@ urlpatterns = [
     path("account/tokens/<int:token_id>/revoke", people.revoke_token, name="account-token-revoke"),
     path("", include("agentsec_site.pages.trace_urls")),
     path("", include("agentsec_site.pages.policy_urls")),
+    path("", include("agentsec_site.pages.change_urls")),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

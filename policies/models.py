@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
@@ -59,6 +60,7 @@ class Link(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True)
     purpose = models.CharField(max_length=12, choices=Purpose)
     sha256 = models.CharField(max_length=64, unique=True)
+    by = models.CharField(max_length=150, blank=True, help_text="Who made it, as the log names them.")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
