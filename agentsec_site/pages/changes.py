@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -14,18 +15,27 @@ from agentsec_site.pages.stories import actor_names
 from policies import changes, foureyes
 from policies.access import Verb, actor
 from policies.foureyes_models import ProposedChange
-from policies.textdiff import Piece, compared, written
+from policies.textdiff import written
 from traces.problems import Refused
 
 SHOWN, DECIDED = 200, 30
 
 
 @dataclass(frozen=True)
+class Field:
+    """One thing that changes, as a reader wants it: "" where there was or will be nothing."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Shown:
-    """A change as a page shows it: both sides in one, who is behind it, and why one cannot confirm it."""
+    """A change as a page shows it: field by field, who is behind it, and why one cannot confirm it."""
 
     row: ProposedChange
-    pieces: tuple[Piece, ...]
+    fields: list[Field]
     by: str
     decided_by: str
     why_not: str
@@ -77,9 +87,18 @@ def _shown(request: HttpRequest, rows: list[ProposedChange]) -> list[Shown]:
     names = actor_names([name for row in found for name in (row.by, row.decided_by)])
     return [
         Shown(
-            row, compared(written(row.before), written(row.after)), names.get(row.by, row.by),
+            row, _fields(row.before, row.after), names.get(row.by, row.by),
             names.get(row.decided_by, row.decided_by),
             changes.why_not(row, user) if row.state == row.State.WAITING else "", row.by == actor(user),
         )
         for row in found
     ]  # fmt: skip
+
+
+def _fields(before: Any, after: Any) -> list[Field]:
+    """What was and what will be; where only one of the two has fields, the other stands as a whole."""
+    was, will = (side if isinstance(side, dict) else {} for side in (before, after))
+    found = [Field(name, written(was.get(name)), written(will.get(name))) for name in sorted({*was, *will})]
+    if not isinstance(before, dict) and not isinstance(after, dict):
+        return [Field("", written(before), written(after))]
+    return found + ([Field("now", written(before), written(before))] if before and not was else [])
