@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from policies import accounts, agents, changes, limits, people, secrets, world
@@ -277,3 +279,25 @@ def test_with_four_eyes_off_everything_holds_at_once(settings: Any) -> None:
     agents.set_mode(agent=scout, mode="standard", by=actor(ann))
     agents.issue_key(scout, by=actor(ann))
     assert (Agent.objects.get().mode, ProposedChange.objects.count()) == ("standard", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_confirm_at_once_one_issues_the_key(one: User, other: User, scout: Agent) -> None:
+    third = person("cyd", roles=("administrator",))
+    row = wish(one, agents.issue_key, agent=scout, scopes=["act"])
+    said: list[str] = []
+
+    def act(user: User) -> None:
+        try:
+            said.append("done" if confirm(row, user).once else "nothing")
+        except Refused as error:
+            said.append(error.code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=act, args=[user]) for user in (other, third)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sorted(said), AgentKey.objects.count()) == (["conflict", "done"], 1)
