@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from policies import foureyes
 from policies.access import STAFF
 from policies.models import NAME, Role, User
 from policies.text import fold, reading
@@ -97,6 +98,8 @@ def set_groups(*, user: User, groups: Iterable[str], by: str) -> tuple[str, ...]
     wanted = sorted(set(groups))
     with transaction.atomic():
         before = sorted(user.groups.values_list("name", flat=True))
+        if before != wanted:
+            _gate(user, {"groups": wanted}, by)
         made = [ensure_group(name=name, by=by) for name in wanted]
         if before != wanted:
             user.groups.set([group for group, _ in made])
@@ -117,6 +120,8 @@ def set_roles(*, user: User, roles: Iterable[str], by: str) -> None:
         raise Refused("invalid", f"{unknown[0]} is not a role: {', '.join(Role.values)}.")
     with transaction.atomic():
         before = sorted(user.roles)
+        if before != wanted:
+            _gate(user, {"roles": wanted}, by)
         if Role.ADMINISTRATOR not in wanted:
             _keep_an_administrator(user)
         user.roles, user.is_staff = wanted, bool(STAFF & set(wanted))
@@ -138,6 +143,9 @@ def edit(*, user: User, values: Mapping[str, Any], by: str) -> None:
         if changed:
             check_name(values.get("username", user.username))
             check_email(values.get("email", user.email))
+            if "email" in changed:
+                # A reset link goes there, and with it the account.
+                _gate(user, {"email": values["email"]}, by)
             for name in changed:
                 setattr(user, name, values[name])
             save_new(user)
@@ -154,12 +162,46 @@ def set_active(*, user: User, active: bool, by: str) -> None:
     administrator.
     """
     with transaction.atomic():
+        if active and not user.is_active:
+            _gate(user, {"is_active": True}, by)
         if not active:
             _keep_an_administrator(user)
         user.is_active = active
         user.save(update_fields=["is_active"])
         word = "on" if active else "off"
         log(f"person.switched_{word}", by, user, {"active": active}, f"switched {word}")
+
+
+def state(user: User, names: Iterable[str]) -> dict[str, Any]:
+    """These of a person's fields as they are, as a proposed change keeps them."""
+    return {
+        name: sorted(user.groups.values_list("name", flat=True)) if name == "groups"
+        else sorted(user.roles) if name == "roles" else getattr(user, name)
+        for name in sorted(names)
+    }  # fmt: skip
+
+
+def wish(user: User, after: Mapping[str, Any]) -> foureyes.Wish:
+    """The change of a person as one that waits for a second person."""
+    before = state(user, after)
+    title = f"change {', '.join(sorted(after))} of {user.username}"
+    return foureyes.Wish("person", str(user.pk), title, before, dict(after))
+
+
+def gate_whole(user: User, values: Mapping[str, Any], by: str) -> None:
+    """With four-eyes, make one wish of all that a form changes, where any of it needs a second person.
+
+    Raises foureyes.NeedsSecond.
+    """
+    wanted = {name: sorted(value) if isinstance(value, list) else value for name, value in values.items()}
+    now = state(user, wanted)
+    after = {name: value for name, value in wanted.items() if now[name] != value}
+    if after.keys() & {"roles", "groups", "email"} or after.get("is_active"):
+        _gate(user, after, by)
+
+
+def _gate(user: User, after: Mapping[str, Any], by: str) -> None:
+    foureyes.gate(wish(user, after), by=by)
 
 
 def administrators() -> QuerySet[User]:

@@ -243,7 +243,10 @@ class AgentAdmin(RoomAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm[Any], change: bool) -> None:
+        waits = agents.withhold_mode(agent=obj, created=not change, by=actor(request))
         super().save_model(request, obj, form, change)
+        if waits is not None:
+            self.keep(request, waits)
         agents.changed(agent=obj, fields=form.changed_data, created=not change, by=actor(request))
 
     @admin.action(description="Pause at once", permissions=["change"])
@@ -274,7 +277,10 @@ class AgentAdmin(RoomAdmin):
         if request.method == "POST" and form.is_valid():
             days = form.cleaned_data["days"]
             ends = people.in_days(days) if days else None
-            raw = agents.issue_key(agent, form.cleaned_data["scopes"], by=actor(request), expires_at=ends)
+            try:
+                raw = agents.issue_key(agent, form.cleaned_data["scopes"], by=actor(request), expires_at=ends)
+            except Refused as refused:
+                return self.refused(request, refused, back=self.changed_page(agent))
             once = {"what": f"Key of {agent.name}", "value": raw, "back": self.changed_page(agent)}
             return self.page(request, "policies/shown_once.html", "A new key", **once)
         shown = {"form": form, "back": self.changed_page(agent), "button": "Make the key"}

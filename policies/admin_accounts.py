@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path
 
-from policies import agents, forms, people, secrets
+from policies import accounts, agents, forms, people, secrets
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, require
 from policies.models import Agent, AgentKey, PersonalToken, Role, Rule, Secret, User
@@ -87,7 +87,10 @@ class UserAdmin(RoomAdmin):
             obj.pk, form.invited = invited.user.pk, invited  # type: ignore[attr-defined]
             obj.refresh_from_db()
             return
-        people.edit(user=User.objects.get(pk=obj.pk), values=cleaned, by=actor(request))
+        user = User.objects.get(pk=obj.pk)
+        groups = [group.name for group in cleaned["groups"]]
+        accounts.gate_whole(user, {**cleaned, "groups": groups}, actor(request))
+        people.edit(user=user, values=cleaned, by=actor(request))
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """The groups are set by the verb that logs them."""

@@ -14,8 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from policies import access
+from policies import access, changes
 from policies.access import Verb
+from policies.foureyes import NeedsSecond, Wish
 from policies.models import User
 from traces.problems import Refused
 
@@ -55,8 +56,7 @@ class RoomAdmin(admin.ModelAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except Refused as refused:
-            self.message_user(request, refused.detail, messages.ERROR)
-            return redirect(request.get_full_path())
+            return self.refused(request, refused, back=request.get_full_path())
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -64,8 +64,21 @@ class RoomAdmin(admin.ModelAdmin):
         try:
             return super().delete_view(request, object_id, extra_context)
         except Refused as refused:
-            self.message_user(request, refused.detail, messages.ERROR)
-            return redirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+            listing = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+            return self.refused(request, refused, back=listing)
+
+    def refused(self, request: HttpRequest, refused: Refused, *, back: str) -> HttpResponse:
+        """Say it; what a second person has to confirm is kept for them."""
+        if isinstance(refused, NeedsSecond):
+            self.keep(request, refused.wish)
+            return redirect("changes")
+        self.message_user(request, refused.detail, messages.ERROR)
+        return redirect(back)
+
+    def keep(self, request: HttpRequest, wish: Wish) -> None:
+        """Propose a change, and say that it waits."""
+        row = changes.propose(wish, by=actor(request))
+        self.message_user(request, f"Change {row.pk} waits for somebody else to confirm it: {row.title}.")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         found = super().get_actions(request)
@@ -78,6 +91,8 @@ class RoomAdmin(admin.ModelAdmin):
             try:
                 verb(row)
                 count += 1
+            except NeedsSecond as needed:
+                self.keep(request, needed.wish)
             except Refused as refused:
                 self.message_user(request, f"{row}: {refused.detail}", messages.ERROR)
         if count:

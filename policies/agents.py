@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from policies import tokens
+from policies import foureyes, tokens
 from policies.models import NAME, Agent, AgentKey, User
 from traces import record
 from traces.problems import Refused
@@ -51,11 +51,40 @@ def set_mode(*, agent: Agent, mode: str, by: str) -> None:
         raise Refused("invalid", f"{mode!r} is not a mode: {', '.join(Agent.Mode.values)}.")
     with transaction.atomic():
         before = Agent.objects.select_for_update(no_key=True).values_list("mode", flat=True).get(pk=agent.pk)
+        if loosens(before, mode):
+            foureyes.gate(mode_wish(agent.name, before, mode), by=by)
         agent.mode = mode
         if before != mode:
             Agent.objects.filter(pk=agent.pk).update(mode=mode)
             body = {"before": before, "after": mode}
             _log("agent.mode", by, agent, body, f"is now {agent.get_mode_display().lower()}")
+
+
+def loosens(before: str, after: str) -> bool:
+    """Whether this change of mode lets an agent do more."""
+    order = (Agent.Mode.PAUSED, Agent.Mode.READ_ONLY, Agent.Mode.STANDARD)
+    return order.index(Agent.Mode(after)) > order.index(Agent.Mode(before))
+
+
+def mode_wish(name: str, before: str, after: str) -> foureyes.Wish:
+    """A change of mode as one that waits for a second person."""
+    return foureyes.Wish("agent.mode", name, f"set the agent {name} to {after}", before, after)
+
+
+def withhold_mode(*, agent: Agent, created: bool, by: str) -> foureyes.Wish | None:
+    """With four-eyes, put a looser mode back before the agent is saved; the wish for it, if there is one."""
+    rows = Agent.objects.filter(pk=agent.pk).values_list("mode", flat=True)
+    before = Agent.Mode.READ_ONLY if created else rows.get()
+    if not foureyes.asks(by) or not loosens(before, agent.mode):
+        return None
+    wanted, agent.mode = agent.mode, before
+    return mode_wish(agent.name, before, wanted)
+
+
+def living_keys(agent: Agent) -> list[str]:
+    """The prefixes of an agent's keys that still work."""
+    usable = AgentKey.objects.usable(timezone.now()).filter(agent=agent)
+    return sorted(usable.values_list("prefix", flat=True))
 
 
 def changed(*, agent: Agent, fields: Sequence[str], by: str, created: bool = False) -> None:
@@ -81,12 +110,16 @@ def issue_key(
     wanted = sorted(set(scopes))
     if not wanted or not set(wanted) <= set(SCOPES):
         raise Refused("invalid", f"A key's scopes are {' and '.join(SCOPES)}, at least one.")
+    ends = expires_at and expires_at.isoformat()
+    title = f"issue {agent.name} a key ({', '.join(wanted)})"
+    after = {"scopes": wanted, "expires_at": ends}
+    foureyes.gate(foureyes.Wish("agent.key", agent.name, title, living_keys(agent), after), by=by)
     minted = tokens.mint("ask")
     with transaction.atomic():
         key = AgentKey.objects.create(
             agent=agent, prefix=minted.prefix, sha256=minted.sha256, scopes=wanted, expires_at=expires_at
         )
-        body = {"prefix": key.prefix, "scopes": wanted, "expires_at": expires_at and expires_at.isoformat()}
+        body = {"prefix": key.prefix, "scopes": wanted, "expires_at": ends}
         _log("key.issued", by, agent, body, f"got a key ({', '.join(wanted)})")
     return minted.raw
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 
+from policies.models import Link
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -35,5 +41,89 @@ def refuse_drafter(by: str, *, since: datetime | None) -> None:
 
     Raises Refused("forbidden").
     """
-    if required() and by in drafters(since=since):
+    if required() and drafted_by(by, since=since):
         raise Refused("forbidden", "You changed this draft yourself: somebody else has to publish it.")
+
+
+def drafted_by(by: str, *, since: datetime | None) -> bool:
+    """Whether this person, or an account that may be in the same hand, has a part in the draft."""
+    return any(same_hand(by, drafter) for drafter in drafters(since=since))
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A change that waits for a second person: of what kind, to what, from which state to which.
+
+    `before` and `after` are JSON values; `sealed` is what nobody may read, under the site's key.
+    """
+
+    kind: str
+    target: str
+    title: str
+    before: Any
+    after: Any
+    sealed: bytes = field(default=b"", repr=False)
+
+
+class NeedsSecond(Refused):
+    """Four-eyes is on: nothing was done. A door that knows it keeps the wish for somebody else to confirm."""
+
+    def __init__(self, wish: Wish) -> None:
+        super().__init__("forbidden", f"Four-eyes is on: somebody else has to confirm this ({wish.title}).")
+        self.wish = wish
+
+
+_confirmed: ContextVar[bool] = ContextVar("confirmed", default=False)
+
+
+def gate(wish: Wish, *, by: str) -> None:
+    """Raise NeedsSecond where four-eyes is on and `by` is a person whose wish nobody has confirmed.
+
+    Whoever runs commands on the machine passes: they could switch four-eyes off, and without them nobody
+    could make the second administrator.
+    """
+    if asks(by):
+        raise NeedsSecond(wish)
+
+
+def asks(by: str) -> bool:
+    """Whether a gate would stop this actor now."""
+    return required() and by.startswith("user:") and not _confirmed.get()
+
+
+@contextmanager
+def confirming() -> Iterator[None]:
+    """Within it a verb does what a second person has confirmed. For `changes.confirm` alone."""
+    token = _confirmed.set(True)
+    try:
+        yield
+    finally:
+        _confirmed.reset(token)
+
+
+def same_hand(one: str, other: str) -> bool:
+    """Whether one person may stand behind two accounts, as the log names them.
+
+    Whoever makes a link by which an account's password is set may have used it. So an account is in the hand
+    of whoever made the link that it used last, and so on; links that one asked for by mail, and those of the
+    machine's operator, are one's own.
+    """
+    return _hand(one) == _hand(other)
+
+
+def _hand(actor: str) -> str:
+    seen = {actor}
+    while True:
+        maker = _maker(actor)
+        if maker in seen or not maker.startswith("user:"):
+            return actor
+        seen.add(maker)
+        actor = maker
+
+
+def _maker(actor: str) -> str:
+    kind, _, number = actor.partition(":")
+    if kind != "user" or not number.isdecimal():
+        return ""
+    used = Link.objects.filter(user_id=int(number), used_at__isnull=False).exclude(purpose=Link.Purpose.DEMO)
+    return used.order_by("-used_at", "-id").values_list("by", flat=True).first() or ""

@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from policies import foureyes
 from policies.facts import UsageFacts
 from policies.models import Agent, Switch, Tool, Usage
 from traces import live, record
@@ -134,11 +135,20 @@ def stop(*, scope: str, reason: str, by: str) -> Switch:
 def lift(*, scope: str, by: str) -> None:
     """Lift the kill switch. Appends `switch.lifted`. Raises Refused("not_found") where it was not thrown."""
     with transaction.atomic():
+        before = thrown_as(scope)
+        if before is not None:
+            foureyes.gate(foureyes.Wish("switch", scope, f"let {scope} run again", before, None), by=by)
         if not Switch.objects.filter(scope=scope).delete()[0]:
             raise Refused("not_found", f"The kill switch does not stop {scope}.")
         title = f"Kill switch: {scope} runs again"
         record.append(kind="switch.lifted", actor=by, body={"scope": scope}, title=title)
         live.publish(SWITCH_TOPIC, {"type": "switch", "id": 0})
+
+
+def thrown_as(scope: str) -> dict[str, str] | None:
+    """Why, by whom and when this switch was thrown; None where it is not."""
+    switch = Switch.objects.filter(scope=scope).first()
+    return {"reason": switch.reason, "by": switch.by, "at": switch.at.isoformat()} if switch else None
 
 
 def thrown(agent: Agent, *, tool: str = "") -> Switch | None:

@@ -16,6 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
+from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
@@ -64,6 +65,7 @@ class Link(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True)
     purpose = models.CharField(max_length=12, choices=Purpose)
     sha256 = models.CharField(max_length=64, unique=True)
+    by = models.CharField(max_length=150, blank=True, help_text="Who made it, as the log names them.")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)

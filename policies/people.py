@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from policies import tokens
+from policies import foureyes, tokens
 from policies.access import actor
 from policies.accounts import (
     administrators,
@@ -89,6 +89,8 @@ def create_user(
     """
     check_name(name)
     check_email(email)
+    after = {"groups": sorted(set(groups)), "roles": sorted(set(roles)), "email": email}
+    foureyes.gate(foureyes.Wish("person.create", name, f"create the person {name}", None, after), by=by)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(username=name).first()
         if user is not None and not is_placeholder(user):
@@ -110,7 +112,7 @@ def setup_link(*, by: str = "agentsec") -> Linked | None:
             return None
         Link.objects.filter(purpose=Link.Purpose.SETUP, used_at=None).delete()
         record.append(kind="site.setup_link", actor=by, body={}, title="Set-up link made")
-        return _link(None, Link.Purpose.SETUP, LINK_LIFE)
+        return _link(None, Link.Purpose.SETUP, LINK_LIFE, by)
 
 
 def invite(*, user: User, by: str) -> Linked:
@@ -253,13 +255,13 @@ def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str) -> 
         if purpose != Link.Purpose.DEMO:
             Link.objects.filter(user=user, used_at=None).exclude(purpose=Link.Purpose.DEMO).delete()
         log(kind, by, user, {"purpose": purpose}, f"got a link ({purpose})")
-        return _link(user, purpose, life)
+        return _link(user, purpose, life, by)
 
 
-def _link(user: User | None, purpose: str, life: timedelta) -> Linked:
+def _link(user: User | None, purpose: str, life: timedelta, by: str) -> Linked:
     minted = tokens.mint("lnk")
     expires_at = timezone.now() + life
-    Link.objects.create(user=user, purpose=purpose, sha256=minted.sha256, expires_at=expires_at)
+    Link.objects.create(user=user, purpose=purpose, sha256=minted.sha256, expires_at=expires_at, by=by)
     return Linked(minted.raw, f"{settings.AGENTSEC_URL.rstrip('/')}/welcome/{minted.raw}", expires_at)
 
 

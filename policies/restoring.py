@@ -132,7 +132,8 @@ def _alone(deciding: str, wanted: str) -> Release | None:
 
 def _needs_another(by: str, newest: Release | None) -> bool:
     """Whether four-eyes is on and `by` has a part in the draft."""
-    return foureyes.required() and by in foureyes.drafters(since=newest.published_at if newest else None)
+    since = newest.published_at if newest else None
+    return foureyes.required() and foureyes.drafted_by(by, since=since)
 
 
 def _failing() -> frozenset[str]:

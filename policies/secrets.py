@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from policies import foureyes
 from policies.models import Secret
 from traces import keys, record
 from traces.problems import Refused
@@ -33,6 +34,8 @@ def put(*, name: str, value: str, by: str) -> Secret:
         raise Refused("invalid", f"a secret holds 1 to {MAX_BYTES} bytes")
     nonce = randomness.token_bytes(NONCE)
     sealed = nonce + _cipher().encrypt(nonce, raw, name.encode())
+    title = f"store a value under the secret {name}"
+    foureyes.gate(foureyes.Wish("secret", name, title, stored(name), "a new value", sealed), by=by)
     with transaction.atomic():
         secret, created = Secret.objects.update_or_create(
             name=name, defaults={"sealed": sealed, "rotated_at": timezone.now()}
@@ -50,17 +53,28 @@ def remove(*, name: str, by: str) -> None:
         record.append(kind="secret.removed", actor=by, body={"name": name}, title=f"Secret {name} removed")
 
 
+def stored(name: str) -> str:
+    """When the value that stands was stored, "" where there is none."""
+    secret = Secret.objects.filter(name=name).first()
+    at = secret and (secret.rotated_at or secret.created_at)
+    return at.isoformat() if at else ""
+
+
+def opened(name: str, sealed: bytes) -> str:
+    """A value that was sealed under this name. Raises Refused("unavailable") without saying more."""
+    try:
+        return _cipher().decrypt(sealed[:NONCE], sealed[NONCE:], name.encode()).decode()
+    except InvalidTag:
+        raise Refused("unavailable", f"the secret “{name}” does not open under this instance's key") from None
+
+
 def read(name: str) -> str:
     """The value, for an issuer, broker or proxy only. Raises Refused("unavailable") without saying more."""
     secret = Secret.objects.filter(name=name).first()
     if secret is None:
         raise Refused("unavailable", f"the secret “{name}” is not stored: `manage.py secret set {name}`")
     Secret.objects.filter(pk=secret.pk).update(last_used_at=timezone.now(), uses=F("uses") + 1)
-    sealed = bytes(secret.sealed)
-    try:
-        return _cipher().decrypt(sealed[:NONCE], sealed[NONCE:], name.encode()).decode()
-    except InvalidTag:
-        raise Refused("unavailable", f"the secret “{name}” does not open under this instance's key") from None
+    return opened(name, bytes(secret.sealed))
 
 
 def _cipher() -> AESGCM:

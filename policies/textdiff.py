@@ -12,6 +12,7 @@ from typing import Any
 
 # Comparing takes time in the product of both sides; beyond this a whole text is replaced by the other.
 MAX_PRODUCT = 1_000_000
+_WORD = re.compile(r"\w")
 _TOKEN = re.compile(r"\s+|\w+|&&|\|\||[!=<>]=|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|.", re.DOTALL)
 
 
@@ -55,12 +56,24 @@ def _alike(old: Sequence[str], new: Sequence[str]) -> int:
 
 
 def _inner(old: Sequence[str], new: Sequence[str]) -> Iterator[Piece]:
-    blocks: list[Any] = []
-    if len(old) * len(new) <= MAX_PRODUCT:
-        # White space and brackets that happen to be equal would tear words apart that belong together.
-        found = difflib.SequenceMatcher(lambda word: not word.strip(), old, new, autojunk=False)
-        blocks = list(found.get_matching_blocks())
-    for (at, to, size), (next_at, next_to, _) in pairwise([(0, 0, 0), *blocks[:-1], (len(old), len(new), 0)]):
+    blocks = _common(old, new) if len(old) * len(new) <= MAX_PRODUCT else []
+    for (at, to, size), (next_at, next_to, _) in pairwise([(0, 0, 0), *blocks, (len(old), len(new), 0)]):
         yield Piece("=", "".join(old[at : at + size]))
         yield Piece("-", "".join(old[at + size : next_at]))
         yield Piece("+", "".join(new[to + size : next_to]))
+
+
+def _common(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Where both say the same; not where only signs or blanks are alike, nor where hardly anything is.
+
+    A reader of two texts that share a dot and a bracket wants to see the one and then the other.
+    """
+    matcher = difflib.SequenceMatcher(lambda word: not word.strip(), old, new, autojunk=False)
+    found = [
+        (at, to, size)
+        for at, to, size in matcher.get_matching_blocks()
+        if _WORD.search("".join(old[at : at + size]))
+    ]
+    alike = sum(len(word) for at, _, size in found for word in old[at : at + size])
+    whole = min(sum(map(len, old)), sum(map(len, new)))
+    return found if alike * 3 >= whole else []

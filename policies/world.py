@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Model, ProtectedError
 from django.utils import timezone
 
-from policies import agents, budgets, people, releases, worldfile, yamldump
+from policies import agents, budgets, changes, people, releases, worldfile, yamldump
 from policies.limit_models import Limit
 from policies.models import Agent, Case, Release, Role, Rule, Tool, User
 from policies.values import canonical
@@ -223,6 +223,9 @@ def _apply_agent(item: Item, by: str) -> list[str]:
         return _remove_agent(agent, item, by)
     lines: list[str] = []
     wanted = _wanted_agent(item, by, lines)
+    if by != AGENTSEC:
+        now = agent.mode if agent else Agent.Mode.READ_ONLY
+        lines += changes.withhold_mode(name=item.name, before=now, wanted=wanted, by=by)
     if agent is None:
         agent = agents.create_agent(name=item.name, by=by)
         _set(agent, wanted)

@@ -13,9 +13,11 @@ from agentsec_site.gateway import auth
 from agentsec_site.gateway.replies import reply
 from agentsec_site.gateway.schemas import ERRORS, NO_CONTROL, NO_NUL, NOTHING, Nothing, Strict
 from approvals import killswitch
-from policies import limits
+from policies import changes, limits
 from policies.access import Verb, actor, require
+from policies.foureyes import NeedsSecond
 from policies.models import Switch, User
+from traces.problems import Refused
 
 router = Router(tags=["kill switch"])
 
@@ -54,8 +56,16 @@ def throw_switch(request: HttpRequest, body: SwitchIn) -> HttpResponse:
 
 @router.delete("/switch/{path:scope}", auth=auth.people, response={204: None, **ERRORS})
 def lift_switch(request: HttpRequest, scope: str, body: Nothing = NOTHING) -> HttpResponse:
-    """Let it run again. 404 where the switch was not thrown for exactly this scope."""
-    limits.lift(scope=scope, by=actor(_caller(request)))
+    """Let it run again. 404 where the switch was not thrown for exactly this scope.
+
+    With four-eyes on it is proposed instead, as the `change` of the 403.
+    """
+    by = actor(_caller(request))
+    try:
+        limits.lift(scope=scope, by=by)
+    except NeedsSecond as needed:
+        row = changes.keep(needed, by=by)
+        raise Refused("forbidden", needed.detail, change=row.pk) from None
     return HttpResponse(status=204)
 
 

@@ -15,8 +15,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agentsec_site.pages.guard import page, person
 from approvals import killswitch
-from policies import limits
+from policies import changes, limits
 from policies.access import Verb, actor, may
+from policies.foureyes import NeedsSecond
 from policies.models import Agent, Switch, Tool, User
 from traces.problems import Refused
 
@@ -102,6 +103,9 @@ def _done(request: HttpRequest, verb: Callable[[], object], said: str = "") -> H
         verb()
         if said:
             messages.success(request, said)
+    except NeedsSecond as needed:
+        row = changes.keep(needed, by=actor(person(request)))
+        messages.info(request, f"Change {row.pk} waits for somebody else to confirm it, on /changes.")
     except Refused as refused:
         messages.error(request, refused.detail)
     back = request.POST.get("next", "/")

@@ -58,3 +58,15 @@ def test_the_simulator_answers_in_place(page: Page, company: Company) -> None:
     expect(page.locator("#answer")).to_contain_text("nothing.known")
     expect(page.locator("#answer")).to_contain_text("The facts it saw")
     assert page.url.endswith("/policies/simulate")
+
+
+def test_a_release_is_rolled_back_with_one_button(page: Page, company: Company) -> None:
+    changed = company.live.home / "later.yaml"
+    changed.write_text("rules: [{name: too-early, effect: allow, tools: [nothing.known]}]")
+    company.live.manage("apply", str(changed))
+    page.goto(f"{company.live.url}/policies/releases")
+    page.get_by_role("link", name="Roll back to").first.click()
+    expect(page.get_by_role("region", name="rule too-early: removed")).to_contain_text("nothing.known")
+    page.get_by_role("button", name="Make release").click()
+    expect(page.locator("main")).to_contain_text("decides now")
+    expect(page.get_by_role("region", name="rule too-early: removed")).to_be_visible()

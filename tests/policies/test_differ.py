@@ -73,6 +73,11 @@ def test_a_changed_condition_shows_the_word_that_changed() -> None:
     ]
 
 
+def test_a_condition_that_was_written_anew_is_not_torn_to_pieces() -> None:
+    was, now = '"injection" in session.labels && (tool.sends == "external")', "args.x == 1"
+    assert [(piece.sign, piece.text) for piece in compared(was, now)] == [("-", was), ("+", now)]
+
+
 def test_what_a_release_of_an_older_version_does_not_know_has_its_default() -> None:
     older = content(ASK)
     older["rules"][0].pop("step_up")
