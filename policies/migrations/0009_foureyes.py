@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('policies', '0003_source_fields'),
+        ('policies', '0008_trail'),
     ]
 
     operations = [
