@@ -21,9 +21,9 @@ KINDS = {
     "tool": ("Tools", "pause"),
     "key": ("Agents’ keys", "revoke"),
     "token": ("Personal tokens", "revoke"),
-    "role": ("Roles of people", "take away"),
-    "group": ("Groups of people", "leave"),
-    "secret": ("Secrets", "remove"),
+    "role": ("Roles of people", "take it away"),
+    "group": ("Groups of people", "take the person out"),
+    "secret": ("Secrets", "forget its value"),
     "grant": ("Living grants", "end"),
 }
 

@@ -170,7 +170,9 @@ def test_an_administrator_signs_what_the_page_shows(client: Client, cast: Cast) 
         "/policies/access-review/sign", form(body, **kept, **{"reason:tool:deploy": "old"}), follow=True
     )
     assert "1 removed" in text(done) and Tool.objects.get(name="deploy").paused
-    assert str(AccessReview.objects.get().entry) in text(done)
+    entry = str(AccessReview.objects.get().entry)
+    assert entry not in text(done)
+    assert entry in text(signed_in(client, cast.auditor).get("/policies/access-review"))
 
 
 def test_garbage_signs_nothing(client: Client, cast: Cast) -> None:
