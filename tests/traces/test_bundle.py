@@ -297,5 +297,5 @@ def test_one_entry_that_belongs_to_no_session_is_exported_alone(session: Session
     with transaction.atomic():
         review = record.append(kind="access.reviewed", body={"kept": 3}, actor="user:1")
         record.append(kind="policy.published", body={}, actor="user:1")
-    told = json.loads(files(bundle.export([str(review.uuid)]))["summary.json"])
+    told = json.loads(unpack(bundle.export([str(review.uuid)]))["summary.json"])
     assert [entry["payload"] for entry in told["entries"]] == [{"kept": 3}]
