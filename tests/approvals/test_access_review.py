@@ -95,6 +95,11 @@ def test_an_allow_that_nobody_used_is_proposed_and_a_safeguard_is_not(cast: Cast
     ]
 
 
+def test_a_rule_that_has_ended_is_proposed_whatever_its_effect(cast: Cast) -> None:
+    Rule.objects.filter(name="no-gambling").update(until=timezone.now() - timedelta(hours=1))
+    assert item("rule", "no-gambling").proposed
+
+
 def test_what_was_watched_for_a_short_time_only_is_not_called_unused(cast: Cast) -> None:
     lastuse.gather()
     assert not any(each.unused for each in access_review.listed())

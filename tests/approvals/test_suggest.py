@@ -261,6 +261,16 @@ def test_a_rule_that_asks_no_more_needs_no_exception(crm: Cast) -> None:
     assert "only 0" in why_not()
 
 
+def test_a_case_that_says_ask_stands_against_it(crm: Cast) -> None:
+    for _ in range(3):
+        session = crm.session(attested=False)
+        action = crm.propose("crm.update", {"customer": "Acme"}, session=session)
+        decisions.approve(action_id=action.pk, user=crm.approver, digest=action.digest)
+    case = "{name: always, agent: scout, tool: crm.update, args: {customer: Acme}, expect: ask}"
+    world.apply(f"cases:\n  - {case}\n", by="tests")
+    assert "always" in why_not()
+
+
 def test_a_vote_taken_back_is_no_approval(crm: Cast) -> None:
     found = approve(crm)
     decisions.undo(action_id=found[0].pk, user=crm.approver)

@@ -175,6 +175,12 @@ def test_an_administrator_signs_what_the_page_shows(client: Client, cast: Cast) 
     assert entry in text(signed_in(client, cast.auditor).get("/policies/access-review"))
 
 
+def test_a_long_list_is_one_form(client: Client, cast: Cast) -> None:
+    wish = {f"choice:tool:t{number}": "keep" for number in range(1500)}
+    answer = signed_in(client, cast.administrator).post("/policies/access-review/sign", {**wish, "seen": ""})
+    assert answer.status_code == 409
+
+
 def test_garbage_signs_nothing(client: Client, cast: Cast) -> None:
     admin = signed_in(client, cast.administrator)
     for junk in ({}, {"seen": "x"}, {"choice:": "keep"}, {"choice:tool:deploy": "\0", "seen": "\0"}):
