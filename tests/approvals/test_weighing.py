@@ -70,7 +70,7 @@ def named(rules: list[RuleSpec], letter: str) -> list[RuleSpec]:
     return [replace(rule, name=f"{letter}{n}", id=f"{letter}{n}") for n, rule in enumerate(rules)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(others=st.lists(RULES, max_size=4), asking=ASKING, fallback=st.booleans(), seen=CALLS)
 def test_it_spares_its_question_and_changes_nothing_else(
     others: list[RuleSpec], asking: list[RuleSpec], fallback: bool, seen: Facts
