@@ -63,6 +63,8 @@ class Frame:
 def _within(path: str, href: str) -> bool:
     if href == "/":
         return path == "/" or path.startswith("/actions")
+    if href == "/admin/" and path.startswith("/policies/"):
+        return True
     return path == href or path.startswith(href.rstrip("/") + "/")
 
 

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from approvals import holdings
-from approvals.growth_models import AccessReview
+from approvals.growth_models import AccessReview, Chore
 from approvals.holdings import Holding
 from approvals.voting import STEP_UP_LIFE
 from policies import agents, grants, limits, people, releases, secrets
@@ -32,6 +32,7 @@ SIGNED = "access.reviewed"
 MAX_REASON, MAX_NOTE = 300, 500
 KEEP, REMOVE = "keep", "remove"
 GRANT = "grant"
+CHORE = "access-review"
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,18 @@ def listed() -> list[Holding]:
 def fingerprint(items: Sequence[Holding]) -> str:
     """Over what is listed, not over when it was used: a page that misses something is not signed.
 
-    Grants live minutes and are left out: one that came or went meanwhile is no reason to begin anew.
+    Grants live minutes and are left out: one that came or went meanwhile is no reason to begin anew. The last
+    review is part of it, so that pressing the button twice signs once.
     """
     listed = [[item.kind, item.key, item.name] for item in items if item.kind != GRANT]
-    return digest(DOMAIN, {"items": sorted(listed)})
+    last = AccessReview.objects.values_list("pk", flat=True).first()
+    return digest(DOMAIN, {"items": sorted(listed), "last": last})
 
 
 def sign(
     *, user: User, decisions: Mapping[tuple[str, str], Decided], seen: str, note: str = ""
 ) -> AccessReview:
-    """Sign the review off and do what it says.
+    """Sign the review off and do what it says. One at a time (the chore's row is locked).
 
     `decisions` are by kind and key, one for everything listed; `seen` is the fingerprint of the list that the
     person saw. A reason is needed where the decision differs from what was proposed. All or nothing, but for
@@ -94,6 +97,7 @@ def sign(
             "forbidden", "Signing a review needs step-up: sign out, sign in again, and sign it then."
         )
     with transaction.atomic():
+        _one_at_a_time()
         items = [item for item in listed() if item.kind != GRANT or (item.kind, item.key) in decisions]
         if fingerprint(items) != seen:
             raise Refused("conflict", "What is listed has changed since you saw it: look again, then sign.")
@@ -115,6 +119,11 @@ def export(*, review: AccessReview, user: User) -> bytes:
     """
     require(user, Verb.ACCOUNTS_READ)
     return bundle.export([str(review.entry)], actor=actor(user))
+
+
+def _one_at_a_time() -> None:
+    Chore.objects.get_or_create(name=CHORE)
+    Chore.objects.select_for_update().get(name=CHORE)
 
 
 def _refuse_undecided(items: Sequence[Holding], decisions: Mapping[tuple[str, str], Decided]) -> None:

@@ -21,9 +21,9 @@ KINDS = {
     "tool": ("Tools", "pause"),
     "key": ("Agents’ keys", "revoke"),
     "token": ("Personal tokens", "revoke"),
-    "role": ("Roles of people", "take away"),
-    "group": ("Groups of people", "leave"),
-    "secret": ("Secrets", "remove"),
+    "role": ("Roles of people", "take it away"),
+    "group": ("Groups of people", "take the person out"),
+    "secret": ("Secrets", "forget its value"),
     "grant": ("Living grants", "end"),
 }
 
@@ -58,6 +58,11 @@ class _Clock:
             kind, str(key), name, detail, used, since, unused, unused and not guard, guard if unused else ""
         )
 
+    def ended(self, rule: Rule, used: datetime | None) -> Holding:
+        """A rule that has ended by itself: it does nothing any more, whatever its effect."""
+        told, over = sentence(releases.spec(rule)), rule.until or self.now
+        return Holding("rule", rule.name, rule.name, told, used, over, True, True, "it has ended by itself")
+
 
 def every(*, now: datetime, days: int) -> list[Holding]:
     """All of it, by kind, then unused first, then by name. A constant number of queries."""
@@ -74,6 +79,9 @@ def every(*, now: datetime, days: int) -> list[Holding]:
 def _rules(clock: _Clock, uses: dict[tuple[str, str], LastUse]) -> Iterator[Holding]:
     for rule in Rule.objects.filter(enabled=True):
         use = uses.get(("rule", rule.name))
+        if rule.until is not None and rule.until <= clock.now:
+            yield clock.ended(rule, use.at if use else None)
+            continue
         guard = "" if rule.effect == "allow" else "a safeguard is none the less one for not being needed"
         yield clock.holding(
             "rule", rule.name, rule.name, sentence(releases.spec(rule)), use.at if use else None,

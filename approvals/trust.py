@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +48,12 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Evidence:
+        """Evidence as it was stored, perhaps by an earlier version: what it did not count is 0."""
+        known = {field.name: stored.get(field.name, 0) for field in fields(cls)}
+        return cls(**known)
 
     @property
     def blocked_by_rules(self) -> int:

@@ -59,6 +59,14 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A draft with a suggestion in it: as content, and ready to judge."""
+
+    content: Mapping[str, Any]
+    active: Active
+
+
+@dataclass(frozen=True)
 class Edit:
     """One rule of the draft as it is (None: it is new) and as it would be."""
 
@@ -96,9 +104,10 @@ def weigh(kind: Alike, content: Mapping[str, Any], base: Active) -> Weighed:
     found = narrow.narrow(calls, domains=settings.AGENTSEC_DOMAINS)
     agent = calls[0].agent.name
     candidate = _candidate(content, asking, Calls(agent, kind.tool, found.condition))
-    if any(engine.decide(call, candidate.compiled).effect != "allow" for call in calls):
+    if any(engine.decide(call, candidate.active.compiled).effect != "allow" for call in calls):
         raise TooWide("another rule would still ask about or block some of these calls")
-    difference = _difference(kind, base, candidate)
+    _refuse_failing_cases(content, candidate)
+    difference = _difference(kind, base, candidate.active)
     _refuse_doubtful(difference)
     keys, times = [pk for pk, _, _ in alike_now], [at for _, at, _ in alike_now]
     votes = Vote.objects.filter(action__in=keys, void=False, verdict="approve").order_by("user__username")
@@ -135,14 +144,15 @@ def _asked_by(seen: Facts, active: Active) -> tuple[str, ...] | None:
     return tuple(sorted(match.name for match in verdict.matched if match.effect == "ask"))
 
 
-def _candidate(content: Mapping[str, Any], asking: Sequence[RuleSpec], calls: Calls) -> Active:
+def _candidate(content: Mapping[str, Any], asking: Sequence[RuleSpec], calls: Calls) -> Candidate:
     """The draft with the suggestion in it. Raises TooWide where it does not compile."""
     end = timezone.now() + timedelta(days=LONGEST_DAYS)
     made = [edit.after.to_json() for edit in edits_of(asking, calls, end, name="suggested rule")]
     changed = {rule["name"] for rule in made}
     kept = [rule for rule in content["rules"] if rule["name"] not in changed]
+    wanted = {**content, "rules": [*kept, *made]}
     try:
-        return releases.activate({**content, "rules": [*kept, *made]})
+        return Candidate(wanted, releases.activate(wanted))
     except Refused as refused:
         raise TooWide(f"the rule would not compile: {refused.detail}") from None
 
@@ -162,6 +172,14 @@ def _difference(kind: Alike, base: Active, candidate: Active) -> Difference:
 def _past(pk: Any, text: str, state: str, *, base: Active) -> Past:
     was = engine.decide(_seen(text, base), base.compiled)
     return Past(str(pk), text, json.dumps(was.to_json()), rejected=state == Action.State.REJECTED)
+
+
+def _refuse_failing_cases(content: Mapping[str, Any], candidate: Candidate) -> None:
+    """A case is somebody's word on what must be asked; what contradicts it could not be published."""
+    before = {str(problem) for problem in releases.problems(content)}
+    broken = [problem for problem in releases.problems(candidate.content) if str(problem) not in before]
+    if broken:
+        raise TooWide(f"the {broken[0].kind} “{broken[0].name}” says otherwise")
 
 
 def _refuse_doubtful(difference: Difference) -> None:

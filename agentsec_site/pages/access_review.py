@@ -91,6 +91,7 @@ def _page(
         "due": access_review.due(), "days": settings.AGENTSEC_REVIEW_DAYS, "note": given.get("note", ""),
         "signed": AccessReview.objects.all()[:SHOWN], "may_sign": may(request.user, Verb.ACCESS_SIGN).allowed,
         "may_edit": may(request.user, Verb.POLICY_EDIT).allowed, "error": error,
+        "reads_log": may(request.user, Verb.TRACE_READ).allowed,
         "proposed": sum(item.proposed for item in items),
     }  # fmt: skip
     return render(request, "growth/access_review.html", shown, status=status)

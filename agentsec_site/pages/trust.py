@@ -24,7 +24,7 @@ def every(request: HttpRequest) -> HttpResponse:
     """What is proposed, every agent with its mode, and what was decided."""
     rows = Promotion.objects.select_related("agent")
     shown = {
-        "open": [(row, trust.Evidence(**row.evidence)) for row in rows.filter(state="open")],
+        "open": [(row, trust.Evidence.from_json(row.evidence)) for row in rows.filter(state="open")],
         "decided": rows.exclude(state="open").order_by("-decided_at")[:SHOWN],
         "agents": Agent.objects.select_related("team", "owner"), "wanted": settings.AGENTSEC_TRUST,
         "may_decide": may(request.user, Verb.TRUST_DECIDE).allowed,

@@ -65,12 +65,11 @@ def test_the_evidence_counts_what_it_did_and_what_came_of_it(reader: Cast) -> No
     assert (shown.days_active, shown.sessions, shown.injected) == (1, 4, 0)
 
 
-@pytest.mark.parametrize(
-    ("setting", "needs"), [("days", 2), ("actions", 3)]
-)  # fmt: skip
-def test_too_little_is_not_enough(reader: Cast, settings: Any, setting: str, needs: int) -> None:
-    settings.AGENTSEC_TRUST = {**settings.AGENTSEC_TRUST, setting: needs}
-    assert promotion.find() == []
+def test_too_little_is_not_enough(reader: Cast, settings: Any) -> None:
+    enough = settings.AGENTSEC_TRUST
+    for needs in ({"days": 2}, {"actions": 3}):
+        settings.AGENTSEC_TRUST = {**enough, **needs}
+        assert promotion.find() == []
 
 
 def test_one_injection_in_a_session_is_too_much(reader: Cast) -> None:
@@ -94,10 +93,11 @@ def test_an_administrator_accepts_and_the_log_holds_the_evidence(reader: Cast) -
     assert Entry.objects.filter(kind="agent.mode").count() == 2
 
 
-@pytest.mark.parametrize("role", ["approver", "auditor", "stranger"])
-def test_nobody_else_decides(reader: Cast, role: str) -> None:
-    with pytest.raises(Refused, match="may not"):
-        promotion.decide(promotion_id=proposal().pk, user=getattr(reader, role), accept=True)
+def test_nobody_else_decides(reader: Cast) -> None:
+    row = proposal()
+    for user in (reader.approver, reader.auditor, reader.stranger):
+        with pytest.raises(Refused, match="may not"):
+            promotion.decide(promotion_id=row.pk, user=user, accept=True)
     assert mode() == "read_only"
 
 

@@ -291,3 +291,11 @@ def test_a_reader_may_ask_for_the_proof_since_any_checkpoint(
     (tmp_path / "seen.json").write_text(json.dumps({origin: {str(seen.size): bytes(seen.root).hex()}}))
     done = run(tmp_path, bundle.export([str(session.pk)], since=[seen.size]), "--state", "seen.json")
     assert done.returncode == 0
+
+
+def test_one_entry_that_belongs_to_no_session_is_exported_alone(session: Session) -> None:
+    with transaction.atomic():
+        review = record.append(kind="access.reviewed", body={"kept": 3}, actor="user:1")
+        record.append(kind="policy.published", body={}, actor="user:1")
+    told = json.loads(unpack(bundle.export([str(review.uuid)]))["summary.json"])
+    assert [entry["payload"] for entry in told["entries"]] == [{"kept": 3}]
