@@ -26,7 +26,9 @@ def run(calls: int) -> None:
         if found.judged != calls or found.unread:
             raise SystemExit(f"{found.judged} of {calls} calls judged, {found.unread} unread")
         ratio = seconds / GOAL * 100_000 / calls
-        print(f"{name:>8} {seconds:8.1f} {computed:6.1f} {ratio:7.2f} {steps:6} {found.changed:10}")
+        print(
+            f"{name:>8} {seconds:8.1f} {computed:6.1f} {ratio:7.2f} {steps:6} {found.changed:10}", flush=True
+        )
     print(f"\nThe goal: 100,000 calls in {GOAL:.0f} s; / goal is by the clock, for 100,000.")
 
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policies import engine
+from policies.arguments import canonical
 from policies.rules import RuleSpec
 from policies.tooling import ToolDef
 
+_WORDS = frozenset({"id", "name", "description", "expires_after"})
 Rules = Sequence[RuleSpec]
 Tools = Mapping[str, ToolDef]
 
@@ -40,8 +42,7 @@ def _said(tool: str, rules: Rules, tools: Tools) -> Any:
     return defined, sorted(_decides(rule) for rule in fitting if engine.fits(rule.tools, tool))
 
 
-def _decides(rule: RuleSpec) -> tuple[Any, ...]:
-    """What of a rule can change an effect. A rule's name, its description and its patience cannot."""
-    until = rule.until.isoformat() if rule.until else ""
-    asked = (rule.approvers.strip(), rule.quorum, rule.step_up)
-    return rule.effect, rule.agents, rule.tools, rule.when, *asked, rule.fallback, until
+def _decides(rule: RuleSpec) -> str:
+    """What of a rule can change an effect: all but words and patience, so no later field is forgotten."""
+    decisive = {name: value for name, value in rule.to_json().items() if name not in _WORDS}
+    return canonical(decisive | {"approvers": rule.approvers.strip()}).decode()
