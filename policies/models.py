@@ -369,6 +369,8 @@ class Source(models.Model):
             models.CheckConstraint(
                 name="source_origin_known", condition=Q(origin__in=["user", "trusted", "agent", "untrusted"])
             ),
+            # `save` weighs; a row written past it would be looked through for nothing.
+            models.CheckConstraint(name="source_weighed", condition=Q(weight__gt=0)),
         ]
 
     def save(self, *args: Any, **kwargs: Any) -> None:

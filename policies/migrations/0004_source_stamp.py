@@ -8,7 +8,7 @@ from django.db import migrations, models
 FILL = """
 UPDATE policies_source SET
     stamp = ('x' || left(encode(sha256(convert_to(text, 'UTF8')), 'hex'), 16))::bit(64)::bigint,
-    weight = CASE WHEN octet_length(text) = length(text) THEN length(text) ELSE length(text) * 8 END;
+    weight = greatest(1, CASE WHEN octet_length(text) = length(text) THEN length(text) ELSE length(text) * 8 END);
 """
 FINAL = """
 CREATE FUNCTION policies_source_final() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -41,5 +41,9 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
+        migrations.AddConstraint(
+            model_name="source",
+            constraint=models.CheckConstraint(condition=models.Q(("weight__gt", 0)), name="source_weighed"),
+        ),
         migrations.RunSQL(FINAL, LOOSE),
     ]
