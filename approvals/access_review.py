@@ -20,9 +20,10 @@ from approvals import holdings
 from approvals.growth_models import AccessReview, Chore
 from approvals.holdings import Holding
 from approvals.voting import STEP_UP_LIFE
-from policies import agents, grants, limits, people, releases, secrets
+from policies import agents, changes, grants, limits, people, releases, secrets
 from policies.access import Verb, actor, may, require
 from policies.arguments import digest
+from policies.foureyes import NeedsSecond
 from policies.models import AgentKey, Grant, PersonalToken, Release, Rule, Tool, User
 from traces import bundle, record
 from traces.problems import Refused
@@ -142,6 +143,9 @@ def _remove(item: Holding, user: User) -> str:
     """Take one holding away; what was done, in words."""
     try:
         return _REMOVALS[item.kind](item.key, user)
+    except NeedsSecond as needed:
+        changes.keep(needed, by=actor(user))
+        return "waits for somebody else to confirm it"
     except Refused as refused:
         raise Refused(refused.code, f"{item.kind} {item.name}: {refused.detail}") from None
     except ObjectDoesNotExist:

@@ -119,9 +119,9 @@ def restore(*, content: Mapping[str, Any], by: str, what: str) -> list[str]:
 
 def _alone(deciding: str, wanted: str) -> Release | None:
     """The release that decides, with nobody else applying or publishing until the transaction ends."""
+    world.lock()
     with connection.cursor() as cursor:
-        for key in (world._APPLY_LOCK, releases.PUBLISH_LOCK):
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [releases.PUBLISH_LOCK])
     newest = Release.objects.order_by("-id").first()
     if newest is not None and deciding and newest.digest != deciding:
         raise Refused("conflict", f"Release {newest.pk} was published meanwhile: look again.")

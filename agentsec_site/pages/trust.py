@@ -11,7 +11,9 @@ from django.views.decorators.http import require_POST, require_safe
 from agentsec_site.pages.guard import page, person
 from approvals import promotion, trust
 from approvals.growth_models import Promotion
-from policies.access import Verb, may
+from policies import changes
+from policies.access import Verb, actor, may
+from policies.foureyes import NeedsSecond
 from policies.models import Agent
 from traces.problems import Refused
 
@@ -67,9 +69,12 @@ def decide(request: HttpRequest, promotion_id: int) -> HttpResponse:
     """Accept or decline one proposal."""
     accept, reason = request.POST.get("choice") == "accept", request.POST.get("reason", "").replace("\0", "")
     try:
-        row = promotion.decide(promotion_id=promotion_id, user=person(request), accept=accept, reason=reason)
-        told = f"{row.agent.name} is now {row.agent.get_mode_display().lower()}." if accept else "Declined."
+        done = promotion.decide(promotion_id=promotion_id, user=person(request), accept=accept, reason=reason)
+        told = f"{done.agent.name} is now {done.agent.get_mode_display().lower()}." if accept else "Declined."
         messages.success(request, told)
+    except NeedsSecond as needed:
+        row = changes.keep(needed, by=actor(person(request)))
+        messages.info(request, f"Change {row.pk} waits for somebody else to confirm it, on /changes.")
     except Refused as refused:
         messages.error(request, refused.detail)
     return redirect("promotions")

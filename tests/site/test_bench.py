@@ -54,6 +54,8 @@ def test_provenance_is_measured_within_proposals(
     told = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
     assert told == ["cold", "warm", "propose", "said"]
     assert Action.objects.count() == 5
+
+
 @pytest.mark.django_db
 def test_a_month_made_up_is_one_that_a_backtest_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "KINDS", ("mail", "pay"))
