@@ -16,9 +16,9 @@ from policies import world
 from policies.models import Agent, Rule, Tool, User
 from tests.approvals.test_suggest import WORLD, approve, ask
 from tests.cast import Cast, person
+from tests.page import INLINE
 
 pytestmark = pytest.mark.django_db
-INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", re.I)
 PAGES = ("/policies/suggestions", "/policies/trust", "/policies/access-review")
 
 
