@@ -5,7 +5,8 @@
   let count = 0;
 
   /* `suggest(text, caret, asked)` gives {from, items: [{insert, name, type, doc}]} or null; `asked` is true for
-   * Ctrl-Space. What is chosen takes the place of the text between `from` and the caret. */
+   * Ctrl-Space. What is chosen takes the place of the text between `from` and the caret. Gives a function to call
+   * when there may be more to suggest: whoever has typed on before the server told it is shown it then. */
   function complete(field, suggest, label) {
     const list = document.createElement("ul");
     list.className = "cond-list";
@@ -26,6 +27,7 @@
 
     let found = null;
     let at = 0;
+    let typing = false;    // nothing but typing since the list was last looked for
 
     function close() {
       found = null;
@@ -44,6 +46,7 @@
     function take(index) {
       const chosen = found.items[index];
       const { from } = found;
+      typing = false;
       close();
       field.focus();
       field.setRangeText(chosen.insert, from, field.selectionStart, "end");
@@ -79,18 +82,25 @@
       return mark(0);
     }
 
-    field.addEventListener("input", (event) => { if (event.isTrusted || !list.hidden) open(false); });
-    field.addEventListener("blur", close);
-    field.addEventListener("click", close);
+    function leave() { typing = false; close(); }
+
+    field.addEventListener("input", (event) => {
+      typing = event.isTrusted;
+      if (typing || !list.hidden) open(false);
+    });
+    field.addEventListener("blur", leave);
+    field.addEventListener("click", leave);
     field.addEventListener("keydown", (event) => {
       if (event.ctrlKey && event.code === "Space") { event.preventDefault(); open(true); return; }
       if (list.hidden) return;
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       if (step) { event.preventDefault(); mark(at + step); }
       else if (event.key === "Enter" || (event.key === "Tab" && !event.shiftKey)) { event.preventDefault(); take(at); }
-      else if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); close(); }
-      else if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) close();
+      else if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); leave(); }
+      else if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) leave();
     });
+
+    return () => { if (typing && list.hidden && document.activeElement === field) open(false); };
   }
 
   window.agentsecComplete = complete;

@@ -18,6 +18,7 @@
   let timer = null;
   let dirty = false;       // something was typed that the server has not seen
   let byHand = false;
+  let suggestAgain = () => {};
 
   /* ---- the panel takes the place of the plain field; the field itself moves into it */
   const holder = text.closest(".flex-container") ?? text.parentElement;
@@ -90,6 +91,7 @@
       const aloud = document.querySelector(".field-aloud .readonly");
       for (const place of [byId("cond-said"), aloud]) if (place && place.textContent !== sentence) place.textContent = sentence;
     }
+    suggestAgain();
     concern(said.concerns);
     byId("cond-said").classList.toggle("is-old", !said.sentence);
     show(said.problems);
@@ -242,7 +244,7 @@
     return { from, items: starts(word, [...desk.facts.map(entry), ...desk.functions.map(call)]) };
   }
 
-  window.agentsecComplete(text, suggest, "Facts and functions");
+  suggestAgain = window.agentsecComplete(text, suggest, "Facts and functions");
   const names = (known) => (value, caret, wanted) => {
     const from = Math.max(value.lastIndexOf(",", caret - 1), value.lastIndexOf("\n", caret - 1)) + 1;
     const start = from + /^\s*/.exec(value.slice(from, caret))[0].length;

@@ -5,6 +5,7 @@ A checkout of its own with one tiny package stands for agentsec, so that no netw
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -121,13 +122,20 @@ def test_a_start_killed_while_installing_is_repeated_by_the_next(checkout: Path)
     assert start(checkout)[1].startswith("started with 1.0")
 
 
+def making_venv(start: subprocess.Popen[str]) -> psutil.Process:
+    """The process in which this start makes its environment, as soon as there is one."""
+    while True:
+        for each in psutil.Process(start.pid).children(recursive=True):
+            # One that has just ended has no words any more.
+            with contextlib.suppress(psutil.Error):
+                if "venv" in each.cmdline():
+                    return each
+
+
 def test_a_start_waits_for_what_a_killed_one_left_behind(checkout: Path) -> None:
     """The orphan would go on writing into the folder that the next start is filling."""
     first = popen(checkout)
-    orphan = None
-    while orphan is None:
-        running = psutil.Process(first.pid).children(recursive=True)
-        orphan = next((each for each in running if "venv" in each.cmdline()), None)
+    orphan = making_venv(first)
     orphan.suspend()
     first.send_signal(signal.SIGKILL)
     first.communicate()
