@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agentsec_site.pages.guard import page, person
 from agentsec_site.pages.stories import actor_names
-from policies import changes, foureyes
+from policies import changes, foureyes, hands
 from policies.access import Verb, actor
 from policies.foureyes_models import ProposedChange
 from policies.textdiff import written
@@ -83,13 +83,14 @@ def refuse(request: HttpRequest, change_id: int) -> HttpResponse:
 
 def _shown(request: HttpRequest, rows: list[ProposedChange]) -> list[Shown]:
     user = person(request)
-    found = changes.visible(user, rows)
+    found, known = changes.visible(user, rows), hands.read()
     names = actor_names([name for row in found for name in (row.by, row.decided_by)])
     return [
         Shown(
             row, _fields(row.before, row.after), names.get(row.by, row.by),
             names.get(row.decided_by, row.decided_by),
-            changes.why_not(row, user) if row.state == row.State.WAITING else "", row.by == actor(user),
+            changes.why_not(row, user, known=known) if row.state == row.State.WAITING else "",
+            row.by == actor(user),
         )
         for row in found
     ]  # fmt: skip

@@ -88,6 +88,15 @@ def test_what_is_no_link_is_gone(token: str) -> None:
     refused("gone", people.redeem, token=token, password=PASSWORD)
 
 
+def test_a_reset_ends_tokens_and_an_invitation_does_not() -> None:
+    made = people.create_user(name="ann", by="tests")
+    token = people.issue_token(made.user)
+    people.redeem(token=made.url_token, password=PASSWORD)
+    assert people.authenticate_token(token) == made.user
+    people.redeem(token=people.reset(user=made.user, by="tests").token, password=PASSWORD)
+    assert people.authenticate_token(token) is None
+
+
 def test_the_database_holds_no_link_that_could_be_opened() -> None:
     made = invited()
     assert made.url_token not in str(list(Link.objects.values()))

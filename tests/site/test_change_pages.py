@@ -95,9 +95,9 @@ def test_a_key_is_shown_to_who_confirms_and_to_nobody_else(cast: Cast, ann: User
     before = AgentKey.objects.count()
     path = reverse("admin:policies_agent_key", args=[cast.agent.pk])
     first = seen(browser(ann).post(path, {"scopes": ["act"], "days": 3}, follow=True))
-    assert not re.search(r"ask_\w{20}", first) and AgentKey.objects.count() == before
-    assert re.search(r"ask_\w{20}", seen(confirm(bea))) and AgentKey.objects.count() == before + 1
-    assert not re.search(r"ask_\w{20}", listing(bea))
+    assert not re.search(r"ask_[\w-]{20}", first) and AgentKey.objects.count() == before
+    assert re.search(r"ask_[\w-]{20}", seen(confirm(bea))) and AgentKey.objects.count() == before + 1
+    assert not re.search(r"ask_[\w-]{20}", listing(bea))
 
 
 def test_a_secret_never_stands_on_a_page(cast: Cast, ann: User, bea: User) -> None:
