@@ -7,10 +7,9 @@ mail, and those of the machine's operator, are the person's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 
 from policies.models import Link
 
@@ -57,9 +56,9 @@ class Hands:
 def read() -> Hands:
     """All of them, by one query."""
     rows = Link.objects.filter(used_at__isnull=False, user__isnull=False).exclude(purpose=Link.Purpose.DEMO)
-    columns = rows.order_by("user_id", "-used_at", "-id").values_list(
-        "user_id", "by", "created_at", "used_at"
-    )
-    by_user: Iterable[tuple[int, Iterable[tuple[int, str, datetime, datetime]]]]
-    by_user = groupby(columns, key=lambda row: row[0])
-    return Hands({f"user:{user}": tuple(_Used(*row[1:]) for row in rows) for user, rows in by_user})
+    found: dict[str, list[_Used]] = {}
+    for link in rows.order_by("-used_at", "-id"):
+        if link.used_at is not None:
+            used = _Used(link.by, link.created_at, link.used_at)
+            found.setdefault(f"user:{link.user_id}", []).append(used)
+    return Hands({actor: tuple(links) for actor, links in found.items()})

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agentsec_site.pages.guard import page, person
 from agentsec_site.pages.stories import actor_names
+from approvals import promotion
 from policies import changes, foureyes, hands
 from policies.access import Verb, actor
 from policies.foureyes_models import ProposedChange
@@ -59,6 +60,8 @@ def confirm(request: HttpRequest, change_id: int) -> HttpResponse:
     """Apply exactly what was shown; what is shown once stands on this one answer."""
     try:
         done = changes.confirm(change_id=change_id, user=person(request))
+        if done.change.kind == "agent.mode":
+            promotion.settle(agent_name=done.change.target, user=person(request))
     except Refused as refused:
         messages.error(request, refused.detail)
         return redirect("changes")
