@@ -60,9 +60,10 @@ def why(mode: str, shown: Evidence) -> str:
 def decide(*, promotion_id: int, user: User, accept: bool, reason: str = "") -> Promotion:
     """Accept a proposal, which sets the agent's mode, or decline it with a reason.
 
-    Locks the agent, then the proposal, as who looks for proposals does. Appends `trust.accepted` or `trust.declined` with the evidence, and `agent.mode`.
-    Raises Refused: forbidden (role; with four-eyes, the agent's own owner), not_found, conflict (decided
-    before, or the mode is another by now), gone (the evidence no longer speaks for it), invalid (no reason).
+    Locks the agent, then the proposal, as who looks for proposals does. Appends `trust.accepted` or
+    `trust.declined` with the evidence, and `agent.mode`. Raises Refused: forbidden (role; with four-eyes,
+    the agent's own owner), not_found, conflict (decided before, or the mode is another by now), gone (the
+    evidence no longer speaks for it), invalid (no reason); with four-eyes NeedsSecond, and it stays open.
     """
     require(user, Verb.TRUST_DECIDE)
     row = _locked(promotion_id)

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from agentsec_site.pages.guard import page, person
+from agentsec_site.pages.guard import page, person, words
 from agentsec_site.pages.stories import actor_names
 from approvals import promotion
 from policies import changes, foureyes, hands
@@ -75,7 +75,7 @@ def confirm(request: HttpRequest, change_id: int) -> HttpResponse:
 @page(Verb.POLICY_READ)
 def refuse(request: HttpRequest, change_id: int) -> HttpResponse:
     """Say no, or take one's own back."""
-    why = request.POST.get("why", "").strip()
+    why = words(request, "why")
     try:
         row = changes.refuse(change_id=change_id, user=person(request), why=why)
         messages.success(request, f"{row.get_state_display()}: {row.title}.")

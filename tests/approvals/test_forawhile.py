@@ -141,6 +141,27 @@ def test_a_worse_origin_asks_again(cast: Cast) -> None:
     assert "worse place" in forawhile.allowances.unlike(row, forawhile.replace(call, origins=worse))
 
 
+def test_more_amounts_than_were_approved_are_asked_about(cast: Cast) -> None:
+    world.apply(
+        """
+tools:
+  - name: invoice.pay
+    effect: write
+    authority: [payee]
+    parameters: {type: object, properties: {payee: {type: string}, lines: {type: array}}}
+rules: [{name: pays, effect: ask, tools: [invoice.pay], approvers: comms}]
+""",
+        by="tests",
+    )
+    session, line = cast.session(), {"amount": 100}
+
+    def pay(*lines: dict[str, int]) -> Action:
+        return cast.propose("invoice.pay", {"payee": "Acme", "lines": list(lines)}, session=session)
+
+    approve(pay(line, line), cast.approver)
+    assert [pay(*[line] * times).state for times in (1, 2, 3)] == ["ready", "ready", "pending"]
+
+
 def test_when_its_time_is_over_it_asks_again(cast: Cast) -> None:
     session, row = allowed(cast)
     with pytest.MonkeyPatch.context() as patch:
