@@ -168,9 +168,20 @@ def _told(row: ProposedChange) -> dict[str, Any]:
 def _stale(row: ProposedChange, kind: Kind) -> str:
     if row.at < timezone.now() - LIFE:
         return f"It waited for more than {LIFE.days} days: propose it again."
+    if not _may_propose(row, kind):
+        return "Whoever proposed this may not change it any more: propose it again."
     if canonical({"is": kind.before(row)}) != canonical({"is": row.before}):
         return "What it changes is no longer as it was when this was proposed: propose it again."
     return ""
+
+
+def _may_propose(row: ProposedChange, kind: Kind) -> bool:
+    """Whether its proposer is still one who may: as a vote's voter is asked again at the start."""
+    who, _, number = row.by.partition(":")
+    if who != "user":
+        return True
+    proposer = User.objects.filter(pk=int(number)).first()
+    return proposer is not None and may(proposer, kind.verb).allowed
 
 
 def _decide(row: ProposedChange, state: str, by: str, why: str = "") -> None:

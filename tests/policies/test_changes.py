@@ -159,6 +159,12 @@ def test_what_waited_for_too_long_is_over(
     assert "propose it again" in refused(row, other) and Agent.objects.get().mode == "read_only"
 
 
+def test_what_somebody_proposed_who_may_no_longer_is_over(one: User, other: User, scout: Agent) -> None:
+    row = wish(one, agents.set_mode, agent=scout, mode="standard")
+    accounts.set_active(user=one, active=False, by=actor(other))
+    assert "may not change it any more" in refused(row, other) and Agent.objects.get().mode == "read_only"
+
+
 def test_a_change_is_confirmed_once(one: User, other: User, scout: Agent) -> None:
     row = wish(one, agents.issue_key, agent=scout, scopes=["act"])
     confirm(row, other)
