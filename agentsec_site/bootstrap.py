@@ -110,10 +110,15 @@ def _install_locked(files: Sequence[Path]) -> None:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """One installation at a time; whoever comes second waits and then finds it done."""
+    """One installation at a time; whoever comes second waits and then finds it done.
+
+    What is started meanwhile (with `close_fds=False`) holds the lock too: a start that is killed leaves its
+    pip behind, and the next one must not install into the same folder beside it.
+    """
     if not os.access(REPOSITORY, os.W_OK):
         sys.exit(f"agentsec: .venv must go into {REPOSITORY}, which this user cannot write")
     descriptor = os.open(REPOSITORY, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,7 +160,9 @@ def _pip() -> list[str]:
 
 
 def _must(command: Sequence[str], what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, close_fds=False
+    )
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()
         sys.exit(f"agentsec: {what} failed: {lines[-1] if lines else done.returncode}")
@@ -180,7 +187,12 @@ def _run_with_progress(command: Sequence[str], count: int) -> list[str]:
     lines: list[str] = []
     seen = 0
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        close_fds=False,
     ) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:

@@ -18,7 +18,7 @@ from policies.facts import AgentFacts
 from policies.firewall import DETECTORS
 from policies.foureyes import DRAFTED
 from policies.models import Agent, Case, Release, Rule, Tool
-from policies.rules import RELEASE_DOMAIN, RuleSpec, release_content, sentence
+from policies.rules import RELEASE_DOMAIN, RuleSpec, exactly, release_content
 from policies.soundness import PUBLISHED, sound
 from policies.tooling import NO_PARAMETERS, ToolDef
 from traces import record
@@ -44,10 +44,10 @@ class Active:
         return self.tools.get(name) or ToolDef.undeclared(name)
 
     def rule_texts(self, verdict: Verdict) -> dict[str, str]:
-        """Each rule that a verdict names, read aloud."""
+        """Each rule that a verdict names, read aloud with its condition as it is written."""
         by_name = {rule.name: rule for rule in self.compiled.rules}
         named = {match.name for match in (*verdict.matched, *verdict.shadow)} & by_name.keys()
-        return {name: sentence(by_name[name]) for name in sorted(named)}
+        return {name: exactly(by_name[name]) for name in sorted(named)}
 
 
 def current() -> Active:

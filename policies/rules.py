@@ -114,10 +114,19 @@ def sentence(rule: RuleSpec) -> str:
 
     A condition that rows can show is said in words, any other as CEL.
     """
+    return _aloud(rule, aloud(rule.when))
+
+
+def exactly(rule: RuleSpec) -> str:
+    """The same with the condition as it is written: what the log keeps, since words are a translation."""
+    return _aloud(rule, rule.when)
+
+
+def _aloud(rule: RuleSpec, condition: str) -> str:
     parts = [f"{rule.effect}{_whom(rule)} when {_names(rule.agents, 'any agent')} calls"]
     parts.append(_names(rule.tools, "any tool"))
     if rule.when.strip():
-        parts.append(f"and {aloud(rule.when)}")
+        parts.append(f"and {condition}")
     if rule.fallback:
         parts.append("and no other rule applies")
     if rule.until:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from django.test import TransactionTestCase
+from hypothesis import settings
 from pytest_django.plugin import DjangoDbBlocker
 
 from agentsec_site import embedded, provision
@@ -21,6 +22,10 @@ from tests.live import Live, make_home
 from traces import keys
 
 pytest_plugins = ["tests.cast", "tests.billing"]
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("agentsec", deadline=None)
+settings.load_profile("agentsec")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -17,11 +16,11 @@ from policies import world
 from policies.arguments import canonical
 from policies.models import Release, Rule
 from tests.cast import Cast, person
+from tests.page import INLINE
 from traces.models import Entry
 from traces.problems import Refused
 
 pytestmark = pytest.mark.django_db
-INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", re.I)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from policies.models import (
     User,
 )
 from tests.cast import Cast, person
+from tests.page import INLINE
 from traces import record
 from traces.models import Entry
 from traces.problems import Refused
@@ -32,9 +33,6 @@ from traces.problems import Refused
 pytestmark = pytest.mark.django_db
 
 # What the strict policy of the site refuses to run or to paint.
-INLINE = re.compile(
-    r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)(?![^>]*type=\"application/json)", re.I
-)
 MODELS = (
     "agent",
     "tool",

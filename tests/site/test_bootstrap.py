@@ -13,6 +13,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agentsec_site.embedded import REPOSITORY
@@ -118,6 +119,23 @@ def test_a_start_killed_while_installing_is_repeated_by_the_next(checkout: Path)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert start(checkout)[1].startswith("started with 1.0")
+
+
+def test_a_start_waits_for_what_a_killed_one_left_behind(checkout: Path) -> None:
+    """The orphan would go on writing into the folder that the next start is filling."""
+    first = popen(checkout)
+    orphan = None
+    while orphan is None:
+        running = psutil.Process(first.pid).children(recursive=True)
+        orphan = next((each for each in running if "venv" in each.cmdline()), None)
+    orphan.suspend()
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = popen(checkout)
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.5)
+    orphan.resume()
+    assert second.communicate(timeout=120)[0].startswith("started with 1.0")
 
 
 def test_two_starts_at_once_install_once(checkout: Path) -> None:

@@ -17,11 +17,11 @@ from policies.foureyes_models import ProposedChange
 from policies.models import Agent, Rule, Tool, User
 from tests.approvals.test_suggest import WORLD, approve, ask
 from tests.cast import Cast, person
+from tests.page import INLINE
 from traces import record
 from traces.models import Entry
 
 pytestmark = pytest.mark.django_db
-INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", re.I)
 PAGES = ("/policies/suggestions", "/policies/trust", "/policies/access-review")
 
 
