@@ -104,7 +104,7 @@ def sign(
             raise Refused("conflict", "What is listed has changed since you saw it: look again, then sign.")
         _refuse_undecided(items, decisions)
         gone = [item for item in items if decisions[item.kind, item.key].choice == REMOVE]
-        done = {(item.kind, item.key): _remove(item, user) for item in gone if item.kind != GRANT}
+        done = _remove_all([item for item in gone if item.kind != GRANT], user)
         review = _write(items, decisions, done, user=user, note=note[:MAX_NOTE])
     # Ending a grant reaches outside, so it comes after the review stands in the log.
     for item in (item for item in gone if item.kind == GRANT):
@@ -139,10 +139,27 @@ def _refuse_undecided(items: Sequence[Holding], decisions: Mapping[tuple[str, st
             )
 
 
-def _remove(item: Holding, user: User) -> str:
-    """Take one holding away; what was done, in words."""
+def _remove_all(gone: Sequence[Holding], user: User) -> dict[tuple[str, str], str]:
+    """Take them away; what was done, in words, by kind and key.
+
+    All roles (and all groups) that one person loses are one change: with four-eyes a second one would find
+    the person no longer as they were.
+    """
+    together: dict[tuple[str, str], list[Holding]] = {}
+    for item in gone:
+        whose = item.key.partition(":")[0] if item.kind in _FROM_PEOPLE else item.key
+        together.setdefault((item.kind, whose), []).append(item)
+    done = {key: _remove(items, user) for key, items in together.items()}
+    return {(item.kind, item.key): done[key] for key, items in together.items() for item in items}
+
+
+def _remove(items: Sequence[Holding], user: User) -> str:
+    item = items[0]
     try:
-        return _REMOVALS[item.kind](item.key, user)
+        if item.kind not in _FROM_PEOPLE:
+            return _REMOVALS[item.kind](item.key, user)
+        whose, _, _ = item.key.partition(":")
+        return _FROM_PEOPLE[item.kind](whose, {each.key.partition(":")[2] for each in items}, user)
     except NeedsSecond as needed:
         changes.keep(needed, by=actor(user))
         return "waits for somebody else to confirm it"
@@ -178,18 +195,15 @@ def _revoke_token(key: str, user: User) -> str:
     return "revoked"
 
 
-def _take_role(key: str, user: User) -> str:
-    whose, _, role = key.partition(":")
-    # Read again and locked: two roles of one person may go in one review.
+def _take_roles(whose: str, names: set[str], user: User) -> str:
     row = User.objects.select_for_update().get(pk=whose)
-    people.set_roles(user=row, roles=[each for each in row.roles if each != role], by=actor(user))
+    people.set_roles(user=row, roles=[each for each in row.roles if each not in names], by=actor(user))
     return "taken"
 
 
-def _leave_group(key: str, user: User) -> str:
-    whose, _, group = key.partition(":")
+def _leave_groups(whose: str, names: set[str], user: User) -> str:
     row = User.objects.get(pk=whose)
-    people.set_groups(user=row, groups=row.group_names - {group}, by=actor(user))
+    people.set_groups(user=row, groups=row.group_names - names, by=actor(user))
     return "left the group"
 
 
@@ -203,9 +217,11 @@ _REMOVALS: Mapping[str, Callable[[str, User], str]] = {
     "tool": _pause_tool,
     "key": _revoke_key,
     "token": _revoke_token,
-    "role": _take_role,
-    "group": _leave_group,
     "secret": _drop_secret,
+}
+_FROM_PEOPLE: Mapping[str, Callable[[str, set[str], User], str]] = {
+    "role": _take_roles,
+    "group": _leave_groups,
 }
 
 

@@ -57,7 +57,10 @@ class Shown:
 
 def offer(action: Action) -> Offer | None:
     """What may be ticked beside the approval of this action; None where nobody may allow it for a while."""
-    active = releases.current()
+    try:
+        active = releases.current()
+    except Refused:  # an altered release; people still have to read and reject
+        return None
     if not allowances.offered() or _why_not(action, active):
         return None
     call = call_of(action, active)

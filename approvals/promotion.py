@@ -60,19 +60,13 @@ def why(mode: str, shown: Evidence) -> str:
 def decide(*, promotion_id: int, user: User, accept: bool, reason: str = "") -> Promotion:
     """Accept a proposal, which sets the agent's mode, or decline it with a reason.
 
-    Locks the proposal. Appends `trust.accepted` or `trust.declined` with the evidence, and `agent.mode`.
-    Raises Refused: forbidden (role; with four-eyes, the agent's own owner), not_found, conflict (decided
-    before, or the mode is another by now), gone (the evidence no longer speaks for it), invalid (no reason).
+    Locks the agent, then the proposal, as who looks for proposals does. Appends `trust.accepted` or
+    `trust.declined` with the evidence, and `agent.mode`. Raises Refused: forbidden (role; with four-eyes,
+    the agent's own owner), not_found, conflict (decided before, or the mode is another by now), gone (the
+    evidence no longer speaks for it), invalid (no reason); with four-eyes NeedsSecond, and it stays open.
     """
     require(user, Verb.TRUST_DECIDE)
-    row = (
-        Promotion.objects.select_for_update(of=("self",))
-        .select_related("agent")
-        .filter(pk=promotion_id)
-        .first()
-    )
-    if row is None:
-        raise Refused("not_found", "There is no such proposal.")
+    row = _locked(promotion_id)
     if row.state != State.OPEN:
         raise Refused("conflict", f"It is already {row.state}.")
     reason = reason.strip()[:MAX_REASON]
@@ -89,8 +83,30 @@ def decide(*, promotion_id: int, user: User, accept: bool, reason: str = "") -> 
     return row
 
 
+@transaction.atomic
+def settle(*, agent_name: str, user: User) -> None:
+    """Close the proposal for an agent that has this mode by now, since it was confirmed as a change.
+
+    Appends `trust.accepted` with the evidence where there was one.
+    """
+    agent = Agent.objects.select_for_update(no_key=True).filter(name=agent_name).first()
+    row = Promotion.objects.select_for_update().filter(agent=agent, state=State.OPEN).first()
+    if agent is not None and row is not None and row.after == agent.mode:
+        row.state, row.decided_by, row.decided_at = State.ACCEPTED, user.username, timezone.now()
+        row.save(update_fields=["state", "decided_by", "decided_at"])
+        _log(row, row.state, by=actor(user))
+
+
+def _locked(promotion_id: int) -> Promotion:
+    agent = Agent.objects.filter(promotions=promotion_id).select_for_update(no_key=True, of=("self",))
+    if agent.first() is None:
+        raise Refused("not_found", "There is no such proposal.")
+    rows = Promotion.objects.select_for_update(of=("self",)).select_related("agent")
+    return rows.get(pk=promotion_id)
+
+
 def _refuse_stale(row: Promotion, user: User) -> None:
-    agent = Agent.objects.select_for_update(no_key=True).get(pk=row.agent_id)
+    agent = row.agent
     if agent.mode != row.before:
         raise Refused("conflict", f"{agent.name} is {agent.get_mode_display().lower()} by now.")
     if row.up and settings.AGENTSEC_FOUR_EYES and agent.owner_id == user.pk:
@@ -105,7 +121,8 @@ def _propose(agent: Agent) -> Promotion | None:
     spoken, after = why(agent.mode, shown), STEPS[M(agent.mode)]
     values = {"evidence_json": json.dumps(shown.to_json()), "why": spoken[:500]}
     with transaction.atomic():
-        Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
+        if Agent.objects.select_for_update(no_key=True).get(pk=agent.pk).mode != agent.mode:
+            return None
         row = Promotion.objects.select_for_update().filter(agent=agent, state=State.OPEN).first()
         if row is not None and (not spoken or row.before != agent.mode):
             Promotion.objects.filter(pk=row.pk).update(state=State.WITHDRAWN, decided_at=timezone.now())

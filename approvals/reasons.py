@@ -13,6 +13,7 @@ from policies import releases
 from policies.models import Release
 from policies.rules import RuleSpec, sentence
 from policies.tooling import ToolDef
+from traces.problems import Refused
 
 NAMED = 8  # tools of a session's purpose on a card; its own page names all
 
@@ -54,8 +55,15 @@ def program(action: Action) -> Program:
         argv=tuple(map(str, config.get("argv") or ())),
         limits=config.get("limits") or {}, egress=tuple(config.get("egress") or ()), declared=tool.declared,
         secrets=tuple(config.get("secrets") or ()),
-        stale=releases.current().tool(action.tool).manifest != action.manifest,
+        stale=_stale(action),
     )  # fmt: skip
+
+
+def _stale(action: Action) -> bool:
+    try:
+        return releases.current().tool(action.tool).manifest != action.manifest
+    except Refused:  # an altered release starts nothing, and people still have to read and reject
+        return True
 
 
 def _tool(action: Action) -> ToolDef:

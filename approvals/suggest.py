@@ -49,8 +49,9 @@ def find() -> list[Passed]:
     """Look through the decisions of the last days and bring the offered suggestions up to date.
 
     Adds, refreshes and withdraws suggestions; what was dismissed or drafted stays as it is (a drafted one may
-    be offered again once it has ended). Appends nothing, since nothing is decided. Returns what was passed
-    over, with the reason. Raises Refused("invalid") where the draft does not compile.
+    be offered again once it has ended, or its rule is gone from the draft). Appends nothing, since nothing is
+    decided. Returns what was passed over, with the reason. Raises Refused("invalid") where the draft does not
+    compile.
     """
     content = releases.draft_content()
     base = releases.activate(content)
@@ -163,7 +164,7 @@ def _apply(edit: Edit, *, by: str) -> None:
 
 
 def _offer(kind: Alike, found: Weighed) -> Suggestion:
-    """The suggestion of this kind, new or refreshed; a decided one is left alone until it has ended."""
+    """The suggestion of this kind, new or refreshed; a decided one is left alone until it is over."""
     about = {"agent_id": kind.agent_id, "tool": kind.tool, "rules": list(kind.rules)}
     offered = {
         "condition": found.narrow.condition, "digest": _digest(kind.rules, found.narrow.condition),
@@ -171,8 +172,7 @@ def _offer(kind: Alike, found: Weighed) -> Suggestion:
     }  # fmt: skip
     with transaction.atomic():
         row, made = Suggestion.objects.select_for_update().get_or_create(**about, defaults=offered)
-        ended = row.state == State.DRAFTED and row.ends_at is not None and row.ends_at <= timezone.now()
-        if not made and (row.state == State.OFFERED or ended):
+        if not made and (row.state == State.OFFERED or _over(row)):
             clean = {
                 "state": State.OFFERED,
                 "decided_by": "",
@@ -182,6 +182,13 @@ def _offer(kind: Alike, found: Weighed) -> Suggestion:
             }
             Suggestion.objects.filter(pk=row.pk).update(**offered, **clean)
     return row
+
+
+def _over(row: Suggestion) -> bool:
+    """Whether what it became has ended, or is gone from the draft, by a rollback say."""
+    if row.state != State.DRAFTED or row.ends_at is None:
+        return False
+    return row.ends_at <= timezone.now() or not Rule.objects.filter(name=row.rule).exists()
 
 
 def _digest(rules: Sequence[str], condition: str) -> str:

@@ -135,13 +135,14 @@ def edit(*, user: User, values: Mapping[str, Any], by: str) -> None:
     """Change a person's name, address, roles and whether the account is on, as far as `values` names them.
 
     Appends `person.changed`, `person.roles`, `person.switched_on` or `person.switched_off` as needed. Raises
-    Refused: invalid, conflict (the last administrator, a name that is taken).
+    Refused: invalid, conflict (the last administrator, a name that is taken or known).
     """
     plain = ("username", "email", "first_name", "last_name")
     with transaction.atomic():
         changed = [name for name in plain if name in values and getattr(user, name) != values[name]]
         if changed:
             check_name(values.get("username", user.username))
+            _keep_known_name(user, changed)
             check_email(values.get("email", user.email))
             if "email" in changed:
                 # A reset link goes there, and with it the account.
@@ -153,6 +154,12 @@ def edit(*, user: User, values: Mapping[str, Any], by: str) -> None:
         set_roles(user=user, roles=values.get("roles", user.roles), by=by)
         if values.get("is_active", user.is_active) != user.is_active:
             set_active(user=user, active=values["is_active"], by=by)
+
+
+def _keep_known_name(user: User, changed: Iterable[str]) -> None:
+    """What somebody edited, another has to approve, and decisions and reviews say whose they are: by name."""
+    if "username" in changed and user.has_usable_password():
+        raise Refused("conflict", f"Decisions and the log know {user.username} by this name: it stays.")
 
 
 def set_active(*, user: User, active: bool, by: str) -> None:

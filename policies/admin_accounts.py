@@ -52,6 +52,10 @@ class UserAdmin(RoomAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        known = obj is not None and obj.has_usable_password()
+        return [*self.readonly_fields, *(["username"] if known else [])]
+
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:
             return ["username", "email", "roles", "groups"]

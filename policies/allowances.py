@@ -95,12 +95,21 @@ class Call:
 
     @property
     def most(self) -> dict[str, Decimal]:
-        """The largest number, whatever its sign, in each argument that may differ; texts of digits count."""
+        """The largest number, whatever its sign, in each argument that may differ; texts of digits count.
+
+        Of a list with several of them, as `name[]`, how many.
+        """
         found: dict[str, Decimal] = {}
         for name, value in self.free:
             if (number := _number(value)) is not None:
                 found[name] = max(found.get(name, number), number)
-        return found
+        several = {f"{name}[]": Decimal(count) for name, count in self.numbers.items() if count > 1}
+        return found | several
+
+    @property
+    def numbers(self) -> Counter[str]:
+        """How many numbers stand in each argument that may differ."""
+        return Counter(name for name, value in self.free if _number(value) is not None)
 
     def origins_of(self, same: list[str]) -> dict[str, str]:
         """The origins of the values under these arguments."""
@@ -170,6 +179,8 @@ def unlike(row: Allowance, call: Call) -> str:
         return f"{worse[0]} comes from a worse place now"
     if larger := next((name for name, value in call.free if _larger(value, row.most.get(name))), ""):
         return f"{larger} is larger, or no number any more"
+    if more_of := next((name for name, count in call.numbers.items() if _more(name, count, row.most)), ""):
+        return f"{more_of} holds more numbers"
     if Counter(call.findings) - Counter(map(tuple, row.findings)):
         return "the firewall found more in it"
     return _new_label(row, call.labels)
@@ -325,6 +336,11 @@ def _larger(value: Any, most: str | None) -> bool:
     if number is None or most is None:
         return (number is None) != (most is None)
     return number > Decimal(most)
+
+
+def _more(name: str, count: int, most: Mapping[str, str]) -> bool:
+    """Whether there are more numbers than were allowed: each as large would be more together."""
+    return count > Decimal(most.get(f"{name}[]", "1"))
 
 
 def _under(path: str, names: list[str]) -> bool:

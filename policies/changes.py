@@ -16,6 +16,7 @@ from policies.access import Verb, actor, may
 from policies.arguments import canonical
 from policies.foureyes import NeedsSecond, Wish
 from policies.foureyes_models import ProposedChange
+from policies.hands import Hands
 from policies.models import Agent, User
 from traces import record
 from traces.problems import Refused
@@ -117,11 +118,11 @@ def visible(user: User, rows: list[ProposedChange]) -> list[ProposedChange]:
     return [row for row in rows if reads or row.by == actor(user) or may(user, KINDS[row.kind].verb).allowed]
 
 
-def why_not(row: ProposedChange, user: User) -> str:
-    """Why this person cannot confirm it, "" where nothing is in the way."""
+def why_not(row: ProposedChange, user: User, *, known: Hands | None = None) -> str:
+    """Why this person cannot confirm it, "" where nothing is in the way; `known` where many are asked for."""
     try:
         _refuse_stranger(KINDS[row.kind], user)
-        _refuse_same_hand(row, actor(user))
+        _refuse_same_hand(row, actor(user), known)
     except Refused as refused:
         return refused.detail
     return ""
@@ -142,10 +143,10 @@ def _refuse_stranger(kind: Kind, user: User) -> None:
         raise Refused("forbidden", answer.why)
 
 
-def _refuse_same_hand(row: ProposedChange, by: str) -> None:
+def _refuse_same_hand(row: ProposedChange, by: str, known: Hands | None = None) -> None:
     if row.by == by:
         raise Refused("forbidden", "You proposed this yourself: somebody else has to confirm it.")
-    if foureyes.same_hand(row.by, by):
+    if foureyes.same_hand(row.by, by, at=row.at, known=known):
         why = "One of you made the link that set the other's password, so you do not count as two."
         raise Refused("forbidden", why)
 
@@ -160,15 +161,27 @@ def _refuse_unlogged(row: ProposedChange) -> None:
 def _told(row: ProposedChange) -> dict[str, Any]:
     """What the log keeps of a proposal; of what is sealed its hash, over bytes that nobody could guess."""
     sealed = hashlib.sha256(bytes(row.sealed)).hexdigest() if row.sealed else ""
-    return {"before": row.before, "after": row.after, "by": row.by, "sealed": sealed}
+    told = {"before": row.before, "after": row.after, "by": row.by, "sealed": sealed}
+    return {**told, "at": row.at.isoformat()}
 
 
 def _stale(row: ProposedChange, kind: Kind) -> str:
     if row.at < timezone.now() - LIFE:
         return f"It waited for more than {LIFE.days} days: propose it again."
+    if not _may_propose(row, kind):
+        return "Whoever proposed this may not change it any more: propose it again."
     if canonical({"is": kind.before(row)}) != canonical({"is": row.before}):
         return "What it changes is no longer as it was when this was proposed: propose it again."
     return ""
+
+
+def _may_propose(row: ProposedChange, kind: Kind) -> bool:
+    """Whether its proposer is still one who may: as a vote's voter is asked again at the start."""
+    who, _, number = row.by.partition(":")
+    if who != "user":
+        return True
+    proposer = User.objects.filter(pk=int(number)).first()
+    return proposer is not None and may(proposer, kind.verb).allowed
 
 
 def _decide(row: ProposedChange, state: str, by: str, why: str = "") -> None:

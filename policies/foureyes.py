@@ -10,8 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Max, Min
+from django.utils import timezone
 
-from policies.models import Link
+from policies import hands
+from policies.hands import Hands
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -25,15 +28,19 @@ def required() -> bool:
     return bool(settings.AGENTSEC_FOUR_EYES)
 
 
-def drafters(*, since: datetime | None) -> frozenset[str]:
-    """Who has a part in the draft as it is, as the log names them; `since` is the newest release's time."""
+def drafters(*, since: datetime | None) -> dict[str, tuple[datetime, datetime]]:
+    """Who has a part in the draft as it is, as the log names them, with their first and last edit.
+
+    `since` is the newest release's time.
+    """
     edits = Entry.objects.filter(kind__in=(DRAFTED, RESTORED))
     if since is not None:
         edits = edits.filter(at__gt=since)
     restored = edits.filter(kind=RESTORED).order_by("-id").values_list("id", flat=True).first()
     if restored is not None:
         edits = edits.filter(id__gte=restored)
-    return frozenset(edits.values_list("actor", flat=True))
+    found = edits.order_by().values_list("actor").annotate(Min("at"), Max("at"))
+    return {actor: (first, last) for actor, first, last in found}
 
 
 def refuse_drafter(by: str, *, since: datetime | None) -> None:
@@ -47,7 +54,10 @@ def refuse_drafter(by: str, *, since: datetime | None) -> None:
 
 def drafted_by(by: str, *, since: datetime | None) -> bool:
     """Whether this person, or an account that may be in the same hand, has a part in the draft."""
-    return any(same_hand(by, drafter) for drafter in drafters(since=since))
+    known, now = hands.read(), timezone.now()
+    mine = known.of(by, since=now, until=now)
+    edits = drafters(since=since).items()
+    return any(mine & known.of(drafter, since=first, until=last) for drafter, (first, last) in edits)
 
 
 @dataclass(frozen=True)
@@ -101,29 +111,9 @@ def confirming() -> Iterator[None]:
         _confirmed.reset(token)
 
 
-def same_hand(one: str, other: str) -> bool:
-    """Whether one person may stand behind two accounts, as the log names them.
-
-    Whoever makes a link by which an account's password is set may have used it. So an account is in the hand
-    of whoever made the link that it used last, and so on; links that one asked for by mail, and those of the
-    machine's operator, are one's own.
+def same_hand(one: str, other: str, *, at: datetime, known: Hands | None = None) -> bool:
+    """Whether one person may stand behind two accounts, as the log names them: behind `one` as it was then,
+    when something was proposed by it, and behind `other` now.
     """
-    return _hand(one) == _hand(other)
-
-
-def _hand(actor: str) -> str:
-    seen = {actor}
-    while True:
-        maker = _maker(actor)
-        if maker in seen or not maker.startswith("user:"):
-            return actor
-        seen.add(maker)
-        actor = maker
-
-
-def _maker(actor: str) -> str:
-    kind, _, number = actor.partition(":")
-    if kind != "user" or not number.isdecimal():
-        return ""
-    used = Link.objects.filter(user_id=int(number), used_at__isnull=False).exclude(purpose=Link.Purpose.DEMO)
-    return used.order_by("-used_at", "-id").values_list("by", flat=True).first() or ""
+    known, now = known or hands.read(), timezone.now()
+    return bool(known.of(one, since=at, until=at) & known.of(other, since=now, until=now))

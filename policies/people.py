@@ -55,6 +55,8 @@ DEFAULT_ROLES = (Role.APPROVER, Role.MEMBER)
 # Whoever sets an instance up alone has to be able to make it work; other people take roles over later.
 FIRST_ROLES = (Role.ADMINISTRATOR, Role.EDITOR, Role.APPROVER, Role.AUDITOR, Role.MEMBER)
 FIRST_GROUP = "approvers"
+# Who made a link that went to the person's own mailbox: nobody else has seen it.
+MAILED = "mail"
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def request_reset(*, name: str) -> None:
     user = users.filter(username=name).first() or users.filter(email__iexact=name).first()
     if user is None or not name or _asked_just_now(user):
         return
-    link = reset(user=user, by=actor(user))
+    link = _link_for(user, Link.Purpose.RESET, LINK_LIFE, "person.reset", actor(user), made_by=MAILED)
     text = (
         f"Somebody asked to set a new password for {user.username}. If it was you, open within 30 minutes:"
         f"\n\n{link.url}\n\nIf not, do nothing.\n"
@@ -168,8 +170,10 @@ def peek(token: str) -> Link:
 def redeem(*, token: str, password: str, name: str = "", email: str = "") -> User:
     """Use a set-up, invitation or reset link once: the person now has this password.
 
-    `name` (and `email`) only count for a set-up link, which makes the first administrator. Locks the link.
-    Appends `person.welcomed`. Raises Refused: gone (used, expired), invalid (password, name), conflict.
+    `name` (and `email`) only count for a set-up link, which makes the first administrator. A reset ends the
+    person's tokens: whoever had the account meanwhile may have made them. Locks the link. Appends
+    `token.revoked` for each and `person.welcomed`. Raises Refused: gone (used, expired), invalid (password,
+    name), conflict.
     """
     with transaction.atomic():
         link = _usable(Link.objects.select_for_update(of=("self",)).select_related("user"), token)
@@ -180,6 +184,8 @@ def redeem(*, token: str, password: str, name: str = "", email: str = "") -> Use
             raise Refused("forbidden", "This account is switched off.")
         _set_password(user, password)
         Link.objects.filter(pk=link.pk).update(used_at=timezone.now(), user=user)
+        if link.purpose == Link.Purpose.RESET:
+            _end_tokens(user)
         log("person.welcomed", actor(user), user, {"purpose": link.purpose}, f"used the {link.purpose} link")
     return user
 
@@ -220,6 +226,11 @@ def revoke_token(*, token: PersonalToken, by: str) -> None:
             log("token.revoked", by, token.user, {"prefix": token.prefix}, "token revoked")
 
 
+def _end_tokens(user: User) -> None:
+    for living in PersonalToken.objects.usable(timezone.now()).filter(user=user):
+        revoke_token(token=living, by=actor(user))
+
+
 def authenticate_token(raw: str) -> User | None:
     """The person whose living token this is; counts the use."""
     if not tokens.well_formed(raw, "ast"):
@@ -250,12 +261,12 @@ def _set_password(user: User, password: str) -> None:
     user.save(update_fields=["password"])
 
 
-def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str) -> Linked:
+def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str, *, made_by: str = "") -> Linked:
     with transaction.atomic():
         if purpose != Link.Purpose.DEMO:
             Link.objects.filter(user=user, used_at=None).exclude(purpose=Link.Purpose.DEMO).delete()
         log(kind, by, user, {"purpose": purpose}, f"got a link ({purpose})")
-        return _link(user, purpose, life, by)
+        return _link(user, purpose, life, made_by or by)
 
 
 def _link(user: User | None, purpose: str, life: timedelta, by: str) -> Linked:

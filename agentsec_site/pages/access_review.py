@@ -18,6 +18,7 @@ from approvals import access_review, holdings
 from approvals.access_review import Decided
 from approvals.growth_models import AccessReview
 from approvals.holdings import Holding
+from policies import foureyes
 from policies.access import Verb, may
 from traces.problems import HTTP_STATUS, Refused
 
@@ -67,6 +68,8 @@ def sign(request: HttpRequest) -> HttpResponse:
     except Refused as refused:
         return _page(request, given, error=refused.detail, status=HTTP_STATUS[refused.code])
     messages.success(request, f"Signed: {signed.kept} kept, {signed.removed} removed.")
+    if signed.removed and foureyes.required():
+        messages.info(request, "What somebody else has to confirm is removed once they have, on /changes.")
     return redirect("access-review")
 
 

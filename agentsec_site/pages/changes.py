@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from agentsec_site.pages.guard import page, person
+from agentsec_site.pages.guard import page, person, words
 from agentsec_site.pages.stories import actor_names
-from policies import changes, foureyes
+from approvals import promotion
+from policies import changes, foureyes, hands
 from policies.access import Verb, actor
 from policies.foureyes_models import ProposedChange
 from policies.textdiff import written
@@ -59,6 +60,8 @@ def confirm(request: HttpRequest, change_id: int) -> HttpResponse:
     """Apply exactly what was shown; what is shown once stands on this one answer."""
     try:
         done = changes.confirm(change_id=change_id, user=person(request))
+        if done.change.kind == "agent.mode":
+            promotion.settle(agent_name=done.change.target, user=person(request))
     except Refused as refused:
         messages.error(request, refused.detail)
         return redirect("changes")
@@ -72,7 +75,7 @@ def confirm(request: HttpRequest, change_id: int) -> HttpResponse:
 @page(Verb.POLICY_READ)
 def refuse(request: HttpRequest, change_id: int) -> HttpResponse:
     """Say no, or take one's own back."""
-    why = request.POST.get("why", "").strip()
+    why = words(request, "why")
     try:
         row = changes.refuse(change_id=change_id, user=person(request), why=why)
         messages.success(request, f"{row.get_state_display()}: {row.title}.")
@@ -83,13 +86,14 @@ def refuse(request: HttpRequest, change_id: int) -> HttpResponse:
 
 def _shown(request: HttpRequest, rows: list[ProposedChange]) -> list[Shown]:
     user = person(request)
-    found = changes.visible(user, rows)
+    found, known = changes.visible(user, rows), hands.read()
     names = actor_names([name for row in found for name in (row.by, row.decided_by)])
     return [
         Shown(
             row, _fields(row.before, row.after), names.get(row.by, row.by),
             names.get(row.decided_by, row.decided_by),
-            changes.why_not(row, user) if row.state == row.State.WAITING else "", row.by == actor(user),
+            changes.why_not(row, user, known=known) if row.state == row.State.WAITING else "",
+            row.by == actor(user),
         )
         for row in found
     ]  # fmt: skip

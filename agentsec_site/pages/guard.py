@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 
 from policies.access import Verb, require
 from policies.models import User
+from traces import clean
 from traces.problems import HTTP_STATUS, Refused
 
 
@@ -20,6 +21,11 @@ def person(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise Refused("unauthorized", "Sign in first.")
     return request.user
+
+
+def words(request: HttpRequest, name: str, *, most: int = 500) -> str:
+    """What somebody typed into a field, as far as it can be stored."""
+    return clean.storable(request.POST.get(name, "")).strip()[:most]
 
 
 def page(verb: Verb) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from agentsec_site.pages.guard import page, person
+from agentsec_site.pages.guard import page, person, words
 from agentsec_site.pages.stories import actor_names
 from approvals import backtest
 from policies import foureyes, history, releases, restoring
@@ -81,7 +81,7 @@ def roll_back(request: HttpRequest, release_id: int) -> HttpResponse:
 
 def _rolled_back(request: HttpRequest, release_id: int) -> HttpResponse:
     done = restoring.roll_back(
-        release_id=release_id, by=actor(person(request)), note=request.POST.get("note", "").strip(),
+        release_id=release_id, by=actor(person(request)), note=words(request, "note"),
         deciding=request.POST.get("deciding", ""), despite=request.POST.getlist("despite"),
     )  # fmt: skip
     if done.release is None:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from agentsec_site.pages.guard import page, person
+from agentsec_site.pages.guard import page, person, words
 from agentsec_site.pages.stories import actor_names
 from approvals import shadow, shadow_counts, shadow_release
 from approvals.shadow_models import ShadowRelease
@@ -48,8 +48,8 @@ def one(request: HttpRequest, shadow_id: int) -> HttpResponse:
     """One release in shadow: what it counted, and what publishing it would change."""
     row = shadow_release.get(shadow_id)
     diff = differ.compare(releases.newest_content(), json.loads(row.content))
-    shown = {"counted": shadow_counts.counted(row), "diff": diff, **_about(request, row)}
-    return render(request, "policies/shadow_one.html", shown)
+    shown = {"counted": shadow_counts.counted(row), "diff": diff, "lost": _lost(row)}
+    return render(request, "policies/shadow_one.html", {**shown, **_about(request, row)})
 
 
 @require_POST
@@ -57,7 +57,7 @@ def one(request: HttpRequest, shadow_id: int) -> HttpResponse:
 def start(request: HttpRequest) -> HttpResponse:
     """Put the draft in shadow."""
     by, seen = actor(person(request)), request.POST.get("seen", "")
-    note = request.POST.get("note", "").strip()
+    note = words(request, "note")
     return _done(request, lambda: shadow_release.start(by=by, note=note, seen=seen), "It counts from now on.")
 
 
@@ -84,7 +84,7 @@ def promote(request: HttpRequest, shadow_id: int) -> HttpResponse:
     try:
         done = shadow_release.promote(
             shadow_id=shadow_id, by=actor(person(request)), deciding=request.POST.get("deciding", ""),
-            note=request.POST.get("note", "").strip(),
+            note=words(request, "note"),
         )  # fmt: skip
     except Refused as refused:
         messages.error(request, refused.detail)
@@ -94,6 +94,14 @@ def promote(request: HttpRequest, shadow_id: int) -> HttpResponse:
         return redirect("policy-shadow-one", shadow_id=shadow_id)
     messages.success(request, f"Release {done.pk} decides from now on.")
     return redirect("policy-release", release_id=done.pk)
+
+
+def _lost(row: ShadowRelease) -> list[str]:
+    """What the draft holds besides, if anybody edited it: publishing what is in shadow undoes it."""
+    draft = releases.draft_content()
+    if not row.open or not releases.changes(draft):
+        return []
+    return differ.compare(json.loads(row.content), draft).lines
 
 
 def _done(request: HttpRequest, verb: Callable[[], object], said: str) -> HttpResponse:

@@ -12,7 +12,8 @@ from approvals import access_review, lastuse
 from approvals.access_review import Decided
 from approvals.growth_models import AccessReview, LastUse
 from approvals.holdings import Holding
-from policies import people, releases, secrets
+from policies import changes, people, releases, secrets
+from policies.foureyes_models import ProposedChange
 from policies.models import AgentKey, PersonalToken, Rule, Secret, Tool, User
 from tests.cast import Cast, person
 from traces import record
@@ -141,6 +142,18 @@ def test_two_roles_of_one_person_go_in_one_review(cast: Cast, signer: User) -> N
     assert User.objects.get(pk=cast.second.pk).roles == []
 
 
+def test_with_four_eyes_two_roles_of_one_person_go_by_one_confirmation(
+    cast: Cast, signer: User, settings: Any
+) -> None:
+    settings.AGENTSEC_FOUR_EYES = True
+    pk = cast.approver.pk
+    gone = {f"role__{pk}:{role}": ("remove", "left") for role in ("approver", "member")}
+    sign(signer, answers(**gone))
+    assert User.objects.get(pk=pk).roles == ["approver", "member"]
+    changes.confirm(change_id=ProposedChange.objects.get().pk, user=person("bea", roles=("administrator",)))
+    assert User.objects.get(pk=pk).roles == []
+
+
 def test_the_entry_holds_the_whole_list_and_every_decision(cast: Cast, signer: User) -> None:
     review = sign(signer, answers(tool__deploy=("remove", "gone")))
     body = record.open_payload(Entry.objects.get(uuid=review.entry))
@@ -199,9 +212,9 @@ def test_a_use_meanwhile_is_no_change(cast: Cast, signer: User) -> None:
 
 def test_against_what_is_proposed_takes_a_reason(cast: Cast, signer: User) -> None:
     watch("rule", "mail")
-    for changes in ({"rule__mail": ("keep", " ")}, {"tool__deploy": ("remove", "")}):
+    for wish in ({"rule__mail": ("keep", " ")}, {"tool__deploy": ("remove", "")}):
         with pytest.raises(Refused, match="needs a reason"):
-            sign(signer, answers(**changes))
+            sign(signer, answers(**wish))
 
 
 def test_nothing_is_left_undecided(cast: Cast, signer: User) -> None:

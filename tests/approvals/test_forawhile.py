@@ -18,7 +18,7 @@ from approvals import clock, decisions, forawhile, handout, starting
 from approvals.models import Action, Vote
 from policies import limits, releases, sessions, world
 from policies.limit_models import Limit
-from policies.models import Allowance, Rule, User
+from policies.models import Allowance, Release, Rule, User
 from policies.verdict import unspared
 from tests.approvals.test_views import browser, decide, text
 from tests.approvals.test_ways_round import integrate
@@ -141,6 +141,27 @@ def test_a_worse_origin_asks_again(cast: Cast) -> None:
     assert "worse place" in forawhile.allowances.unlike(row, forawhile.replace(call, origins=worse))
 
 
+def test_more_amounts_than_were_approved_are_asked_about(cast: Cast) -> None:
+    world.apply(
+        """
+tools:
+  - name: invoice.pay
+    effect: write
+    authority: [payee]
+    parameters: {type: object, properties: {payee: {type: string}, lines: {type: array}}}
+rules: [{name: pays, effect: ask, tools: [invoice.pay], approvers: comms}]
+""",
+        by="tests",
+    )
+    session, line = cast.session(), {"amount": 100}
+
+    def pay(*lines: dict[str, int]) -> Action:
+        return cast.propose("invoice.pay", {"payee": "Acme", "lines": list(lines)}, session=session)
+
+    approve(pay(line, line), cast.approver)
+    assert [pay(*[line] * times).state for times in (1, 2, 3)] == ["ready", "ready", "pending"]
+
+
 def test_when_its_time_is_over_it_asks_again(cast: Cast) -> None:
     session, row = allowed(cast)
     with pytest.MonkeyPatch.context() as patch:
@@ -218,6 +239,16 @@ def test_an_edited_call_is_not_allowed_for_a_while(cast: Cast) -> None:
     )
     action.refresh_from_db()
     assert forawhile.offer(action) is None
+
+
+def test_under_an_altered_release_a_call_is_still_read_and_rejected(cast: Cast) -> None:
+    action = cast.mass_mail()
+    Release.objects.update(digest="0" * 64)
+    page = text(browser(cast.approver).get(f"/actions/{action.pk}"))
+    assert "Reject" in page and "for_minutes" not in page
+    decisions.reject(action_id=action.pk, user=cast.approver, digest=action.digest)
+    action.refresh_from_db()
+    assert action.state == "rejected"
 
 
 @pytest.mark.parametrize("minutes", [-1, 61, 10**9])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from approvals import access_review, growth, lastuse, promotion, suggest
-from approvals.growth_models import AccessReview, Chore, Suggestion
+from approvals.growth_models import AccessReview, Chore, Promotion, Suggestion
 from policies import world
 from policies.models import Agent, Rule
 from tests.approvals.test_access_review import answers
@@ -43,6 +44,15 @@ def at_once(*verbs: Callable[[], Any]) -> list[str]:
     for thread in threads:
         thread.join(30)
     return sorted(said)
+
+
+def until_somebody_waits() -> None:
+    with connection.cursor() as cursor:
+        for _ in range(500):
+            cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[1]:
+                return
+    raise AssertionError("nobody waits for a lock")
 
 
 def test_of_two_editors_one_drafts_it(committed_cast: Cast, settings: Any) -> None:
@@ -90,6 +100,25 @@ def test_two_who_look_at_once_propose_once(committed_cast: Cast, settings: Any) 
     committed_cast.propose("notes.read", {"id": 1})
     assert at_once(promotion.find, promotion.find) == ["done", "done"]
     assert Entry.objects.filter(kind="trust.proposed").count() == 1
+
+
+def test_who_decides_holds_no_proposal_while_waiting_for_the_agent(
+    committed_cast: Cast, settings: Any
+) -> None:
+    settings.AGENTSEC_TRUST = {
+        "days": 1, "actions": 1, "failed_percent": 10, "rejected": 2, "pause_days": 30,
+    }  # fmt: skip
+    Agent.objects.update(mode="read_only")
+    committed_cast.agent.refresh_from_db()
+    committed_cast.propose("notes.read", {"id": 1})
+    [row] = promotion.find()
+    about = {"promotion_id": row.pk, "user": committed_cast.administrator, "accept": True}
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Agent.objects.select_for_update(no_key=True).get()
+        deciding = pool.submit(at_once, lambda: promotion.decide(**about))
+        until_somebody_waits()
+        Promotion.objects.select_for_update(nowait=True).get(pk=row.pk)
+    assert deciding.result() == ["done"]
 
 
 def test_a_list_is_signed_twice_only_if_both_saw_it_as_it_is(committed_cast: Cast) -> None:

@@ -213,13 +213,17 @@ def test_a_draft_is_put_in_shadow_watched_and_published(cast: Cast) -> None:
     page = client.get("/policies/shadow").content.decode()
     digest = re.search(r'name="seen" value="(\w+)"', page)
     assert digest is not None
-    client.post("/policies/shadow/start", {"seen": digest[1], "note": "deploys"})
+    client.post("/policies/shadow/start", {"seen": digest[1], "note": "deploys\0"})
     cast.deploy()
     count()
     row = ShadowRelease.objects.get()
     assert "1 of 1 calls would have come out otherwise" in seen(client.get("/policies/shadow"))
     assert "changed rule deploys" in seen(client.get(f"/policies/shadow/{row.pk}"))
-    answer = client.post(f"/policies/shadow/{row.pk}/promote", follow=True)
+    assert "without:" not in seen(client.get(f"/policies/shadow/{row.pk}"))
+    Rule.objects.filter(name="orders").update(quorum=7)
+    assert "without:rule orders: quorum changed" in seen(client.get(f"/policies/shadow/{row.pk}"))
+
+    answer = client.post(f"/policies/shadow/{row.pk}/promote", {"note": "\0"}, follow=True)
     assert "decides from now on" in seen(answer) and releases.current().digest == row.digest
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from approvals import alike, decisions, suggest
 from approvals.growth_models import Suggestion
 from approvals.models import Action
-from policies import releases, world
+from policies import releases, restoring, world
 from policies.models import Release, Rule, User
 from tests.cast import Cast, person
 from traces.models import Entry
@@ -242,6 +242,17 @@ def test_after_its_end_it_takes_new_decisions_to_be_offered_again(
     suggest.find()
     row.refresh_from_db()
     assert (row.state, row.decided_by, row.rule) == ("offered", "", "")
+
+
+def test_a_rollback_takes_all_of_it_back_and_it_may_be_offered_again(crm: Cast, editor: User) -> None:
+    before = releases.current().release_id
+    approve(crm)
+    row = drafted(offered(), editor)
+    releases.publish(by="tests")
+    assert ask(crm).state == "ready"
+    restoring.roll_back(release_id=before, by="tests")
+    assert ask(crm).state == "pending" and not Rule.objects.filter(name=row.rule).exists()
+    assert offered().pk == row.pk
 
 
 def test_decisions_of_long_ago_count_no_more(crm: Cast) -> None:

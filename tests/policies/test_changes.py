@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from policies import accounts, agents, changes, limits, people, secrets, world
+from policies import accounts, agents, changes, limits, people, releases, secrets, world
 from policies.access import actor
 from policies.foureyes import NeedsSecond
 from policies.foureyes_models import ProposedChange
@@ -151,10 +151,18 @@ def test_a_switch_thrown_anew_is_another_switch(one: User, other: User) -> None:
     assert "no longer as it was" in refused(row, other) and Switch.objects.exists()
 
 
-def test_what_waited_for_too_long_is_over(one: User, other: User, scout: Agent) -> None:
+def test_what_waited_for_too_long_is_over(
+    one: User, other: User, scout: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = wish(one, agents.set_mode, agent=scout, mode="standard")
-    ProposedChange.objects.update(at=timezone.now() - timedelta(days=8))
+    monkeypatch.setattr(changes, "LIFE", timedelta(0))
     assert "propose it again" in refused(row, other) and Agent.objects.get().mode == "read_only"
+
+
+def test_what_somebody_proposed_who_may_no_longer_is_over(one: User, other: User, scout: Agent) -> None:
+    row = wish(one, agents.set_mode, agent=scout, mode="standard")
+    accounts.set_active(user=one, active=False, by=actor(other))
+    assert "may not change it any more" in refused(row, other) and Agent.objects.get().mode == "read_only"
 
 
 def test_a_change_is_confirmed_once(one: User, other: User, scout: Agent) -> None:
@@ -212,6 +220,12 @@ def take_over(account: User, by: User) -> None:
     people.redeem(token=link.token, password="correct horse battery staple 9")
 
 
+def come_back(account: User) -> None:
+    """The operator gives somebody a link, by which their account is their own again."""
+    link = people.reset(user=account, by="operator")
+    people.redeem(token=link.token, password="correct horse battery staple 8")
+
+
 def test_an_account_that_one_has_taken_over_is_no_second_person(one: User, other: User, scout: Agent) -> None:
     row = wish(one, agents.set_mode, agent=scout, mode="standard")
     take_over(other, one)
@@ -241,11 +255,68 @@ def test_a_new_person_does_not_confirm_for_who_invited_them(one: User, other: Us
     )
 
 
+def test_nor_are_two_who_made_each_others_links(one: User, other: User, scout: Agent) -> None:
+    take_over(other, one)
+    take_over(one, other)
+    assert "do not count as two" in refused(wish(one, agents.set_mode, agent=scout, mode="standard"), other)
+    third = person("cyd", roles=("administrator",))
+    take_over(third, one)
+    assert "do not count as two" in refused(wish(third, agents.set_mode, agent=scout, mode="standard"), other)
+
+
+def test_nor_is_one_that_made_a_link_for_itself_then(one: User, other: User, scout: Agent) -> None:
+    take_over(other, one)
+    take_over(other, other)
+    assert "do not count as two" in refused(wish(one, agents.set_mode, agent=scout, mode="standard"), other)
+
+
+def test_a_link_that_came_by_mail_is_ones_own(
+    one: User, other: User, scout: Agent, settings: Any, mailoutbox: Any
+) -> None:
+    settings.EMAIL_HOST = "mail.example"
+    take_over(other, one)
+    before = timezone.now() - timedelta(hours=1)
+    Link.objects.update(created_at=before, used_at=before)
+    accounts.edit(user=other, values={"email": "bea@example.com"}, by="operator")
+    people.request_reset(name="bea")
+    token = mailoutbox[0].body.partition("/welcome/")[2].split()[0]
+    people.redeem(token=token, password="correct horse battery staple 7")
+    confirm(wish(one, agents.set_mode, agent=scout, mode="standard"), other)
+    assert Agent.objects.get().mode == "standard"
+
+
+def test_what_was_proposed_in_anothers_name_stays_so_when_they_are_back(
+    one: User, other: User, scout: Agent
+) -> None:
+    take_over(other, one)
+    row = wish(other, agents.set_mode, agent=scout, mode="standard")
+    come_back(other)
+    assert "do not count as two" in refused(row, one)
+
+
+def test_a_link_made_in_anothers_name_stays_so_when_they_are_back(
+    one: User, other: User, scout: Agent
+) -> None:
+    third = person("cyd", roles=("administrator",))
+    take_over(other, one)
+    take_over(third, other)
+    come_back(other)
+    assert "do not count as two" in refused(wish(one, agents.set_mode, agent=scout, mode="standard"), third)
+
+
+def test_what_one_drafted_in_anothers_name_one_does_not_publish(one: User, other: User) -> None:
+    take_over(other, one)
+    world.apply("rules: [{name: all, effect: allow}]", by=actor(other))
+    come_back(other)
+    with pytest.raises(Refused, match="somebody else"):
+        releases.publish(by=actor(one))
+
+
 def test_whoever_sets_a_password_by_a_link_of_their_own_is_a_person_again(
     one: User, other: User, scout: Agent
 ) -> None:
     take_over(other, one)
-    take_over(other, other)
+    come_back(other)
     confirm(wish(one, agents.set_mode, agent=scout, mode="standard"), other)
     assert Agent.objects.get().mode == "standard"
 

@@ -88,6 +88,23 @@ def test_what_is_no_link_is_gone(token: str) -> None:
     refused("gone", people.redeem, token=token, password=PASSWORD)
 
 
+def test_whoever_has_signed_in_keeps_the_name_that_decisions_know() -> None:
+    made = people.create_user(name="anm", by="tests")
+    people.edit(user=made.user, values={"username": "ann"}, by="tests")
+    ann = people.redeem(token=made.url_token, password=PASSWORD)
+    refused("conflict", people.edit, user=ann, values={"username": "eve"}, by="tests")
+    assert User.objects.get().username == "ann"
+
+
+def test_a_reset_ends_tokens_and_an_invitation_does_not() -> None:
+    made = people.create_user(name="ann", by="tests")
+    token = people.issue_token(made.user)
+    people.redeem(token=made.url_token, password=PASSWORD)
+    assert people.authenticate_token(token) == made.user
+    people.redeem(token=people.reset(user=made.user, by="tests").token, password=PASSWORD)
+    assert people.authenticate_token(token) is None
+
+
 def test_the_database_holds_no_link_that_could_be_opened() -> None:
     made = invited()
     assert made.url_token not in str(list(Link.objects.values()))

@@ -144,5 +144,5 @@ def test_a_change_is_refused_with_its_reason(cast: Cast, ann: User, bea: User) -
     limits.stop(scope="all", reason="odd", by="tests")
     browser(ann).post("/switch/resume", {"scope": "all"})
     row = ProposedChange.objects.get()
-    browser(bea).post(reverse("change-refuse", args=[row.pk]), {"why": "not yet"})
+    browser(bea).post(reverse("change-refuse", args=[row.pk]), {"why": "not yet\0"})
     assert "not yet" in listing(ann) and Switch.objects.exists()

@@ -13,10 +13,13 @@ from django.utils import timezone
 from approvals import promotion, suggest
 from approvals.growth_models import AccessReview, LastUse, Promotion, Suggestion
 from policies import world
+from policies.foureyes_models import ProposedChange
 from policies.models import Agent, Rule, Tool, User
 from tests.approvals.test_suggest import WORLD, approve, ask
 from tests.cast import Cast, person
 from tests.page import INLINE
+from traces import record
+from traces.models import Entry
 
 pytestmark = pytest.mark.django_db
 PAGES = ("/policies/suggestions", "/policies/trust", "/policies/access-review")
@@ -148,6 +151,25 @@ def test_trust_is_shown_and_decided(client: Client, cast: Cast) -> None:
     assert Promotion.objects.get().state == "open"
     body = text(admin.post(f"/policies/trust/{row.pk}/decide", {"choice": "accept"}, follow=True))
     assert "scout is now standard" in body and Agent.objects.get(name="scout").mode == "standard"
+
+
+def test_with_four_eyes_a_proposal_is_accepted_by_two_and_closed(cast: Cast, settings: Any) -> None:
+    Agent.objects.update(mode="read_only")
+    cast.agent.refresh_from_db()
+    cast.propose("notes.read", {"id": 1})
+    promotion.find()
+    row, settings.AGENTSEC_FOUR_EYES = Promotion.objects.get(), True
+    first = signed_in(Client(), cast.administrator)
+    assert "waits for somebody else" in text(
+        first.post(f"/policies/trust/{row.pk}/decide", {"choice": "accept"}, follow=True)
+    )
+    assert Promotion.objects.get().state == "open"
+    bea = person("bea", roles=("administrator",))
+    signed_in(Client(), bea).post(f"/changes/{ProposedChange.objects.get().pk}/confirm")
+    row.refresh_from_db()
+    assert (row.state, row.decided_by, Agent.objects.get().mode) == ("accepted", "bea", "standard")
+    entry = Entry.objects.get(kind="trust.accepted")
+    assert record.open_payload(entry)["evidence"]["proposed"] == 1
 
 
 def form(body: str, **changes: str) -> dict[str, str]:
