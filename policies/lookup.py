@@ -33,7 +33,7 @@ _MAX_WORK = 1 << 30
 _TELLING_SIGNS = 2
 _PLAIN_SIGNS = 4
 # What CPython needs for a prepared text beside its signs, and for one field with its place in it; tested.
-_TEXT_OCTETS, _FIELD_OCTETS = 1500, 900
+_TEXT_OCTETS, _FIELD_OCTETS = 1500, 1000
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class Index:
     def sources(self) -> tuple[Source, ...]:
         return tuple(self._shelf.sources[: self._size])
 
+    def text(self, entry_id: str) -> Text | None:
+        """What stands in an entry; None where nothing does that could explain a value."""
+        text = self._shelf.by_entry.get(entry_id)
+        return text if text is not None and text.number < self._texts else None
+
     def extended(self, more: Iterable[Source]) -> Index:
         """This index with more sources behind its own. One that was extended before is prepared anew."""
         longer = Index.__new__(Index)
@@ -151,7 +156,7 @@ class Index:
                 return hit
         return before
 
-    def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[_Text, Windows]]:
+    def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[Text, Windows]]:
         """The texts that may hold the value. One sign alone is looked for in structured output only."""
         for number, leads in words.places(wanted.needle):
             if number >= self._texts:
@@ -163,7 +168,7 @@ class Index:
             if wanted.signs >= _TELLING_SIGNS or text.whole:
                 yield text, windows(leads, len(wanted.needle))
 
-    def _look(self, text: _Text, value: _Value, within: Windows) -> Origin | None:
+    def _look(self, text: Text, value: _Value, within: Windows) -> Origin | None:
         """The best match of one value in one text."""
         best: Origin | None = None
         for first, last, own in _matches(text, value, within):
@@ -176,7 +181,7 @@ class Index:
                     break
         return best
 
-    def _origin(self, text: _Text, first: int, last: int, value: _Value) -> str:
+    def _origin(self, text: Text, first: int, last: int, value: _Value) -> str:
         """What an own match is worth: "" where it is a part of a structured leaf, or too short for it."""
         if text.source.origin == "user" or not text.source.fields:
             return text.source.origin if value.signs >= _TELLING_SIGNS else ""
@@ -187,7 +192,7 @@ class Index:
             return ""
         return "named" if self._names(text, field.record) else "trusted"
 
-    def _names(self, text: _Text, record: tuple[str, ...] | None) -> bool:
+    def _names(self, text: Text, record: tuple[str, ...] | None) -> bool:
         """Whether the user named this record by a field that outsiders cannot write."""
         if record is None:
             return False
@@ -246,7 +251,7 @@ class _Value:
 
 
 @dataclass(frozen=True)
-class _Text:
+class Text:
     """A source prepared for look-ups. `whole` says where whole leaves and keys of trusted output stand."""
 
     number: int
@@ -256,7 +261,7 @@ class _Text:
     whole: dict[tuple[int, int], Field]
 
     @classmethod
-    def of(cls, number: int, source: Source) -> _Text:
+    def of(cls, number: int, source: Source) -> Text:
         trusted = source.fields if source.origin == "trusted" else ()
         whole = records.spans(source.text, trusted)
         return cls(number, source, fold(source.text), Spans(source.quoted), whole)
@@ -269,6 +274,11 @@ class _Text:
         for name, record in records.naming(self.source.text, own).items():
             found.setdefault(record, []).append(name)
         return found
+
+    @cached_property
+    def lists(self) -> dict[tuple[str, ...], records.Listed]:
+        """Its records, those of one kind together."""
+        return records.lists(self.source.fields)
 
     @property
     def octets(self) -> int:
@@ -285,7 +295,8 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
-        self.texts: list[_Text] = []
+        self.texts: list[Text] = []
+        self.by_entry: dict[str, Text] = {}
         self.own, self.outside = WordIndex(), WordIndex()
         self.length = 0
         self.growing = threading.Lock()
@@ -300,21 +311,22 @@ class _Shelf:
         self.sources.append(source)
         if source.origin == "agent":
             return
-        text = _Text.of(len(self.texts), source)
+        text = Text.of(len(self.texts), source)
         self.texts.append(text)
+        self.by_entry[source.entry_id] = text
         self.length += len(text.folded.text)
         self._octets += text.octets
         (self.outside if source.origin == "untrusted" else self.own).add(text.number, text.folded.text)
 
 
-def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
+def _matches(text: Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
     """Where the value stands in the source's own text, and whether it stands there as itself and vouched."""
     for start, end, whole in occurrences(text.folded.text, value.needle, within):
         first, last = text.folded.span(start, end)
         yield first, last, whole and _is_own(text, value, start, end)
 
 
-def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
+def _is_own(text: Text, value: _Value, start: int, end: int) -> bool:
     """Whether what stands at start:end of the folded text says the value, and its writer says it himself."""
     first, last = text.folded.span(start, end)
     if text.quoted.touches(first, last) or not value.vouched(text.source.text[first:last]):
@@ -325,7 +337,7 @@ def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
     return not (is_day and dated(text.folded.text, start, end))
 
 
-def _means(text: _Text, form: Form, start: int, end: int) -> bool:
+def _means(text: Text, form: Form, start: int, end: int) -> bool:
     """Whether a form says there what it is a form of; a day without its year only in the user's words."""
     if form.day is not None and text.source.origin != "user":
         return False

@@ -59,7 +59,7 @@ def trace(args: Mapping[str, Any], sources: Sequence[Source] | Index) -> dict[st
     """The origin of every leaf of checked arguments by its JSON Pointer. An empty list or object has none."""
     index = sources if isinstance(sources, Index) else Index(sources)
     known: dict[tuple[str, str], Origin] = {}
-    choices = Choices(index.sources)
+    choices = Choices(index)
     found = {pointer(path): _leaf(path, value, index, known) for path, value in _leaves(args, ())}
     return {path: _chosen(origin, choices) for path, origin in found.items()}
 
