@@ -26,6 +26,8 @@ from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
 
+_OURS = ("user", "named", "trusted")
+_HOST = re.compile(r"\A(?:https?://)?[a-z0-9.-]+\.[a-z]+(?::[0-9]+)?(?=/)", re.IGNORECASE)
 _MAX_LOOKUPS = 2000
 # Characters that all look-ups of one call may read together: some seconds at the very worst.
 _MAX_WORK = 1 << 30
@@ -117,18 +119,43 @@ class Index:
         signs = sum(sign.isalnum() for sign in needle)
         if not signs:
             return Origin("agent")
-        found = self._found(_Value(value, needle, signs, argument))
+        wanted = _Value(value, needle, signs, argument)
+        found = self._formed(wanted)
+        theirs = self._in_their_case(wanted, found) if "/" in needle or "\\" in needle else None
+        return theirs or found
+
+    def _in_their_case(self, wanted: _Value, found: Origin) -> Origin | None:
+        """Where only outsiders wrote a path in exactly this case: it may lead elsewhere than the one said."""
+        text = self.text(found.entry_id)
+        if text is None or found.origin not in _OURS:
+            return None
+        value = wanted.written.strip()
+        if _cased(text.source.text[found.start : found.end]) == _cased(value):
+            return None
+        shelf, theirs = self._shelf, None
+        for words in (shelf.own, shelf.outside):
+            for other, within in self._candidates(words, wanted):
+                for first, last, own in _matches(other, wanted, within):
+                    if other.source.text[first:last] == value:
+                        if own and words is shelf.own:
+                            return None
+                        theirs = theirs or _origin("untrusted", other.source, first, last)
+        return theirs
+
+    def _formed(self, wanted: _Value) -> Origin:
+        value, needle, argument = wanted.written, wanted.needle, wanted.argument
+        found = self._found(wanted)
         # What holds look-alikes, invisible signs or runs of blanks has no other form.
         if found.origin == "user" or value.strip().lower() != needle:
             return found
         others = [_Value.of(form, argument) for form in forms(needle) if form.text != needle]
-        for wanted in others:
-            other = self._best(wanted)
+        for formed in others:
+            other = self._best(formed)
             if other is not None and rank(other.origin) > max(rank(found.origin), rank("agent")):
                 found = other
         if found.origin != "agent":
             return found
-        outside = (self._outside(wanted, before=None) for wanted in others)
+        outside = (self._outside(formed, before=None) for formed in others)
         return next((other for other in outside if other is not None), found)
 
     def _found(self, wanted: _Value) -> Origin:
@@ -245,7 +272,7 @@ class _Value:
 
     def vouched(self, said: str) -> bool:
         """Whether `said` is this very value: forms that look alike (full-width) must stand as they are."""
-        if INVISIBLE.search(self.written):
+        if INVISIBLE.search(self.written) or _breaks(self.written.strip()) > _breaks(said):
             return False
         return unicodedata.is_normalized("NFKC", self.written) or said == self.written
 
@@ -342,6 +369,16 @@ def _means(text: Text, form: Form, start: int, end: int) -> bool:
     if form.day is not None and text.source.origin != "user":
         return False
     return form.stands(text.folded.text, start, end, text.source.said)
+
+
+def _breaks(text: str) -> int:
+    """How many lines it ends: to a shell or a mail's head a new line is more than a blank."""
+    return len(text.splitlines()) - 1 if text.splitlines() else 0
+
+
+def _cased(address: str) -> str:
+    """An address without what means the same in either case: scheme, host, a slash at the end."""
+    return _HOST.sub("", address.strip()).rstrip("/")
 
 
 def _origin(origin: str, source: Source, start: int, end: int) -> Origin:
