@@ -3,7 +3,8 @@
 "Delete the largest file" names one file of those that a trusted tool listed; and what a tool created on the
 user's words is his as well. Each reading is narrow, since a value that counts as named is not asked about:
 
-- the superlative stands in the user's own words, at most one word before a word for what the tool lists;
+- the superlative stands in the user's own words, at most one word before a word for what the tool lists, and
+  nothing before it in the sentence says "all but", "not" or "keep";
 - the listing answered the user's question: no argument of it was the agent's choice, or "the largest" would
   be the largest of whatever the agent chose to list;
 - every record of the list has the quantity, outsiders wrote none of them, and exactly one is the extreme.
@@ -39,6 +40,12 @@ PHRASES: Mapping[str, tuple[frozenset[str], bool]] = {
 }  # fmt: skip
 _LONGEST = 1 << 16
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
+# What stands before a choice in the same sentence and may mean that just this one is spared.
+_EXCEPT = re.compile(
+    r"\b(?:not|never|no|without|except|but|besides|excluding|apart|other|rather|instead|unlike|nor|neither"
+    r"|keep|leave|preserve|retain|spare|skip|avoid|ignore)\b[^.!?;]*\Z|n['\u2019]t\b[^.!?;]*\Z"
+)
+_NEAR = 80
 _IDENTITY = frozenset(("id", "uuid", "guid", "ref", "reference", "number"))
 # Words of a tool's name that say what it does, not what it lists: "the oldest list" is no oldest file.
 _VERBS = frozenset(
@@ -109,6 +116,8 @@ def _choices(text: str) -> Iterable[Choice]:
             continue
         pattern = rf"\b{phrase.replace(' ', '[ -]')} (?:([^\W\d_]+) )?([^\W\d_]+)\b"
         for said in re.finditer(pattern, text):
+            if _EXCEPT.search(text, max(0, said.start() - _NEAR), said.start()):
+                continue
             for word in (said[1], said[2]):
                 if word:
                     yield from (Choice(keys, greatest, kind) for kind in records.words(word))

@@ -54,6 +54,11 @@ def origin(argument: str, value: Any, *sources: Source) -> str:
         ("Delete the oldest list", "21", "trusted"),
         ("Delete the cheapest file", "21", "trusted"),
         ("Delete a large file", "13", "trusted"),
+        ("Delete only the largest file", "13", "named"),
+        ("Delete all files but the largest file", "13", "trusted"),
+        ("Don't delete the largest file", "13", "trusted"),
+        ("Keep the largest file and delete the oldest file", "13", "trusted"),
+        ("Do not hurry. Delete the largest file", "13", "named"),
     ],
 )
 def test_a_superlative_names_the_one_record_that_it_is_true_of(words: str, file: str, expected: str) -> None:
