@@ -119,7 +119,7 @@ def plainly(
     return sorted(found)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(drafts(), histories(), tools, tools, st.booleans())
 def test_a_backtest_finds_what_judging_one_by_one_finds(
     both: tuple[list[RuleSpec], list[RuleSpec]],
@@ -147,7 +147,7 @@ def test_a_backtest_finds_what_judging_one_by_one_finds(
         assert sorted(changes) == plainly(history, before, after, was, new)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rule_sets(8), st.lists(histories(), min_size=1, max_size=2), tools)
 def test_calls_that_share_a_verdict_would_have_had_it(
     rules: list[RuleSpec], several: list[list[dict[str, Any]]], defined: dict[str, ToolDef]
