@@ -206,7 +206,7 @@ def _guarded(beat: Any, stop: threading.Event) -> Any:
 def _call(action: Action) -> Call:
     """How the tool was called, as the last verdict on these arguments saw it."""
     seen = json.loads(action.facts_json)
-    return Call(effect=action.effect, origin=seen["origin"], authority=seen["authority"])
+    return Call(effect=action.effect, origin=seen["origin"], authority=seen["authority"], args=seen["args"])
 
 
 @transaction.atomic

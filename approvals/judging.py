@@ -73,7 +73,7 @@ def judge(
     """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
     findings = screen(args)
     said = heard.index(session)
-    traced = provenance.trace(args, said)
+    traced = provenance.trace(args, said, tool.parameters)
     if edited is not None:
         traced = provenance.edited(traced, before=edited.original, after=args, entry_id="", who=edited.by)
     origins = {path: origin.to_json() for path, origin in traced.items()}

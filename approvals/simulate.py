@@ -153,7 +153,9 @@ class _Stage:
     def weigh(self, tool: ToolDef, args: dict[str, Any], call: Call) -> tuple[facts.Facts, list[Any]]:
         found = judging.screen(args) if call.findings is None else [dict(item) for item in call.findings]
         self.index = self.index or provenance.Index(self.sources)
-        traced = provenance.summarize(provenance.trace(args, self.index), tool.facts().authority)
+        traced = provenance.summarize(
+            provenance.trace(args, self.index, tool.parameters), tool.facts().authority
+        )
         seen = facts.build(
             args=args, tool=tool.facts(), agent=judging.agent_facts(self.agent), session=self.seen_by(tool),
             origin={**traced, **call.origin}, usage=self.usage, now=self.now, findings=list(_told(found)),

@@ -81,7 +81,7 @@ class Judge:
     def returned(self, session: Session, call: Mapping[str, Any], seen: facts.Facts) -> None:
         sessions.add_output(
             session=session, tool_name=call["tool"], output=call["output"], attested=True,
-            call=Call(seen.tool.effect, seen.origin, seen.authority),
+            call=Call(seen.tool.effect, seen.origin, seen.authority, seen.args),
         )  # fmt: skip
 
     def play(self, session: Session, calls: Calls) -> Iterator[Held]:

@@ -16,11 +16,15 @@ _READ = "read"
 
 @dataclass(frozen=True)
 class Call:
-    """The call that returned a text: its effect, and the origins of its arguments as a rule sees them."""
+    """The call that returned a text: its effect, and the origins of its arguments as a rule sees them.
+
+    `args` are known while it answers, and are not kept.
+    """
 
     effect: str
     origin: Mapping[str, str] = field(default_factory=dict)
     authority: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Call | None:

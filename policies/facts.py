@@ -9,23 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
+from policies.functions import linked
 from policies.terms import FUNCTIONS, Fact, Function
 
 __all__ = [
-    "FACTS",
-    "FUNCTIONS",
-    "AgentFacts",
-    "Fact",
-    "Facts",
-    "Function",
-    "SessionFacts",
-    "ToolFacts",
-    "UsageFacts",
-    "activation",
-    "build",
-]
+    "FACTS", "FUNCTIONS", "AgentFacts", "Fact", "Facts", "Function", "SessionFacts", "ToolFacts",
+    "UsageFacts", "activation", "build",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,11 @@ class Facts:
     now: datetime
     authority: dict[str, str] = field(default_factory=dict)
     copied: tuple[str, ...] = ()
+
+    @cached_property
+    def linked(self) -> list[str]:
+        """The arguments in which a link stands."""
+        return [name for name, value in self.args.items() if linked(value)]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives equal facts back."""
@@ -355,6 +353,13 @@ FACTS: tuple[Fact, ...] = (
         "authority.exists(name, authority[name] == 'untrusted' && !(name in copied))",
         lambda facts: list(facts.copied),
     ),
+    Fact(
+        "linked",
+        "list(string)",
+        "Arguments in which a link stands, also within a list or an object.",
+        "linked.exists(name, origin[name] == 'untrusted')",
+        lambda facts: facts.linked,
+    ),  # fmt: skip
     Fact(
         "findings",
         "list(map(string, string))",

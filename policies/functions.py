@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from policies.text import reading
+
 _ADDRESS = re.compile(r'(?:[^<>@,;"]*<)?[^\s<>@,;:"]+@([^\s<>@,;:"/\\]+?)\.?(>)?')
+_LINK = re.compile(r"(?<![/:\w])//[\w-]+\.\w|[a-z]://|www[.]", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[,;\r\n]+")
 
 
@@ -57,6 +60,17 @@ def recipients(args: Mapping[str, Any]) -> int:
     A text that holds several counts each of them: one long text must not slip under a limit.
     """
     return sum(_count(args.get(name)) for name in ("to", "cc", "bcc"))
+
+
+def linked(value: Any) -> bool:
+    """Whether a link stands in a text, or in a text or key anywhere in a list or object: one with a scheme
+    (`https://…`), without (`//…`), or that begins with `www.`; in compatibility forms (full-width) too.
+    """
+    if isinstance(value, str):
+        return _LINK.search(value if value.isascii() else reading(value).text) is not None
+    if isinstance(value, Mapping):
+        return any(linked(key) or linked(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(linked, value))
 
 
 def _count(value: Any) -> int:

@@ -26,6 +26,8 @@ from policies.wordindex import BLOCK, Windows, WordIndex, windows
 
 WORST_FIRST = ("untrusted", "agent", "reviewer", "trusted", "named", "user")
 
+_OURS = ("user", "named", "trusted")
+_HOST = re.compile(r"\A(?:https?://)?[a-z0-9.-]+\.[a-z]+(?::[0-9]+)?(?=/)", re.IGNORECASE)
 _MAX_LOOKUPS = 2000
 # Characters that all look-ups of one call may read together: some seconds at the very worst.
 _MAX_WORK = 1 << 30
@@ -33,7 +35,7 @@ _MAX_WORK = 1 << 30
 _TELLING_SIGNS = 2
 _PLAIN_SIGNS = 4
 # What CPython needs for a prepared text beside its signs, and for one field with its place in it; tested.
-_TEXT_OCTETS, _FIELD_OCTETS = 1500, 900
+_TEXT_OCTETS, _FIELD_OCTETS = 1500, 1000
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Index:
     def sources(self) -> tuple[Source, ...]:
         return tuple(self._shelf.sources[: self._size])
 
+    def text(self, entry_id: str) -> Text | None:
+        """What stands in an entry; None where nothing does that could explain a value."""
+        text = self._shelf.by_entry.get(entry_id)
+        return text if text is not None and text.number < self._texts else None
+
     def extended(self, more: Iterable[Source]) -> Index:
         """This index with more sources behind its own. One that was extended before is prepared anew."""
         longer = Index.__new__(Index)
@@ -112,18 +119,43 @@ class Index:
         signs = sum(sign.isalnum() for sign in needle)
         if not signs:
             return Origin("agent")
-        found = self._found(_Value(value, needle, signs, argument))
+        wanted = _Value(value, needle, signs, argument)
+        found = self._formed(wanted)
+        theirs = self._in_their_case(wanted, found) if "/" in needle or "\\" in needle else None
+        return theirs or found
+
+    def _in_their_case(self, wanted: _Value, found: Origin) -> Origin | None:
+        """Where only outsiders wrote a path in exactly this case: it may lead elsewhere than the one said."""
+        text = self.text(found.entry_id)
+        if text is None or found.origin not in _OURS:
+            return None
+        value = wanted.written.strip()
+        if _cased(text.source.text[found.start : found.end]) == _cased(value):
+            return None
+        shelf, theirs = self._shelf, None
+        for words in (shelf.own, shelf.outside):
+            for other, within in self._candidates(words, wanted):
+                for first, last, own in _matches(other, wanted, within):
+                    if other.source.text[first:last] == value:
+                        if own and words is shelf.own:
+                            return None
+                        theirs = theirs or _origin("untrusted", other.source, first, last)
+        return theirs
+
+    def _formed(self, wanted: _Value) -> Origin:
+        value, needle, argument = wanted.written, wanted.needle, wanted.argument
+        found = self._found(wanted)
         # What holds look-alikes, invisible signs or runs of blanks has no other form.
         if found.origin == "user" or value.strip().lower() != needle:
             return found
         others = [_Value.of(form, argument) for form in forms(needle) if form.text != needle]
-        for wanted in others:
-            other = self._best(wanted)
+        for formed in others:
+            other = self._best(formed)
             if other is not None and rank(other.origin) > max(rank(found.origin), rank("agent")):
                 found = other
         if found.origin != "agent":
             return found
-        outside = (self._outside(wanted, before=None) for wanted in others)
+        outside = (self._outside(formed, before=None) for formed in others)
         return next((other for other in outside if other is not None), found)
 
     def _found(self, wanted: _Value) -> Origin:
@@ -151,7 +183,7 @@ class Index:
                 return hit
         return before
 
-    def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[_Text, Windows]]:
+    def _candidates(self, words: WordIndex, wanted: _Value) -> Iterator[tuple[Text, Windows]]:
         """The texts that may hold the value. One sign alone is looked for in structured output only."""
         for number, leads in words.places(wanted.needle):
             if number >= self._texts:
@@ -163,7 +195,7 @@ class Index:
             if wanted.signs >= _TELLING_SIGNS or text.whole:
                 yield text, windows(leads, len(wanted.needle))
 
-    def _look(self, text: _Text, value: _Value, within: Windows) -> Origin | None:
+    def _look(self, text: Text, value: _Value, within: Windows) -> Origin | None:
         """The best match of one value in one text."""
         best: Origin | None = None
         for first, last, own in _matches(text, value, within):
@@ -176,7 +208,7 @@ class Index:
                     break
         return best
 
-    def _origin(self, text: _Text, first: int, last: int, value: _Value) -> str:
+    def _origin(self, text: Text, first: int, last: int, value: _Value) -> str:
         """What an own match is worth: "" where it is a part of a structured leaf, or too short for it."""
         if text.source.origin == "user" or not text.source.fields:
             return text.source.origin if value.signs >= _TELLING_SIGNS else ""
@@ -187,7 +219,7 @@ class Index:
             return ""
         return "named" if self._names(text, field.record) else "trusted"
 
-    def _names(self, text: _Text, record: tuple[str, ...] | None) -> bool:
+    def _names(self, text: Text, record: tuple[str, ...] | None) -> bool:
         """Whether the user named this record by a field that outsiders cannot write."""
         if record is None:
             return False
@@ -240,13 +272,13 @@ class _Value:
 
     def vouched(self, said: str) -> bool:
         """Whether `said` is this very value: forms that look alike (full-width) must stand as they are."""
-        if INVISIBLE.search(self.written):
+        if INVISIBLE.search(self.written) or _breaks(self.written.strip()) > _breaks(said):
             return False
         return unicodedata.is_normalized("NFKC", self.written) or said == self.written
 
 
 @dataclass(frozen=True)
-class _Text:
+class Text:
     """A source prepared for look-ups. `whole` says where whole leaves and keys of trusted output stand."""
 
     number: int
@@ -256,7 +288,7 @@ class _Text:
     whole: dict[tuple[int, int], Field]
 
     @classmethod
-    def of(cls, number: int, source: Source) -> _Text:
+    def of(cls, number: int, source: Source) -> Text:
         trusted = source.fields if source.origin == "trusted" else ()
         whole = records.spans(source.text, trusted)
         return cls(number, source, fold(source.text), Spans(source.quoted), whole)
@@ -269,6 +301,11 @@ class _Text:
         for name, record in records.naming(self.source.text, own).items():
             found.setdefault(record, []).append(name)
         return found
+
+    @cached_property
+    def lists(self) -> dict[tuple[str, ...], records.Listed]:
+        """Its records, those of one kind together."""
+        return records.lists(self.source.fields)
 
     @property
     def octets(self) -> int:
@@ -285,7 +322,8 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.sources: list[Source] = []
-        self.texts: list[_Text] = []
+        self.texts: list[Text] = []
+        self.by_entry: dict[str, Text] = {}
         self.own, self.outside = WordIndex(), WordIndex()
         self.length = 0
         self.growing = threading.Lock()
@@ -300,21 +338,22 @@ class _Shelf:
         self.sources.append(source)
         if source.origin == "agent":
             return
-        text = _Text.of(len(self.texts), source)
+        text = Text.of(len(self.texts), source)
         self.texts.append(text)
+        self.by_entry[source.entry_id] = text
         self.length += len(text.folded.text)
         self._octets += text.octets
         (self.outside if source.origin == "untrusted" else self.own).add(text.number, text.folded.text)
 
 
-def _matches(text: _Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
+def _matches(text: Text, value: _Value, within: Windows) -> Iterator[tuple[int, int, bool]]:
     """Where the value stands in the source's own text, and whether it stands there as itself and vouched."""
     for start, end, whole in occurrences(text.folded.text, value.needle, within):
         first, last = text.folded.span(start, end)
         yield first, last, whole and _is_own(text, value, start, end)
 
 
-def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
+def _is_own(text: Text, value: _Value, start: int, end: int) -> bool:
     """Whether what stands at start:end of the folded text says the value, and its writer says it himself."""
     first, last = text.folded.span(start, end)
     if text.quoted.touches(first, last) or not value.vouched(text.source.text[first:last]):
@@ -325,11 +364,21 @@ def _is_own(text: _Text, value: _Value, start: int, end: int) -> bool:
     return not (is_day and dated(text.folded.text, start, end))
 
 
-def _means(text: _Text, form: Form, start: int, end: int) -> bool:
+def _means(text: Text, form: Form, start: int, end: int) -> bool:
     """Whether a form says there what it is a form of; a day without its year only in the user's words."""
     if form.day is not None and text.source.origin != "user":
         return False
     return form.stands(text.folded.text, start, end, text.source.said)
+
+
+def _breaks(text: str) -> int:
+    """How many lines it ends: to a shell or a mail's head a new line is more than a blank."""
+    return len(text.splitlines()) - 1 if text.splitlines() else 0
+
+
+def _cased(address: str) -> str:
+    """An address without what means the same in either case: scheme, host, a slash at the end."""
+    return _HOST.sub("", address.strip()).rstrip("/")
 
 
 def _origin(origin: str, source: Source, start: int, end: int) -> Origin:

@@ -21,9 +21,11 @@ from traces import clean
 from traces.problems import Refused
 
 _NAME = re.compile(NAME.regex)
-_WORD = re.compile(r"[a-z]+")
+_BEGINS = re.compile(r"([a-z]+)(?:,? (?:and|or|then|&)(?: then)? ([a-z]+))?")
 _SCHEMAS = ("inputSchema", "input_schema", "parameters", "schema")
 MAX_TOOLS = 1000
+# "check" alone only looks.
+_PAIRS = (("check", "in"), ("check", "out"))
 HEAD = (
     "# Guessed from names, descriptions and schemas: review each line before you apply it. What does the",
     "# tool really do (effect, sends)? Who can write what it returns (output)? As long as nobody vouches for",
@@ -60,12 +62,22 @@ class _Told:
         return words(self.name)
 
     @property
-    def first_word(self) -> str:
-        """The verb with which the description begins, "" if it begins with none ("Searches" is search)."""
-        found = _WORD.match(self.description.strip().lower())
-        word = found.group() if found else ""
-        forms = (word, word.removesuffix("s"), word.removesuffix("es"))
-        return next((form for form in forms if form in w.EFFECT), "")
+    def said(self) -> list[str]:
+        """The verbs with which the description begins ("Searches and deletes …"), in the infinitive."""
+        found = _BEGINS.match(self.description.strip().lower())
+        return [verb for word in found.groups() if (verb := _infinitive(word))] if found else []
+
+    @property
+    def joined(self) -> list[str]:
+        """Verbs that its name joins to the first one: fetch_and_forward."""
+        pairs = zip(self.words, self.words[1:], strict=False)
+        return [word for before, word in pairs if before in w.AND and word in w.EFFECT]
+
+
+def _infinitive(word: str | None) -> str:
+    """A verb that tells what a tool does ("Searches" is search), "" for any other word."""
+    forms = (word or "", (word or "").removesuffix("s"), (word or "").removesuffix("es"))
+    return next((form for form in forms if form in w.EFFECT), "")
 
 
 def propose(listed: Any) -> list[Proposal]:
@@ -133,6 +145,8 @@ def _effect(told: _Told) -> tuple[str, str]:
     found = list(_verbs(told))
     if not found:
         return "destructive", "no word tells what it does"
+    if told.hints.get("readOnlyHint") is False:
+        found.append(("write", "its server does not say that it only reads"))
     effect, why = max(found, key=lambda one: w.EFFECTS.index(one[0]))
     grave = next((word for word in told.words if word in w.GRAVE), "")
     if effect == "write" and grave:
@@ -142,11 +156,15 @@ def _effect(told: _Told) -> tuple[str, str]:
 
 def _verbs(told: _Told) -> Iterator[tuple[str, str]]:
     verb = next((word for word in told.words if word in w.EFFECT), "")
-    for word in [verb, *(word for word in told.words if word in w.PLAIN_VERBS)]:
+    for word in [verb, *told.joined, *(word for word in told.words if word in w.PLAIN_VERBS)]:
         if word:
             yield w.EFFECT[word], f'"{word}" in its name'
-    if said := told.first_word:
+    for said in told.said:
         yield w.EFFECT[said], f'"{said}" in its description'
+    if pair := next((pair for pair in zip(told.words, told.words[1:], strict=False) if pair in _PAIRS), None):
+        yield "destructive", f'"{" ".join(pair)}" in its name'
+    if written := next((name for name in told.arguments if _is_output(name, told.words)), ""):
+        yield "write", f'it writes to its argument "{written}"'
     named = {word for name in told.arguments for word in words(name)}
     if "query" in told.words and (found := sorted(set(told.words) & w.STORES)):
         yield "destructive", f"what it asks of a {found[0]} may do anything"
@@ -156,9 +174,20 @@ def _verbs(told: _Told) -> Iterator[tuple[str, str]]:
         yield "write", f'it sends its argument "{found[0]}" to a web server'
 
 
+def _is_output(argument: str, tool: Sequence[str]) -> bool:
+    """Whether an argument says into which file a tool writes what it reads."""
+    named = set(words(argument))
+    return bool(named & w.PLACE and (named & w.OUTPUT or set(tool) & w.FETCHING)) or argument == "outfile"
+
+
 def _authority(told: _Told, effect: str) -> tuple[list[str], str]:
     names = list(told.arguments)
     telling = [name for name in names if set(words(name)) & w.AUTHORITY]
+    if not telling and effect == "read" and _sends(told, effect, ())[0] == "external":
+        # A page or a server is named by something, and whatever is asked of it goes outside.
+        searches = "search" in told.words
+        plain = w.MEASURE | w.TIME | (w.QUERY if searches else frozenset())
+        telling = [name for name in names if not set(words(name)) & plain] or ([] if searches else names)
     if telling or effect == "read":
         return telling, "by the names of the arguments" if telling else ""
     # The tool acts on something, and no name says which of its arguments that is.
@@ -174,6 +203,10 @@ def _sends(told: _Told, effect: str, authority: Sequence[str]) -> tuple[str, str
         return "external", "its server says that it reaches outside"
     if found := sorted((around | named) & w.WEB):
         return "external", f'"{found[0]}": it reaches the web'
+    if found := sorted(named & w.HOSTS):
+        return "external", f'its argument "{found[0]}" says which server it reaches'
+    if effect != "read" and (found := sorted(named & w.RUNNING)):
+        return "external", f'its argument "{found[0]}" may do anything'
     if effect == "read":
         return "none", "it reads"
     verb = next((word for word in told.words if word in w.EFFECT), "")

@@ -37,12 +37,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from policies.choosing import Choices
 from policies.dates import moment
 from policies.lookup import WORST_FIRST, Index, Origin, Source, rank, spellings
-from policies.values import pointer
+from policies.values import pointer, stand_in
 
 __all__ = ["WORST_FIRST", "Index", "Origin", "Source", "edited", "summarize", "trace"]
 
@@ -55,13 +56,63 @@ _BESIDE = 24
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 
 
-def trace(args: Mapping[str, Any], sources: Sequence[Source] | Index) -> dict[str, Origin]:
-    """The origin of every leaf of checked arguments by its JSON Pointer. An empty list or object has none."""
+def trace(
+    args: Mapping[str, Any], sources: Sequence[Source] | Index, schema: Mapping[str, Any] | None = None
+) -> dict[str, Origin]:
+    """The origin of every leaf of checked arguments by its JSON Pointer.
+
+    `schema` is that of the tool: a key within an argument that it does not name is looked up as a value is,
+    being the model's choice; without one, only a key that is no plain word. An empty list or object has the
+    origin of such keys above it, or else none.
+    """
     index = sources if isinstance(sources, Index) else Index(sources)
     known: dict[tuple[str, str], Origin] = {}
-    choices = Choices(index.sources)
-    found = {pointer(path): _leaf(path, value, index, known) for path, value in _leaves(args, ())}
+    choices = Choices(index)
+    fields = _Fields(schema)
+    found = {pointer(path): _leaf(path, value, index, known, fields) for path, value in _leaves(args, ())}
+    for path in _empty(args, ()):
+        keys = [_remembered(key, index, known) for key in fields.others(path)]
+        if keys:
+            found[pointer(path)] = min(keys, key=lambda origin: rank(origin.origin))
     return {path: _chosen(origin, choices) for path, origin in found.items()}
+
+
+class _Fields:
+    """The names that a tool's schema gives to fields, read when a key is first asked about."""
+
+    def __init__(self, schema: Mapping[str, Any] | None) -> None:
+        self._schema = schema
+
+    def others(self, path: Sequence[str | int]) -> list[str]:
+        """The keys below an argument that are none of these names."""
+        return [key for key in path[1:] if isinstance(key, str) and not self._names(key)]
+
+    def _names(self, key: str) -> bool:
+        return bool(_PLAIN_KEY.fullmatch(key)) if self._schema is None else key in self._declared
+
+    @cached_property
+    def _declared(self) -> frozenset[str]:
+        return frozenset(_properties(self._schema))
+
+
+def _properties(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        named = schema.get("properties")
+        yield from named if isinstance(named, Mapping) else ()
+        for part in schema.values():
+            yield from _properties(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _properties(part)
+
+
+def _empty(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if not isinstance(value, Mapping | list):
+        return
+    if not value:
+        yield path
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from _empty(item, (*path, key))
 
 
 def _chosen(found: Origin, choices: Choices) -> Origin:
@@ -77,12 +128,17 @@ def summarize(origins: Mapping[str, Origin], authority: Iterable[str] | None) ->
     worst: dict[str, str] = {}
     for path, found in origins.items():
         steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
-        # An authority path reads through lists: `people.mail` is the mail of each of them.
+        # An authority path reads through lists and maps: `people.mail` is the mail of each of them.
         dotted = ".".join(step for step in steps if not step.isdigit()) + "."
-        names = {steps[0]} | {name for name in authority or () if dotted.startswith(name + ".")}
+        names = {steps[0]} | {name for name in authority or () if _leads_to(name, steps, dotted)}
         for name in names:
             worst[name] = min(worst.get(name, "user"), found.origin, key=rank)
     return worst
+
+
+def _leads_to(name: str, steps: Sequence[str], dotted: str) -> bool:
+    first, *more = name.split(".")
+    return dotted.startswith(name + ".") or (first == steps[0] and stand_in(more, steps[1:]))
 
 
 def edited(
@@ -113,15 +169,17 @@ def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 
 
 def _leaf(
-    path: tuple[str | int, ...], value: Any, index: Index, known: dict[tuple[str, str], Origin]
+    path: tuple[str | int, ...],
+    value: Any,
+    index: Index,
+    known: dict[tuple[str, str], Origin],
+    fields: _Fields,
 ) -> Origin:
     argument = next((step for step in reversed(path) if isinstance(step, str)), "")
     found = _value(value, index, known, argument)
-    # Field names belong to the tool; a key that is no plain word (an address, say) is the model's own.
-    for key in path[1:]:
-        if isinstance(key, str) and not _PLAIN_KEY.fullmatch(key):
-            found = min(found, _remembered(key, index, known), key=lambda origin: rank(origin.origin))
-    return found
+    # Field names belong to the tool; any other key (an account, say) is the model's own.
+    keys = (_remembered(key, index, known) for key in fields.others(path))
+    return min((found, *keys), key=lambda origin: rank(origin.origin))
 
 
 def _value(value: Any, index: Index, known: dict[tuple[str, str], Origin], argument: str) -> Origin:
@@ -156,10 +214,11 @@ def _moment(value: str, index: Index, known: dict[tuple[str, str], Origin]) -> O
 def _joined(value: str, index: Index, known: dict[tuple[str, str], Origin]) -> Origin | None:
     """A value of two halves, one in the user's words and one in trusted output, is one that he named.
 
-    Two halves of his own words are not: "pay Ada, not Bob" does not say "pay Bob".
+    Two halves of his own words are not: "pay Ada, not Bob" does not say "pay Bob". Nor are two addresses:
+    those are two values in one.
     """
     words = value.split()
-    if not 2 <= len(words) <= _MAX_WORDS:
+    if not 2 <= len(words) <= _MAX_WORDS or value.count("@") > 1 or value.count("://") > 1:
         return None
     for at in range(1, len(words)):
         halves = [_remembered(" ".join(half), index, known) for half in (words[:at], words[at:]) if half]

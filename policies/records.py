@@ -8,6 +8,7 @@ the other leaves of that record: its id, who takes part.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -41,6 +42,14 @@ class Field:
         indexes = [at for at, step in enumerate(self.path) if step.isdigit() and at + 1 < len(self.path)]
         whole = [at for at in indexes if not self.path[at + 1].isdigit()]
         return self.path[: whole[-1] + 1] if whole else None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The records of one kind: the names of their fields at any depth, and each record's own by name."""
+
+    names: set[str] = dataclasses.field(default_factory=set)
+    records: dict[tuple[str, ...], dict[str, Field]] = dataclasses.field(default_factory=dict)
 
 
 def fields(stored: Iterable[Sequence[Any]]) -> tuple[Field, ...]:
@@ -77,6 +86,25 @@ def naming(text: str, found: Sequence[Field]) -> dict[str, tuple[str, ...]]:
         if field.record is not None and _tells(value):
             named[value].add(field.record)
     return {value: next(iter(records)) for value, records in named.items() if len(records) == 1}
+
+
+def lists(found: Iterable[Field]) -> dict[tuple[str, ...], Listed]:
+    """The records in lists, those of the same kind together, by the `shape` of their place."""
+    grouped: dict[tuple[str, ...], Listed] = defaultdict(Listed)
+    for leaf in found:
+        record = leaf.record
+        if record is not None:
+            listed, name = grouped[shape(record)], leaf.path[-1]
+            listed.names.add(name)
+            own = listed.records.setdefault(record, {})
+            if len(leaf.path) == len(record) + 1:
+                own[name] = leaf
+    return dict(grouped)
+
+
+def shape(record: tuple[str, ...]) -> tuple[str, ...]:
+    """The place of a record whatever its number: what records of one kind have in common."""
+    return tuple("*" if step.isdigit() else step for step in record)
 
 
 def _tells(value: str) -> bool:

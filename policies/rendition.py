@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from policies.firewall import Finding, Inspection, inspect
-from policies.values import pointer
+from policies.values import pointer, stand_in
 from traces import clean
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
@@ -35,9 +35,11 @@ class Rendition:
 
     def of_fields(self, names: Iterable[str]) -> tuple[tuple[int, int], ...]:
         """Where the leaves of the named fields stand: a name is a key, or keys joined by dots."""
-        wanted = [f".{name}." for name in names]
+        wanted = [(f".{name}.", name.split(".")) for name in names]
         return tuple(
-            span for path, span in self.spans.items() if any(name in _dotted(path) for name in wanted)
+            span
+            for path, span in self.spans.items()
+            if any(name in _dotted(path) or stand_in(keys, _keys(path)) for name, keys in wanted)
         )
 
 
@@ -160,5 +162,9 @@ def _step(step: str | int) -> str:
 
 
 def _dotted(path: Path) -> str:
-    # Through lists: `messages.body` is the body of each of them.
-    return "." + ".".join(step for step in path if isinstance(step, str)) + "."
+    return "." + ".".join(_keys(path)) + "."
+
+
+def _keys(path: Path) -> list[str]:
+    # Through lists, and maps as well: `messages.body` is the body of each of them.
+    return [step for step in path if isinstance(step, str)]

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from policies import limits, provenance, records, releases, rendition
 from policies.calls import Call
+from policies.echoes import echoed
 from policies.firewall import Finding, Inspection, inspect
 from policies.heard import sources as sources
 from policies.labels import gather, remembered
@@ -180,7 +181,10 @@ def add_output(
     tool = releases.current().tool(tool_name)
     screened = rendition.screen(output, source=f"tool:{tool.name}")
     origin = _origin("tool_result", attested=attested or tool.runs not in ("agent", "credential"), tool=tool)
-    outsiders = screened.rendition.of_fields(tool.untrusted_fields) if origin == "trusted" else ()
+    outsiders: Spans = ()
+    if origin == "trusted":
+        shown = screened.rendition
+        outsiders = (*shown.of_fields(tool.untrusted_fields), *echoed(shown, call))
     body = {
         "tool": tool.name, "origin": origin, "verdict": screened.verdict, "findings": list(screened.findings),
         "labels": list(screened.labels), "output": screened.output,

@@ -45,6 +45,12 @@ def pointer(steps: Sequence[str | int]) -> str:
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
 
 
+def stand_in(names: Sequence[str], steps: Sequence[str]) -> bool:
+    """Whether all names stand among the steps, in this order; other steps may stand between them."""
+    left = iter(steps)
+    return all(name in left for name in names)
+
+
 def parse_json(raw: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
     """Read one JSON text of at most `max_bytes` bytes and `max_depth` nested arrays and objects.
 

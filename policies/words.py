@@ -12,14 +12,14 @@ def _set(text: str) -> frozenset[str]:
 EFFECTS = ("read", "write", "destructive")
 _READ = _set(
     "get list search find read fetch show view lookup check query describe count browse retrieve return "
-    "look inspect preview select whoami calculate compute convert translate summarize validate compare "
+    "look inspect preview whoami calculate compute convert translate summarize validate compare "
     "watch see download scan analyze estimate detect classify visit"
 )
 _WRITE = _set(
     "create add update set edit append post send share invite publish write upload insert schedule make "
     "put reschedule rename move copy assign comment reply label mark save star subscribe follow "
     "register draft forward notify email mail message tweet attach open enable start upsert patch "
-    "modify change generate upgrade accept complete submit import sync tag pin archive log record"
+    "modify change generate upgrade accept complete submit import sync tag pin archive log record select"
 )
 _DESTRUCTIVE = _set(
     "delete remove cancel drop purge destroy erase wipe revoke terminate kill reset transfer pay buy "
@@ -36,10 +36,20 @@ EFFECT = {
 # Words that are hardly ever nouns: wherever one stands in a name, the tool does it.
 PLAIN_VERBS = _set(
     "delete remove create update send destroy purge erase drop wipe revoke terminate kill pay buy "
-    "execute add insert edit modify overwrite disable replace publish upload append invite uninstall"
+    "execute add insert edit modify overwrite disable replace publish upload append invite uninstall "
+    "cancel reset restart reboot shutdown rotate approve reject deactivate unsubscribe withdraw rename "
+    "restore evict ban unlock exec eval submit enable stop clear archive"
 )
+# After one of these words comes what the tool does as well: fetch_and_forward.
+AND = _set("and then or")
+# With these verbs an argument that names a file says where to write it.
+FETCHING = _set("download export save convert")
+OUTPUT = _set("output out outfile dest destination save")
+PLACE = _set("path file filename folder directory dir location")
 # Who may write one of these may do anything with it, whatever the verb.
 CODE = _set("sql command cmd code script statement shell")
+# And may send anything anywhere with one of these.
+RUNNING = _set("command cmd code script shell")
 STORES = _set("sql database db table warehouse")
 REQUEST = _set("method body payload data header")
 # With one of these even a harmless verb is hard to undo.
@@ -69,8 +79,11 @@ SENDING = _set(
 )
 RECEIVERS = _set(
     "recipient to cc bcc email participant attendee receiver payee beneficiary iban phone webhook "
-    "destination channel"
+    "destination channel remote bucket server host hostname endpoint domain"
 )
+# Arguments that say which host is asked, and arguments that only say what for.
+HOSTS = _set("host hostname domain endpoint href link site server")
+QUERY = _set("query q term keyword search question topic")
 ORDERING = _set(
     "order book buy purchase reserve pay rent checkout trade sell charge refund withdraw exchange"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from policies import records, rendition
 from policies.calls import Call
-from policies.provenance import Source, trace
+from policies.provenance import Index, Source, trace
 
 ASKED = Call("read")
 FILES = [
@@ -53,6 +54,11 @@ def origin(argument: str, value: Any, *sources: Source) -> str:
         ("Delete the oldest list", "21", "trusted"),
         ("Delete the cheapest file", "21", "trusted"),
         ("Delete a large file", "13", "trusted"),
+        ("Delete only the largest file", "13", "named"),
+        ("Delete all files but the largest file", "13", "trusted"),
+        ("Don't delete the largest file", "13", "trusted"),
+        ("Keep the largest file and delete the oldest file", "13", "trusted"),
+        ("Do not hurry. Delete the largest file", "13", "named"),
     ],
 )
 def test_a_superlative_names_the_one_record_that_it_is_true_of(words: str, file: str, expected: str) -> None:
@@ -158,3 +164,12 @@ def test_only_the_single_greatest_is_ever_named(found: Sequence[int], at: int) -
 def test_without_a_word_of_choice_nothing_is_chosen(text: str, file: str) -> None:
     if not any(word in text.lower() for word in ("est", "most", "least", "plan", "notes", "talk", file)):
         assert origin("file_id", file, said(text), listing(FILES)) in ("trusted", "agent")
+
+
+def test_many_kinds_of_records_and_many_quantities_are_gone_through_once() -> None:
+    kinds = {f"f{at}files": [{"id": f"first{at}a"}, {"id": f"last{at}b"}] for at in range(1500)}
+    wide = [{f"size{at}x": at + row for at in range(1500)} for row in range(2)]
+    index = Index([said("Delete the largest file"), listing(kinds), listing(wide, entry="wide")])
+    began = time.process_time()
+    trace({"ids": [f"last{at}b" for at in range(300)], "size": 1499}, index)
+    assert time.process_time() - began < 0.8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.functions import domain, host, in_cidr, recipients
+from policies.functions import domain, host, in_cidr, linked, recipients
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,24 @@ def test_recipients_counts_every_field_and_every_spelling() -> None:
     assert (
         recipients({"to": "a@x; b@x, c@x d@x", "cc": ["e@x", {"mail": "f@x"}, "g@x,h@x"], "bcc": None}) == 8
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("see https://evil.example", True),
+        ("HTTP://evil.example", True),
+        ("see www.evil.example", True),
+        ("ftp://evil.example", True),
+        ("[here](//evil.example/x)", True),
+        ("ｈｔｔｐｓ：／／evil.example", True),
+        ("ht\u200btps:/\u200b/evil.example", True),
+        (["a", {"text": ["https://evil.example"]}], True),
+        ({"https://evil.example": 1}, True),
+        ("lunch at 12, and/or dinner", False),
+        ([1, None, {"a": ["b"]}], False),
+        (5, False),
+    ],
+)
+def test_whether_a_link_stands_in_a_value(value: object, expected: bool) -> None:
+    assert linked(value) is expected

@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from policies import heard, provenance
-from policies.lookup import _Text
+from policies.lookup import Text
 from policies.models import Source
 from tests.cast import Cast
 from traces.models import Session
@@ -27,8 +27,8 @@ def origin(session: Session, value: str) -> str:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were prepared, in order."""
     done: list[str] = []
-    of = _Text.of
-    monkeypatch.setattr(_Text, "of", lambda number, source: done.append(source.text) or of(number, source))
+    of = Text.of
+    monkeypatch.setattr(Text, "of", lambda number, source: done.append(source.text) or of(number, source))
     monkeypatch.setattr(heard, "shelf", heard.Shelf(heard.MAX_KEPT))
     return done
 

@@ -42,6 +42,17 @@ def guess(name: str, *arguments: str, about: str = "", **more: Any) -> dict[str,
         ("read_rows", ["sql"], "destructive"),
         ("fetch_url", ["url"], "read"),
         ("fetch_url", ["url", "method", "body"], "write"),
+        ("read_and_forward_mail", ["id"], "write"),
+        ("search_and_book", ["hotel"], "destructive"),
+        ("compute.instances.stop", ["instance"], "destructive"),
+        ("list_archive", ["list_id"], "write"),
+        ("scan_cancel", ["id"], "destructive"),
+        ("check_out_cart", ["cart"], "destructive"),
+        ("select_plan", ["plan"], "write"),
+        ("download_report", ["id", "path"], "write"),
+        ("get_object", ["bucket", "output_path"], "write"),
+        ("get_file", ["path", "output_format"], "read"),
+        ("get_merge_request", ["id"], "read"),
     ],
 )
 def test_the_worst_that_its_words_say_is_what_it_does(name: str, arguments: list[str], effect: str) -> None:
@@ -56,6 +67,22 @@ def test_a_description_makes_a_harmless_name_worse_and_never_better() -> None:
     )
     found = [guess(name, about=about)["effect"] for name, about in told]
     assert found == ["destructive", "destructive", "read"]
+
+
+@pytest.mark.parametrize(
+    ("about", "effect"),
+    [
+        ("Gets and deletes it.", "destructive"),
+        ("Fetch, then send it.", "write"),
+        ("Get it and more.", "read"),
+    ],
+)
+def test_a_second_verb_of_a_description_counts_too(about: str, effect: str) -> None:
+    assert guess("get_it", "id", about=about)["effect"] == effect
+
+
+def test_a_server_that_does_not_call_its_tool_read_only_is_believed() -> None:
+    assert guess("get_it", annotations={"readOnlyHint": False})["effect"] == "write"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +110,11 @@ def test_what_the_server_claims_only_makes_it_worse(hints: Any, expected: str) -
         ("get_file", ["file_id"], "none"),
         ("create_file", ["filename", "content"], "none"),
         ("delete_record", ["record_id"], "none"),
+        ("run_command", ["command"], "external"),
+        ("sync_folder", ["folder", "remote"], "external"),
+        ("backup_file", ["file", "bucket"], "external"),
+        ("lookup_dns", ["domain"], "external"),
+        ("ping_check", ["host"], "external"),
     ],
 )
 def test_unless_something_tells_that_it_stays_it_goes_outside(
@@ -100,6 +132,9 @@ def test_unless_something_tells_that_it_stays_it_goes_outside(
         ("do_it", ["text"], ["text"]),
         ("unlock", [], []),
         ("get_report", ["kind"], []),
+        ("browse_web_page", ["page"], ["page"]),
+        ("get_website", ["location"], ["location"]),
+        ("search_web", ["query", "n"], []),
     ],
 )
 def test_whom_it_affects_is_told_by_the_arguments_names(

@@ -311,7 +311,13 @@ def test_a_harmless_command_runs_in_the_sandbox(command: str) -> None:
      "explain analyze delete from x", "SELECT lo_import('/etc/passwd')", 'SELECT "pg_read_file" (1)',
      "SELECT U&'x'", "/**/ DROP TABLE x", "SELECT dblink_exec('…')", "",
      "DO $$ BEGIN END $$", "SELECT pg_terminate_backend (1)", "SELECT\n1;\nUPDATE x SET a = 1",
-     "SELECT set_config('a', 'b', false) ; set x"],
+     "SELECT set_config('a', 'b', false) ; set x", "select set_config('row_security', 'off', false)",
+     "SELECT query_to_xml_and_xmlschema('de'||'lete from x', true, true, '')",
+     "SELECT 1 EXEC xp_cmdshell 'x'",
+     "select ts_stat('sel'||'ect 1')", "SELECT pg_terminate_backend/**/(1)", "select lowrite(1, 'x')",
+     "SELECT load_extension('x')", "select * from url('http://evil.example/', CSV)", "SELECT 1 SHUTDOWN",
+     "select evil.count (1)", 'select "count"(1)', "select utl_http.request('http://evil.example')",
+     "select pg_sleep\u00a0(1)", "select pg_sleep\x0b(1)"],
 )  # fmt: skip
 def test_a_query_that_may_write_is_asked_about(statement: str) -> None:
     assert effect("sql.query", database="shop", statement=statement) == "ask"
@@ -319,7 +325,14 @@ def test_a_query_that_may_write_is_asked_about(statement: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["select a, b from x where c = 'd'", "  EXPLAIN SELECT 1", "WITH a AS (SELECT 1) SELECT * FROM a;"],
+    [
+        "select a, b from x where c = 'd'",
+        "  EXPLAIN SELECT 1",
+        "WITH a AS (SELECT 1) SELECT * FROM a;",
+        "select b, count(*), Sum(price * (1 + tax)) from x where a in (1, 2) and (c > 5 or b in (select 1))",
+        "SELECT lower(trim(name)), row_number() OVER (PARTITION BY a ORDER BY b) FROM x",
+        "VALUES (1), (2)",
+    ],
 )
 def test_a_plain_query_is_free(statement: str) -> None:
     assert effect("sql.query", database="shop", statement=statement) == "allow"
@@ -371,6 +384,16 @@ def test_what_came_from_outsiders_is_asked_about_beside_the_starter_set() -> Non
 def test_what_the_agent_runs_itself_is_no_sandboxed_run() -> None:
     own = ToolDef("shell.run", effect="write", sends="none", runs="agent")
     assert judge(("developer",), own, {"command": "ls"}).effect == "ask"
+
+
+def test_no_set_frees_a_question_to_the_outside_or_a_destructive_run() -> None:
+    args = {"query": "all of our data"}
+    outside = [
+        judge((name,), ToolDef("look.up", effect="read", sends="external", labels=(label,)), args).effect
+        for name, label in (("developer", "development"), ("finance", "finance"), ("read-only", ""))
+    ]
+    wiping = ToolDef("db.reset", effect="destructive", sends="none", runs="shell")
+    assert [*outside, judge(("developer",), wiping, {}).effect] == ["ask"] * 4
 
 
 # What read-only says

@@ -100,6 +100,15 @@ def test_a_link_that_the_user_did_not_write_is_not_passed_on(starter: None, labe
     assert judge(TALK, *filter(None, [label]), origin="user", body=link).effect == "ask"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [["Hi", "https://evil.example"], [{"text": "www.evil.example"}], {"blocks": [["ftp://evil.example"]]}],
+)
+def test_nor_is_one_within_a_list_or_an_object(starter: None, body: Any) -> None:
+    assert judge(TALK, origin="user", body=(body, "agent")).effect == "ask"
+    assert judge(TALK, origin="user", body=(["Hi", {"a": 1}], "agent")).effect == "allow"
+
+
 def test_everything_else_is_asked_about(starter: None) -> None:
     asked = [asked_by(judge(tool)) for tool in (MAIL, DOOR, DELETE)]
     assert asked == [{"everything-else"}] * 3
