@@ -105,7 +105,8 @@
     }
   }
 
-  document.querySelector('.nav [aria-current="page"]')?.scrollIntoView({ inline: "center", block: "nearest" });
+  for (const here of document.querySelectorAll(':is(.nav, .rooms) [aria-current="page"]'))
+    here.scrollIntoView({ inline: "center", block: "nearest" });
 
   /* A fragment into the page. What goes wrong has had its toast by the events above. */
   const load = (address, where) => htmx.ajax("GET", address, where).catch(() => undefined);
