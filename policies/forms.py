@@ -178,6 +178,10 @@ class RuleForm(FileForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "until" in self.fields:
+            parts = getattr(self.fields["until"].widget, "widgets", ())
+            for part, name in zip(parts, ("date", "time"), strict=False):
+                part.attrs["aria-label"] = f"Until, {name}"
         if self.instance.pk and "expires_after" in self.fields:
             self.initial["expires_after"] = yamldump.duration(self.instance.expires_after)
 

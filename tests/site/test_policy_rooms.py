@@ -87,3 +87,13 @@ def test_the_overview_counts_what_nobody_published(ada: User) -> None:
 
 def test_a_list_is_headed_by_what_it_lists(cast: Cast) -> None:
     assert "<h1>Rules</h1>" in read(cast.auditor, "/admin/policies/rule/")
+
+
+def test_rules_are_filtered_by_who_is_asked_and_no_link_is_empty(cast: Cast) -> None:
+    page = read(cast.auditor, "/admin/policies/rule/?approvers=finance")
+    assert ">orders<" in page and ">deploys<" not in page and '"?approvers="' not in page
+
+
+def test_the_admin_writes_moments_as_the_other_pages_do(cast: Cast) -> None:
+    page = read(cast.auditor, "/admin/policies/release/")
+    assert re.search(r"\d{1,2} \w{3} \d{4} \d{2}:\d{2} UTC", page) and "p.m." not in page
