@@ -90,7 +90,7 @@
       const aloud = document.querySelector(".field-aloud .readonly");
       for (const place of [byId("cond-said"), aloud]) if (place && place.textContent !== sentence) place.textContent = sentence;
     }
-    concern(said.concerns);
+    concern(said.concerns, said.unknown);
     byId("cond-said").classList.toggle("is-old", !said.sentence);
     show(said.problems);
   }
@@ -100,10 +100,11 @@
   note.setAttribute("role", "status");
   field("tools")?.closest(".flex-container")?.parentElement.append(note);
 
-  function concern({ names, count }) {
+  function concern({ names, count }, unknown) {
     const given = (field("tools")?.value ?? "").trim() !== "";
-    note.classList.toggle("is-none", given && count === 0);
-    note.textContent = !given ? "" : count === 0 ? "No declared tool has such a name." : `Fits ${names.join(", ")}${count > names.length ? ` and ${count - names.length} more` : ""}.`;
+    const strange = unknown.length ? `${given ? " None of them" : "No declared tool"} takes an argument ${unknown.join(" or ")}.` : "";
+    note.classList.toggle("is-none", (given && count === 0) || strange !== "");
+    note.textContent = !given ? strange : count === 0 ? "No declared tool has such a name." : `Fits ${names.join(", ")}${count > names.length ? ` and ${count - names.length} more` : ""}.${strange}`;
   }
 
   /* ---- mistakes at their place: marked in the text, and quoted with the line they stand on */

@@ -137,6 +137,12 @@ def test_a_pattern_that_no_rule_may_hold_fits_nothing(editor: Client, tools: str
     assert ask(editor, tools=tools, when="").json()["concerns"] == {"names": [], "count": 0}
 
 
+def test_an_argument_that_none_of_the_tools_takes_is_told(editor: Client) -> None:
+    mistyped = 'args.amonut > 5 && args.supplier == "args.other" && has(args.amount)'
+    assert ask(editor, when=mistyped).json()["unknown"] == ["amonut"]
+    assert ask(editor, when=mistyped, tools="nobody.declared").json()["unknown"] == []
+
+
 def test_lines_end_as_in_files_and_saving_them_again_changes_nothing(editor: Client) -> None:
     rule = Rule.objects.get(name="dear-orders")
     rule.when = "args.amount > 10000\n&& tool.declared"
