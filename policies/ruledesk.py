@@ -55,8 +55,9 @@ def words_of(text: str) -> list[str]:
 
 def look(wish: Any) -> dict[str, Any]:
     """What a rule that is being written says: `when` (None while a row is unfinished), `sentence`, `rows`
-    (None where rows cannot show it), `row_problems`, `problems` with line and column, `subjects`, and the
-    declared tools that it `concerns`, and the arguments that are `unknown` to all of them.
+    (None where rows cannot show it) with the CEL that they write (`canonical`), `row_problems`, `problems`
+    with line and column, `subjects`, the declared tools that it `concerns`, and the arguments that are
+    `unknown` to all of them.
 
     Takes the fields of the form as texts, and the condition as `rows` or as `when`. Raises
     Refused("invalid") for anything that the form does not send.
@@ -78,6 +79,7 @@ def look(wish: Any) -> dict[str, Any]:
         "when": when,
         "sentence": sentence(_spec(fields, wish, when or "")) if when is not None else "",
         "rows": _shown(shown, subjects) if shown else None,
+        "canonical": write(shown) if shown else None,
         "row_problems": [{"row": problem.row, "why": problem.why} for problem in refused],
         "problems": [
             {"message": problem.message, "line": problem.line, "column": problem.column} for problem in found

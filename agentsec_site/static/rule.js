@@ -18,6 +18,7 @@
   let timer = null;
   let dirty = false;       // something was typed that the server has not seen
   let byHand = false;
+  let kept = null;
 
   /* ---- the panel takes the place of the plain field; the field itself moves into it */
   const holder = text.closest(".flex-container") ?? text.parentElement;
@@ -83,7 +84,8 @@
     answer = said;
     rows.offer(said.subjects);
     rows.mistakes(said.row_problems);
-    if (view === "rows" && !byHand && said.when !== null) text.value = said.when;
+    /* What the rows say unchanged stays as somebody wrote it. */
+    if (view === "rows" && !byHand && said.when !== null) text.value = kept && said.when === kept.as ? kept.text : said.when;
     byId("cond-text").textContent = said.when === null ? "A row is not finished." : said.when || "(empty: always)";
     if (said.sentence) {
       const sentence = said.sentence[0].toUpperCase() + said.sentence.slice(1);
@@ -178,6 +180,7 @@
     byId("cond-why").textContent = answer?.problems.length ? "The CEL has a mistake, so rows cannot show it." : "Written by hand: rows cannot show it.";
     panel.querySelector(".cond-sides").classList.toggle("is-by-hand", byHand);
     byId("cond-list").hidden = byHand;
+    kept = byHand ? null : { text: text.value, as: answer.canonical };
     if (!byHand) rows.show(answer.rows);
     turn("rows");
   }
@@ -204,6 +207,7 @@
     const put = text.value;
     window.agentsec.toast("The CEL was put aside.", { seconds: 30, slot: "cel", action: { label: "Bring it back", run: () => { text.value = put; turn("cel"); ask(); } } });
     byHand = false;
+    kept = null;
     byId("cond-by-hand").hidden = true;
     byId("cond-list").hidden = false;
     panel.querySelector(".cond-sides").classList.remove("is-by-hand");
