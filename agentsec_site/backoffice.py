@@ -13,9 +13,9 @@ from django.shortcuts import redirect
 class Backoffice(AdminSite):
     site_header = "agentsec policies"
     site_title = "agentsec"
-    index_title = "Rules, tools, agents, people"
+    index_title = "Policies"
     site_url = "/"
-    enable_nav_sidebar = True
+    enable_nav_sidebar = False
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The rooms by names that people know: Django calls the app of the groups after its own words."""

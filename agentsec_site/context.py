@@ -21,6 +21,22 @@ ROOMS = (
     ("Policies", "/admin/", Verb.POLICY_READ),
     ("Health", "/health", Verb.HEALTH_READ),
 )
+POLICIES = "/admin/"
+# Below "Policies", from writing a rule to what grows out of its verdicts; the overview leads to all else.
+POLICY_ROOMS = (
+    ("Overview", POLICIES, Verb.POLICY_READ),
+    ("Rules", "/admin/policies/rule/", Verb.POLICY_READ),
+    ("Publish", "/admin/policies/rule/publish/", Verb.POLICY_EDIT),
+    ("Releases", "/policies/releases", Verb.POLICY_READ),
+    ("In shadow", "/policies/shadow", Verb.POLICY_READ),
+    ("Backtest", "/policies/backtest", Verb.POLICY_READ),
+    ("Simulator", "/policies/simulate", Verb.POLICY_READ),
+    ("Suggested rules", "/policies/suggestions", Verb.POLICY_READ),
+    ("Trust in agents", "/policies/trust", Verb.POLICY_READ),
+    ("Limits", "/policies/limits", Verb.POLICY_READ),
+    ("Access review", "/policies/access-review", Verb.ACCOUNTS_READ),
+    ("Changes", "/changes", Verb.POLICY_READ),
+)
 
 
 @dataclass(frozen=True)
@@ -59,11 +75,26 @@ class Frame:
             if may(self.request.user, verb).allowed
         ]
 
+    @property
+    def rooms(self) -> list[Room]:
+        """The second row of links, on the pages of policies; none elsewhere."""
+        path = self.request.path
+        if not _within(path, POLICIES):
+            return []
+        # The longest address that fits: publishing lies below the rules, and everything below the overview.
+        below = [href for _, href, _ in POLICY_ROOMS[1:] if _within(path, href)]
+        here = max(below, key=len, default=path)
+        return [
+            Room(label=label, href=href, current=href == here)
+            for label, href, verb in POLICY_ROOMS
+            if may(self.request.user, verb).allowed
+        ]
+
 
 def _within(path: str, href: str) -> bool:
     if href == "/":
         return path == "/" or path.startswith("/actions")
-    if href == "/admin/" and path.startswith("/policies/"):
+    if href == POLICIES and (path.startswith("/policies/") or _within(path, "/changes")):
         return True
     return path == href or path.startswith(href.rstrip("/") + "/")
 

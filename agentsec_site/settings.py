@@ -249,6 +249,7 @@ LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+FORMAT_MODULE_PATH = "agentsec_site.formats"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 24 * 1024 * 1024
 # An access review is one form with two fields for everything that is reviewed.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000

@@ -68,6 +68,13 @@ class Progress:
         """Calls that people rejected and the draft would let pass more easily."""
         return sum(change.group.count for change in self.rejected if change.looser)
 
+    @property
+    def look(self) -> str:
+        """How the page says it: alarming, looser somewhere, or neither."""
+        if self.alarming:
+            return "danger"
+        return "warn" if any(change.looser for change in self.others) else "info"
+
 
 def start(*, days: int, by: str) -> Backtest:
     """Freeze the draft as it is and count the calls of the last `days`; nothing is judged yet.

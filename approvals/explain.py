@@ -75,6 +75,11 @@ class Line:
     parts: tuple[Part, ...] = ()
 
     @property
+    def idle(self) -> bool:
+        """Whether it did nothing: such rules stand below the others, and folded."""
+        return self.outcome not in ("matched", "error")
+
+    @property
     def look(self) -> str:
         """The colour of what it did: that of its effect where it counted, none where it did not."""
         counted = self.outcome == "matched" or (self.outcome == "error" and self.effect != "allow")
@@ -89,6 +94,11 @@ class Explained:
     lines: tuple[Line, ...]
     elsewhere: tuple[Elsewhere, ...]
     facts: payloads.Node
+
+    @property
+    def weightiest(self) -> list[Line]:
+        """The lines for a reader: what applied or failed first, each part in the order of the release."""
+        return sorted(self.lines, key=lambda line: line.idle)
 
     @property
     def look(self) -> str:

@@ -27,7 +27,7 @@ from policies import (
 )
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, changed_fields, require
-from policies.admin_rules import RuleDesk
+from policies.admin_rules import RuleDesk, WhoIsAsked
 from policies.engine import sentence
 from policies.limit_models import CEILINGS, Limit
 from policies.models import Agent, AgentKey, Case, Grant, Release, Rule, Switch, Tool
@@ -105,7 +105,7 @@ class ToolAdmin(DraftAdmin):
 class RuleAdmin(RuleDesk, DraftAdmin):
     form = forms.RuleForm
     list_display = ["name", "aloud", "holds"]
-    list_filter = ["effect", "mode", "enabled", "fallback", "approvers"]
+    list_filter = ["effect", "mode", "enabled", "fallback", WhoIsAsked]
     search_fields = ["name", "description", "when"]
     readonly_fields = ["aloud", "vocabulary"]
     actions = ["enable", "disable"]

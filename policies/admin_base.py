@@ -46,6 +46,13 @@ class RoomAdmin(admin.ModelAdmin):
     actions: Any = ()
     show_full_result_count = False
 
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A list is headed by what it lists: many who read it may change nothing."""
+        named = {"title": str(self.opts.verbose_name_plural).capitalize()}
+        return super().changelist_view(request, {**named, **(extra_context or {})})
+
     def changeform_view(
         self,
         request: HttpRequest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
@@ -17,6 +18,19 @@ from policies.arguments import ArgumentsRefused, parse_json
 from policies.models import Rule
 from policies.rules import sentence
 from traces.problems import Refused
+
+
+class WhoIsAsked(admin.SimpleListFilter):
+    """Rules by the group that they ask; a rule that asks nobody is in none of them."""
+
+    title, parameter_name = "who is asked", "approvers"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = Rule.objects.exclude(approvers="").order_by("approvers").values_list("approvers", flat=True)
+        return [(name, name) for name in names.distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> QuerySet[Rule]:
+        return queryset.filter(approvers=self.value()) if self.value() else queryset
 
 
 class RuleDesk(RoomAdmin):

@@ -168,9 +168,20 @@ class RuleForm(FileForm):
         model = Rule
         fields = "__all__"
         widgets = {"description": Wide}
+        help_texts = {
+            "description": "Why it is there; whoever is asked reads this first.",
+            "quorum": "How many of them have to approve.",
+            "step_up": "Whoever approves signed in a few minutes ago.",
+            "mode": "In shadow it decides nothing and only counts.",
+            "until": "Then it ends by itself. Empty: it stays.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "until" in self.fields:
+            parts = getattr(self.fields["until"].widget, "widgets", ())
+            for part, name in zip(parts, ("date", "time"), strict=False):
+                part.attrs["aria-label"] = f"Until, {name}"
         if self.instance.pk and "expires_after" in self.fields:
             self.initial["expires_after"] = yamldump.duration(self.instance.expires_after)
 

@@ -5,6 +5,7 @@ The server alone writes CEL. A wish is JSON that a browser sent, so everything i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from traces.problems import Refused
 
 MAX_WISH = 64 * 1024
 _TEXTS = ("effect", "agents", "tools", "approvers", "quorum", "expires_after", "when", "zone")
+_QUOTED = re.compile(r"""\"(?:\\.|[^"\\])*\"|'(?:\\.|[^'\\])*'""")
+_ARGUMENT = re.compile(r"(?<![\w.])args\s*\.\s*([A-Za-z_]\w*)")
 _FROM = ("came", "not_came", "any_from", "none_from", "all_from", "not_all_from")
 
 # Of CEL itself: what a completion offers beside the facts and functions of `facts.py`.
@@ -52,8 +55,9 @@ def words_of(text: str) -> list[str]:
 
 def look(wish: Any) -> dict[str, Any]:
     """What a rule that is being written says: `when` (None while a row is unfinished), `sentence`, `rows`
-    (None where rows cannot show it), `row_problems`, `problems` with line and column, `subjects`, and the
-    declared tools that it `concerns`.
+    (None where rows cannot show it) with the CEL that they write (`canonical`), `row_problems`, `problems`
+    with line and column, `subjects`, the declared tools that it `concerns`, and the arguments that are
+    `unknown` to all of them.
 
     Takes the fields of the form as texts, and the condition as `rows` or as `when`. Raises
     Refused("invalid") for anything that the form does not send.
@@ -75,13 +79,23 @@ def look(wish: Any) -> dict[str, Any]:
         "when": when,
         "sentence": sentence(_spec(fields, wish, when or "")) if when is not None else "",
         "rows": _shown(shown, subjects) if shown else None,
+        "canonical": write(shown) if shown else None,
         "row_problems": [{"row": problem.row, "why": problem.why} for problem in refused],
         "problems": [
             {"message": problem.message, "line": problem.line, "column": problem.column} for problem in found
         ],
         "subjects": [subject.to_json() for subject in subjects],
         "concerns": {"names": [tool.name for tool in chosen[:6]], "count": len(chosen)},
+        "unknown": _unknown(when or "", chosen),
     }
+
+
+def _unknown(when: str, tools: Sequence[Declared]) -> list[str]:
+    """Arguments that the condition names and none of the tools takes, which CEL cannot know."""
+    taken = {name for tool in tools for name in tool.parameters.get("properties", {})}
+    if not tools or any(tool.parameters.get("additionalProperties", False) for tool in tools):
+        return []
+    return sorted(set(_ARGUMENT.findall(_QUOTED.sub('""', when))) - taken)[:6]
 
 
 def furniture() -> dict[str, Any]:

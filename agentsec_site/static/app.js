@@ -105,7 +105,11 @@
     }
   }
 
-  document.querySelector('.nav [aria-current="page"]')?.scrollIntoView({ inline: "center", block: "nearest" });
+  /* Sideways alone: the page itself stays where it is. */
+  for (const here of document.querySelectorAll(':is(.nav, .rooms) [aria-current="page"]')) {
+    const [link, row] = [here.getBoundingClientRect(), here.parentElement.getBoundingClientRect()];
+    here.parentElement.scrollLeft += link.left + link.width / 2 - row.left - row.width / 2;
+  }
 
   /* A fragment into the page. What goes wrong has had its toast by the events above. */
   const load = (address, where) => htmx.ajax("GET", address, where).catch(() => undefined);

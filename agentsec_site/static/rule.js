@@ -19,6 +19,7 @@
   let dirty = false;       // something was typed that the server has not seen
   let byHand = false;
   let suggestAgain = () => {};
+  let kept = null;
 
   /* ---- the panel takes the place of the plain field; the field itself moves into it */
   const holder = text.closest(".flex-container") ?? text.parentElement;
@@ -84,7 +85,8 @@
     answer = said;
     rows.offer(said.subjects);
     rows.mistakes(said.row_problems);
-    if (view === "rows" && !byHand && said.when !== null) text.value = said.when;
+    /* What the rows say unchanged stays as somebody wrote it. */
+    if (view === "rows" && !byHand && said.when !== null) text.value = kept && said.when === kept.as ? kept.text : said.when;
     byId("cond-text").textContent = said.when === null ? "A row is not finished." : said.when || "(empty: always)";
     if (said.sentence) {
       const sentence = said.sentence[0].toUpperCase() + said.sentence.slice(1);
@@ -92,7 +94,7 @@
       for (const place of [byId("cond-said"), aloud]) if (place && place.textContent !== sentence) place.textContent = sentence;
     }
     suggestAgain();
-    concern(said.concerns);
+    concern(said.concerns, said.unknown);
     byId("cond-said").classList.toggle("is-old", !said.sentence);
     show(said.problems);
   }
@@ -102,10 +104,11 @@
   note.setAttribute("role", "status");
   field("tools")?.closest(".flex-container")?.parentElement.append(note);
 
-  function concern({ names, count }) {
+  function concern({ names, count }, unknown) {
     const given = (field("tools")?.value ?? "").trim() !== "";
-    note.classList.toggle("is-none", given && count === 0);
-    note.textContent = !given ? "" : count === 0 ? "No declared tool has such a name." : `Fits ${names.join(", ")}${count > names.length ? ` and ${count - names.length} more` : ""}.`;
+    const strange = unknown.length ? `${given ? " None of them" : "No declared tool"} takes an argument ${unknown.join(" or ")}.` : "";
+    note.classList.toggle("is-none", (given && count === 0) || strange !== "");
+    note.textContent = !given ? strange : count === 0 ? "No declared tool has such a name." : `Fits ${names.join(", ")}${count > names.length ? ` and ${count - names.length} more` : ""}.${strange}`;
   }
 
   /* ---- mistakes at their place: marked in the text, and quoted with the line they stand on */
@@ -179,6 +182,7 @@
     byId("cond-why").textContent = answer?.problems.length ? "The CEL has a mistake, so rows cannot show it." : "Written by hand: rows cannot show it.";
     panel.querySelector(".cond-sides").classList.toggle("is-by-hand", byHand);
     byId("cond-list").hidden = byHand;
+    kept = byHand ? null : { text: text.value, as: answer.canonical };
     if (!byHand) rows.show(answer.rows);
     turn("rows");
   }
@@ -205,6 +209,7 @@
     const put = text.value;
     window.agentsec.toast("The CEL was put aside.", { seconds: 30, slot: "cel", action: { label: "Bring it back", run: () => { text.value = put; turn("cel"); ask(); } } });
     byHand = false;
+    kept = null;
     byId("cond-by-hand").hidden = true;
     byId("cond-list").hidden = false;
     panel.querySelector(".cond-sides").classList.remove("is-by-hand");

@@ -1,4 +1,4 @@
-"""What waits in the rooms of policy, for the admin's first page."""
+"""The rooms of policy with what waits in them, for the admin's first page."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from typing import Any
 
 from django import template
 
-from approvals import access_review
-from approvals.growth_models import Promotion, Suggestion
-from policies.access import Verb, may
+from approvals import hub
 
 register = template.Library()
 
 
-@register.inclusion_tag("growth/_waiting.html", takes_context=True)
+@register.inclusion_tag("policies/_hub.html", takes_context=True)
 def policy_rooms(context: dict[str, Any]) -> dict[str, Any]:
-    """Links to what this person may read, with what waits there."""
-    user = context["request"].user
-    reviews = may(user, Verb.ACCOUNTS_READ).allowed
-    return {
-        "may_read": may(user, Verb.POLICY_READ).allowed,
-        "offered": Suggestion.objects.filter(state=Suggestion.State.OFFERED).count(),
-        "proposed": Promotion.objects.filter(state=Promotion.State.OPEN).count(),
-        "reviews": reviews, "due": access_review.due() if reviews else None,
-    }  # fmt: skip
+    """Links to what this person may enter, with what waits there."""
+    models = [model for app in context["app_list"] for model in app["models"]]
+    adding = {model["model"]._meta.label_lower for model in models if model.get("add_url")}
+    return {"sections": hub.sections(context["request"].user, adds=adding.__contains__)}

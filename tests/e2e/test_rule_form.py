@@ -104,3 +104,16 @@ def test_cel_by_hand_is_completed_and_its_mistake_marked(page: Page, company: Co
     expect(page.locator(".cond-problem")).to_have_count(0)
     page.get_by_role("tab", name="Rows").click()
     expect(page.get_by_text("Written by hand: rows cannot show it.")).to_be_visible()
+
+
+def test_a_condition_that_nobody_touched_is_saved_as_it_was_written(page: Page, company: Company) -> None:
+    page.goto(f"{company.live.url}/admin/policies/rule/?q=deploys")
+    page.get_by_role("link", name="deploys", exact=True).click()
+    expect(page.get_by_label("What is compared")).to_be_visible()
+    written = page.locator("#id_when").input_value()
+    page.get_by_label("How", exact=True).select_option(label="is not")
+    expect(page.locator("#cond-text")).to_contain_text("!=")
+    page.get_by_label("How", exact=True).select_option(label="is")
+    expect(page.locator("#cond-text")).to_contain_text("==")
+    expect(page.locator("#id_when")).to_have_value(written)
+    assert "'production'" in written

@@ -137,6 +137,20 @@ def test_a_pattern_that_no_rule_may_hold_fits_nothing(editor: Client, tools: str
     assert ask(editor, tools=tools, when="").json()["concerns"] == {"names": [], "count": 0}
 
 
+def test_rows_say_which_cel_they_would_write_so_that_a_form_can_leave_what_means_the_same(
+    editor: Client,
+) -> None:
+    said = ask(editor, when="args.amount  >  5 && has(args.supplier) && args.supplier == 'x'")
+    again = ask(editor, rows=said.json()["rows"])
+    assert said.json()["canonical"] == again.json()["when"] != said.json()["when"]
+
+
+def test_an_argument_that_none_of_the_tools_takes_is_told(editor: Client) -> None:
+    mistyped = 'args.amonut > 5 && args.supplier == "args.other" && has(args.amount)'
+    assert ask(editor, when=mistyped).json()["unknown"] == ["amonut"]
+    assert ask(editor, when=mistyped, tools="nobody.declared").json()["unknown"] == []
+
+
 def test_lines_end_as_in_files_and_saving_them_again_changes_nothing(editor: Client) -> None:
     rule = Rule.objects.get(name="dear-orders")
     rule.when = "args.amount > 10000\n&& tool.declared"
