@@ -214,11 +214,18 @@ def _why_not(action: Action, active: Active) -> str:
     if action.release != active.digest or action.manifest != tool.manifest:
         return "policy was published anew since it was judged"
     verdict = action.verdict
-    return (
-        ""
-        if _asks(verdict["effect"], verdict["matched"])
-        else "a rule asks only because its condition failed"
-    )
+    if not _asks(verdict["effect"], verdict["matched"]):
+        return "a rule asks only because its condition failed"
+    return _suspect(json.loads(action.facts_json))
+
+
+def _suspect(facts: Mapping[str, Any]) -> str:
+    """Why each such call is worth a look: one mistaken yes must not be a yes to the next ten."""
+    if "injection" in facts["session"]["labels"]:
+        return "its session has read text that gives orders to agents"
+    if "untrusted" in facts["authority"].values():
+        return "whom or what it affects stands only in what outsiders may have written"
+    return ""
 
 
 def _asks(effect: str, matched: Sequence[Mapping[str, Any]]) -> frozenset[str]:

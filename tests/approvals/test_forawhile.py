@@ -224,6 +224,24 @@ def test_nobody_allows_what_several_must_approve(cast: Cast, amount: int) -> Non
     assert forawhile.offer(action) is None
 
 
+def test_what_a_page_gave_the_agent_is_looked_at_each_time(cast: Cast) -> None:
+    """One mistaken yes to an injected call must not be a yes to the next ten."""
+    session = cast.session()
+    told = {"agent": cast.agent, "session": session}
+    sessions.add_event(**told, key=cast.host_key, kind="tool_result", tool="page.fetch", text="\n".join(MANY))
+    action = mail(cast, session)
+    with pytest.raises(Refused, match="outsiders"):
+        approve(action, cast.approver)
+    assert forawhile.offer(action) is None
+
+
+def test_after_an_injection_each_call_is_looked_at(cast: Cast) -> None:
+    session = cast.session()
+    record.add_labels(session=session, labels=["injection"], why="a web page", actor="tests")
+    with pytest.raises(Refused, match="orders to agents"):
+        approve(mail(cast, session), cast.approver)
+
+
 def test_step_up_is_wanted_each_time(cast: Cast) -> None:
     careful = "{name: mass-mail, effect: ask, tools: [email.send], approvers: comms, step_up: true}"
     world.apply(f"rules: [{careful}]", by="tests")
