@@ -19,7 +19,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         keys.ensure()
-        call_command("migrate", interactive=False, verbosity=0)
+        # All or nothing: Django notes a migration after its transaction, so one that was killed between the
+        # two would be applied again and fail for ever.
         with transaction.atomic(), connection.cursor() as cursor:
+            # What is checked at the end of a transaction would keep later migrations from altering its table.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            call_command("migrate", interactive=False, verbosity=0)
             for statement in grant_statements(settings.AGENTSEC_DB_ROLES):
                 cursor.execute(statement)
