@@ -94,13 +94,13 @@
       if (event.ctrlKey && event.code === "Space") { event.preventDefault(); open(true); return; }
       if (list.hidden) return;
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (step) { event.preventDefault(); mark(at + step); }
+      if (step) { event.preventDefault(); typing = false; mark(at + step); }
       else if (event.key === "Enter" || (event.key === "Tab" && !event.shiftKey)) { event.preventDefault(); take(at); }
       else if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); leave(); }
       else if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) leave();
     });
 
-    return () => { if (typing && list.hidden && document.activeElement === field) open(false); };
+    return () => { if (typing && document.activeElement === field) open(false); };
   }
 
   window.agentsecComplete = complete;
