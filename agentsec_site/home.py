@@ -18,6 +18,7 @@ import pwd
 import re
 import secrets
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +153,10 @@ def _make(path: Path, mode: int, account: Account | None = None) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
         if account:
             os.chown(path, account.uid, account.gid)
+    # Another start may have made it just now and be about to hand it over.
+    patience = time.monotonic() + 1
+    while account and path.lstat().st_uid == os.geteuid() != owner and time.monotonic() < patience:
+        time.sleep(0.01)
     found = path.lstat()  # of a link itself: one that somebody else put there is not ours
     if found.st_uid != owner:
         raise SetupError(
