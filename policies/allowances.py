@@ -31,7 +31,7 @@ from policies.arguments import digest
 from policies.models import Agent, Release, Role, User
 from policies.provenance import rank
 from policies.tooling import ToolDef
-from policies.values import pointer
+from policies.values import leaves, pointer
 from traces import record, seal
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -89,7 +89,7 @@ class Call:
     def free(self) -> Iterator[tuple[str, Any]]:
         """Each value that an equal call may have otherwise, under the name of its argument."""
         same = list(self.bound)
-        for path, value in _leaves(self.args, ()):
+        for path, value in leaves(self.args, ()):
             if value is not None and not _under(pointer(path), same):
                 yield ".".join(step for step in path if isinstance(step, str)), value
 
@@ -308,17 +308,6 @@ def _part(value: Any, path: list[str]) -> Any:
     if not isinstance(value, Mapping):
         return value  # where an object was expected stands something else: it must be the same
     return {path[0]: _part(value[path[0]], path[1:])} if path[0] in value else None
-
-
-def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index))
-    else:
-        yield path, value
 
 
 def _number(value: Any) -> Decimal | None:

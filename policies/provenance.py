@@ -43,7 +43,7 @@ from typing import Any
 from policies.choosing import Choices
 from policies.dates import moment
 from policies.lookup import WORST_FIRST, Index, Origin, Source, rank, spellings
-from policies.values import pointer, stand_in
+from policies.values import leaves, pointer, stand_in
 
 __all__ = ["WORST_FIRST", "Index", "Origin", "Source", "edited", "summarize", "trace"]
 
@@ -69,7 +69,7 @@ def trace(
     known: dict[tuple[str, str], Origin] = {}
     choices = Choices(index)
     fields = _Fields(schema)
-    found = {pointer(path): _leaf(path, value, index, known, fields) for path, value in _leaves(args, ())}
+    found = {pointer(path): _leaf(path, value, index, known, fields) for path, value in leaves(args, ())}
     for path in _empty(args, ()):
         keys = [_remembered(key, index, known) for key in fields.others(path)]
         if keys:
@@ -148,24 +148,13 @@ def edited(
 
     `origins` are those of `after` traced anew.
     """
-    earlier = {pointer(path): value for path, value in _leaves(before, ())}
+    earlier = {pointer(path): value for path, value in leaves(before, ())}
     result = dict(origins)
-    for path, value in _leaves(after, ()):
+    for path, value in leaves(after, ()):
         place = pointer(path)
         if place not in earlier or type(earlier[place]) is not type(value) or earlier[place] != value:
             result[place] = Origin("reviewer", entry_id=entry_id, who=who)
     return result
-
-
-def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index))
-    else:
-        yield path, value
 
 
 def _leaf(

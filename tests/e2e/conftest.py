@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from agentsec_site import packages
 from agentsec_site.demo import mailbox
 from tests.e2e.company import Company, open_company
 from tests.live import Live, make_home
@@ -24,3 +26,30 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
             opened.pool.shutdown()
     finally:
         live.remove()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=packages.chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, company: Company) -> Iterator[Page]:
+    """A page of the demo's person. A script error or a breach of the content policy fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    trouble: list[str] = []
+    opened.on("pageerror", lambda error: trouble.append(str(error)))
+    opened.on(
+        "console",
+        lambda told: trouble.append(told.text) if "Content Security Policy" in told.text else None,
+    )
+    opened.goto(company.live.link)
+    yield opened
+    context.close()
+    assert trouble == []

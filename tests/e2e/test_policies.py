@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from agentsec_site import packages
 from tests.e2e.company import Company
@@ -14,33 +12,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not packages.chromium(), reason="there is no Chromium: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=packages.chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser, company: Company) -> Iterator[Page]:
-    """A page of the demo's person. A script error or a breach of the content policy fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    trouble: list[str] = []
-    opened.on("pageerror", lambda error: trouble.append(str(error)))
-    opened.on(
-        "console",
-        lambda told: trouble.append(told.text) if "Content Security Policy" in told.text else None,
-    )
-    opened.goto(company.live.link)
-    yield opened
-    context.close()
-    assert trouble == []
 
 
 def test_a_backtest_works_itself_off_while_its_page_is_open(page: Page, company: Company) -> None:
