@@ -249,7 +249,14 @@
   document.addEventListener("live:resync", resync);
   document.addEventListener("switch:changed", resync);
 
-  /* ---- keys ---- */
+  /* ---- keys: other scripts of this page add theirs to agentsec.inbox.keys ---- */
+  const keys = {
+    j: () => step(1), k: () => step(-1), a: approveByKey, r: openReject, z: undo,
+    e: () => document.querySelector('[data-shows="edit"]')?.click(),
+    o: () => openId() && location.assign(`/actions/${openId()}`),
+    "/": () => $("q").focus(), "?": () => $("keys").showModal(),
+  };
+  window.agentsec.inbox = { keys, select, openId, rows, row, say, closeForms, refreshPanel };
   const typing = (node) => node.closest("input, textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("dialog[open]")) return;
@@ -259,12 +266,6 @@
       return;
     }
     if (typing(event.target)) return;
-    const keys = {
-      j: () => step(1), k: () => step(-1), a: approveByKey, r: openReject, z: undo,
-      e: () => document.querySelector('[data-shows="edit"]')?.click(),
-      o: () => openId() && location.assign(`/actions/${openId()}`),
-      "/": () => $("q").focus(), "?": () => $("keys").showModal(),
-    };
     if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
   });
   document.addEventListener("htmx:afterSettle", (event) => {
