@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.absence_models import Absence  # noqa: F401 - Django finds models here
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
 from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
@@ -248,6 +249,8 @@ class Rule(models.Model):
     quorum = models.PositiveSmallIntegerField(default=1)
     expires_after = models.PositiveIntegerField(default=900, help_text="Seconds an approval is waited for.")
     step_up = models.BooleanField(default=False)
+    separate_duties = models.BooleanField(default=False)
+    escalate = models.JSONField(default=list, blank=True, help_text="Steps: {after (seconds), to (group)}.")
     fallback = models.BooleanField(
         default=False, help_text="Considered only where no other live rule matches: the last word of a set."
     )

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from policies import engine, worldfile
+from policies import engine, escalating, worldfile
 from policies.celtext import Value
 from policies.conditions import MAX_ROWS, Condition, Row, RowRefused, term, write
+from policies.escalating import Step
 from policies.facts import FACTS, FUNCTIONS
 from policies.firewall import DETECTORS
 from policies.models import Agent, Tool
@@ -140,7 +141,17 @@ def _spec(fields: Mapping[str, str], wish: Mapping[str, Any], when: str) -> Rule
         agents=tuple(words_of(fields["agents"])), tools=tuple(words_of(fields["tools"])),
         approvers=fields["approvers"] or "…", quorum=int(quorum[:4]) if quorum[:4].isdecimal() else 1,
         expires_after=waited, step_up=wish.get("step_up") is True, fallback=wish.get("fallback") is True,
+        separate_duties=wish.get("separate_duties") is True, escalate=_steps(wish.get("escalate")),
     )  # fmt: skip
+
+
+def _steps(given: Any) -> tuple[Step, ...]:
+    """The steps as far as they can be read: the sentence says these."""
+    try:
+        found = [(worldfile.seconds(after), to) for after, to in escalating.lines(str(given or "")[:2000])]
+    except ValueError:
+        return ()
+    return escalating.steps({"after": after, "to": to} for after, to in found)
 
 
 def _written(given: Any, subjects: Mapping[str, Subject], refused: list[RowRefused]) -> str | None:

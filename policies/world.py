@@ -136,10 +136,11 @@ def _apply_items(world: World, by: str, report: Report) -> Iterator[str]:
 
 def _apply_group(item: Item, by: str) -> list[str]:
     """An approver group that does not exist yet is made, and said."""
-    name = item.values.get("approvers", "")
-    if item.absent or not name or name.startswith("@"):
+    if item.absent or "effect" not in item.values:
         return []
-    return _ensured(name, by)
+    first, later = item.values.get("approvers", ""), item.values.get("escalate", ())
+    names = [name for name in (first, *(step["to"] for step in later)) if name and not name.startswith("@")]
+    return [line for name in names for line in _ensured(name, by)]
 
 
 def _apply_limit(item: Item, by: str) -> list[str]:
@@ -374,6 +375,8 @@ def _written(name: str, value: Any) -> Any:
         return int(value) if value == int(value) else f"{value.normalize():f}"
     if name == "expires_after":
         return yamldump.duration(value)
+    if name == "escalate":
+        return [{"after": yamldump.duration(step["after"]), "to": step["to"]} for step in value]
     if name == "until":
         return value.astimezone(timezone.get_default_timezone()).isoformat()
     return value
