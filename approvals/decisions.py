@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, pipeline, states
+from approvals import asking, expiry, files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, put_to, refuse_confirm, tally, voidable
 from policies import arguments, budgets, facts, releases
@@ -190,7 +190,7 @@ def cancel(*, action_id: UUID | str, agent: Agent) -> Action:
 
 def expire(*, action: Action) -> None:
     """End an action whose time is over; the caller holds its lock. Appends `action.expired`."""
-    why = "nobody decided in time" if action.state == S.PENDING else "it did not start in time"
+    why = expiry.reason(action)
     states.move(action, to=S.EXPIRED, actor=states.AGENTSEC, decision_reason=why, body={"why": why})
 
 
@@ -300,21 +300,10 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     if changed & {name.partition(".")[0] for name in tool.authority_in({*checked, *action.args})}:
         action.needs_other_than = user.username
     pipeline.take_on(action, args=checked, judged=judged)
-    pipeline.set_approvals(action, _both(asked_before, judged.approvals))
+    pipeline.set_approvals(action, asking.both(asked_before, judged.approvals))
     return judged, changed
 
 
 def _original(action: Action) -> dict[str, Any]:
     first: dict[str, Any] = json.loads(action.revisions.get(number=1).args_json)
     return first
-
-
-def _both(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every group asked before or now, each with its larger quorum: an edit never needs fewer people."""
-    merged = {item["group"]: dict(item) for item in before}
-    for item in after:
-        known = merged.setdefault(item["group"], dict(item))
-        known["quorum"] = max(known["quorum"], item["quorum"])
-        known["expires_after"] = min(known["expires_after"], item["expires_after"])
-        known["step_up"] = known["step_up"] or item["step_up"]
-    return [merged[group] for group in sorted(merged)]

@@ -16,9 +16,11 @@ class Need:
 
 @dataclass(frozen=True)
 class Ballot:
-    """One person's approval: the groups that it may count for, the one it was put to first."""
+    """One person's approval: by which names they are known, and the groups that it may count for, the one
+    it was put to first.
+    """
 
-    who: str
+    names: frozenset[str]
     groups: tuple[str, ...]
 
 
@@ -61,4 +63,4 @@ def _seat(
 def _fits(ballot: Ballot, seat: tuple[str, int], needs: Mapping[str, Need]) -> bool:
     # One place is kept for somebody who has no stake in it: that is all that separates the duties.
     group, number = seat
-    return number != 0 or ballot.who not in needs[group].interested
+    return number != 0 or not ballot.names & needs[group].interested

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from approvals.models import Action, Vote
+from approvals.widening_models import Widening
 from traces import record, seal
 from traces.models import Entry
 
+# Two processes on one machine, or two machines whose clocks are kept, may differ by this much: seconds.
+CLOCKS_APART = 5
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
 
 
@@ -58,7 +62,26 @@ def _widened(action: Action) -> str:
         signed = (header.get("kind"), header.get("action"), body.get("group"), body.get("to"))
         if signed != (f"action.{row.why}", str(action.pk), row.group, row.by_group):
             return f"{row.by_group} may answer for {row.group}"
+        if row.why == Widening.Why.ESCALATED and not _was_due(row, header, action):
+            return f"{row.by_group} was to answer for {row.group} by then"
     return ""
+
+
+def _was_due(row: Widening, header: Mapping[str, Any], action: Action) -> bool:
+    """Whether the rule's time had gone by since the action was first asked about, by the times of the log."""
+    after = [
+        step["after"] for item in action.approvals if item["group"] == row.group
+        for step in item.get("escalate", ()) if step["to"] == row.by_group
+    ]  # fmt: skip
+    if not after:
+        # An edit has taken the step away, and with it what the row says.
+        return True
+    first = Entry.objects.filter(action_id=str(action.pk), kind="action.pending").order_by("id").first()
+    asked, _ = _read(first) if first is not None else ({}, {})
+    if "at" not in asked or "at" not in header:
+        return False
+    waited = datetime.fromisoformat(header["at"]) - datetime.fromisoformat(asked["at"])
+    return waited.total_seconds() >= after[0] - CLOCKS_APART
 
 
 def _entries(**wanted: Any) -> Iterable[Entry]:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from approvals import matching
+from approvals import duties, matching
 from approvals.models import Action, Vote
 from approvals.widening import voting_groups
 from policies.models import Role, User
@@ -28,14 +28,14 @@ class Tally:
     """
 
     votes: tuple[Vote, ...]
-    asked: dict[str, int]
-    needs_other_than: str
+    needs: Mapping[str, matching.Need]
+    editor: str
     counting: Mapping[str, frozenset[str]]
     step_up: frozenset[str]
 
     @cached_property
     def placed(self) -> tuple[str, ...]:
-        return matching.place([self._ballot(vote) for vote in self.votes], self._needs)
+        return matching.place([self._ballot(vote) for vote in self.votes], self.needs)
 
     @property
     def counts(self) -> Counter[str]:
@@ -44,13 +44,26 @@ class Tally:
     @property
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
-        counts = self.counts
-        open_ = [
-            f"{need - counts[group]} of {group}" for group, need in self.asked.items() if counts[group] < need
-        ]
-        if not open_ and not any(vote.user.username != self.needs_other_than for vote in self.votes):
-            open_.append(f"somebody other than {self.needs_other_than or 'nobody'}")
+        open_ = [self._still(group) for group in self.needs if self.lacking(group)]
+        if not open_ and not any(vote.user.username != self.editor for vote in self.votes):
+            open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
+
+    def lacking(self, group: str) -> int:
+        """How many approvals this asked group still needs."""
+        return max(0, self.needs[group].quorum - self.counts[group])
+
+    def _still(self, group: str) -> str:
+        still = f"{self.lacking(group)} of {group}"
+        staked = {
+            vote.user.username for vote in self.votes
+            if duties.has_stake(self.needs[group], vote.user) and group in self.open_to(vote)
+        }  # fmt: skip
+        free = any(
+            place == group and not duties.has_stake(self.needs[group], vote.user)
+            for vote, place in zip(self.votes, self.placed, strict=True)
+        )
+        return f"{still}, {duties.other_than(staked)}" if staked and not free else still
 
     def groups_for(self, user: User) -> list[str]:
         """The groups to which this person's vote may be put, the best first; those where it fills a place,
@@ -67,14 +80,10 @@ class Tally:
     def _filled_with(self, user: User, group: str) -> int:
         ballots = [self._ballot(vote) for vote in self.votes]
         ballots.append(self._ballot(Vote(user=user, group=group)))
-        return sum(map(bool, matching.place(ballots, self._needs)))
-
-    @property
-    def _needs(self) -> dict[str, matching.Need]:
-        return {group: matching.Need(quorum) for group, quorum in self.asked.items()}
+        return sum(map(bool, matching.place(ballots, self.needs)))
 
     def _ballot(self, vote: Vote) -> matching.Ballot:
-        return matching.Ballot(vote.user.username, self.open_to(vote))
+        return matching.Ballot(duties.marks(vote.user), self.open_to(vote))
 
     def open_to(self, vote: Vote) -> tuple[str, ...]:
         """The groups for which this vote may count as its voter stands now, that of the vote first."""
@@ -91,9 +100,8 @@ def tally(action: Action) -> Tally:
     votes = action.votes.select_related("user").filter(
         void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision
     )
-    asked = {item["group"]: int(item["quorum"]) for item in action.approvals}
     return Tally(
-        votes=tuple(votes), asked=asked, needs_other_than=action.needs_other_than,
+        votes=tuple(votes), needs=duties.needs(action), editor=action.needs_other_than,
         counting=voting_groups(action),
         step_up=frozenset(item["group"] for item in action.approvals if item["step_up"]),
     )  # fmt: skip

@@ -25,9 +25,12 @@ def voting_groups(action: Action) -> Mapping[str, frozenset[str]]:
     Reads `action.widenings`, which may be prefetched.
     """
     counting = {str(item["group"]): {str(item["group"])} for item in action.approvals}
-    for row in action.widenings.all():
-        # A row about a group that nobody asks lets nobody in.
-        if row.group in counting:
+    steps = {(item["group"], step["to"]) for item in action.approvals for step in item.get("escalate", ())}
+    # A new one has nothing yet that widens whom it asks.
+    for row in () if action._state.adding else action.widenings.all():
+        # A row about a group that nobody asks lets nobody in, nor one of a step that an edit has taken away.
+        holds = row.why != Why.ESCALATED or (row.group, row.by_group) in steps
+        if row.group in counting and holds:
             counting[row.group].add(row.by_group)
     return {group: frozenset(names) for group, names in counting.items()}
 

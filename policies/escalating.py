@@ -1,4 +1,4 @@
-"""Whom else a rule asks when the asked group does not decide in time: steps, read, joined and read aloud. Pure."""
+"""Whom else a rule asks when the asked group does not decide in time: its steps, read and joined. Pure."""
 
 from __future__ import annotations
 
