@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import asking, expiry, files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, put_to, refuse_confirm, tally, voidable
+from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -232,6 +232,8 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
         "revision": action.revision, "channel": channel,
     }  # fmt: skip
+    if absent := stands_in_for(action, user, group):
+        body["stands_in_for"] = absent
     entry = record.append(
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},

@@ -1,4 +1,4 @@
-"""What is said of an action that nobody decided in time: to its agent that is a rejection, with this reason."""
+"""What is said of an action that nobody decided in time: to its agent a rejection, with this reason."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from approvals.models import Action, Vote
 from approvals.widening_models import Widening
+from policies import absences
+from policies.absence_models import Absence
 from traces import record, seal
 from traces.models import Entry
 
@@ -22,8 +24,10 @@ CLOCKS_APART = 5
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
 
 
-def contradiction(action: Action, votes: Iterable[Vote]) -> str:
-    """Where the log says something else than the rows about who was asked, and who approved; empty if not."""
+def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple[Vote, Absence]] = ()) -> str:
+    """Where the log says something else than the rows about who was asked, who approved, and for whom they
+    stood in; empty if nowhere.
+    """
     if _asked(action) != action.approvals:
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
     if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
@@ -35,6 +39,11 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
     for vote in standing:
         if not _says(entries.get(vote.entry), vote, action):
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
+    for vote, absence in leaning:
+        header, _ = _read(entries[vote.entry]) if vote.entry in entries else ({}, {})
+        given = datetime.fromisoformat(header["at"]) if "at" in header else vote.at
+        if why := absences.unsworn(absence, at=given):
+            return f"{vote.user.username} stood in for nobody: {why}"
     return ""
 
 
@@ -81,7 +90,7 @@ def _was_due(row: Widening, header: Mapping[str, Any], action: Action) -> bool:
     if "at" not in asked or "at" not in header:
         return False
     waited = datetime.fromisoformat(header["at"]) - datetime.fromisoformat(asked["at"])
-    return waited.total_seconds() >= after[0] - CLOCKS_APART
+    return bool(waited.total_seconds() >= after[0] - CLOCKS_APART)
 
 
 def _entries(**wanted: Any) -> Iterable[Entry]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from django.utils import timezone
 from approvals import duties, matching
 from approvals.models import Action, Vote
 from approvals.widening import voting_groups
+from policies.absence_models import Absence, covered_groups, covering
 from policies.models import Role, User
 from traces.problems import Refused
 
@@ -32,6 +33,7 @@ class Tally:
     editor: str
     counting: Mapping[str, frozenset[str]]
     step_up: frozenset[str]
+    absences: Mapping[int, tuple[Absence, ...]] = field(default_factory=dict)
 
     @cached_property
     def placed(self) -> tuple[str, ...]:
@@ -69,7 +71,7 @@ class Tally:
         """The groups to which this person's vote may be put, the best first; those where it fills a place,
         if there are any. Raises Refused("forbidden") where there is none at all.
         """
-        mine = [group for group, names in self.counting.items() if names & user.group_names]
+        mine = [group for group, names in self.counting.items() if names & user.answers_for]
         if not mine:
             raise Refused("forbidden", "you are in none of the groups that are asked")
         filled = sum(self.counts.values())
@@ -90,21 +92,55 @@ class Tally:
         voter = vote.user
         if not voter.has_role(Role.APPROVER):
             return ()
-        mine = [group for group, names in self.counting.items() if names & voter.group_names]
+        reach = voter.group_names | self.covered(vote).keys()
+        mine = [group for group, names in self.counting.items() if names & reach]
         strong = vote.group in self.step_up
         fit = [group for group in mine if strong or group not in self.step_up]
         return tuple(sorted(fit, key=lambda group: group != vote.group))
 
+    def covered(self, vote: Vote) -> dict[str, list[Absence]]:
+        """The groups for which its voter stood in when they voted, with the absences by which they did."""
+        rows = (row for row in self.absences.get(vote.user_id, ()) if row.covers(vote.at))
+        return covered_groups(rows)
+
+    def leaning(self) -> Iterator[tuple[Vote, Absence]]:
+        """Each vote with each absence by which it may count where its voter is no member."""
+        for vote in self.votes:
+            for group, rows in self.covered(vote).items():
+                if group not in vote.user.group_names:
+                    yield from ((vote, row) for row in rows)
+
 
 def tally(action: Action) -> Tally:
-    votes = action.votes.select_related("user").filter(
-        void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision
+    found = (
+        action.votes.select_related("user")
+        .prefetch_related("user__groups")
+        .filter(void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision)
     )
+    votes = tuple(found)
+    for vote in votes:
+        vote.user._group_names = frozenset(group.name for group in vote.user.groups.all())
     return Tally(
-        votes=tuple(votes), needs=duties.needs(action), editor=action.needs_other_than,
+        votes=votes, absences=_absences(votes), needs=duties.needs(action), editor=action.needs_other_than,
         counting=voting_groups(action),
         step_up=frozenset(item["group"] for item in action.approvals if item["step_up"]),
     )  # fmt: skip
+
+
+def _absences(votes: Sequence[Vote]) -> dict[int, tuple[Absence, ...]]:
+    found: dict[int, tuple[Absence, ...]] = {}
+    for row in covering({vote.user_id for vote in votes}) if votes else ():
+        if row.stand_in_id is not None and row.user.has_role(Role.APPROVER):
+            found[row.stand_in_id] = (*found.get(row.stand_in_id, ()), row)
+    return found
+
+
+def stands_in_for(action: Action, user: User, group: str) -> list[str]:
+    """For whom this person votes now, where they are in no group themselves that counts for this one."""
+    counting = voting_groups(action)[group]
+    if counting & user.group_names:
+        return []
+    return sorted({row.user.username for name in counting for row in user.covers.get(name, ())})
 
 
 def unfit(action: Action) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 
@@ -33,5 +36,30 @@ class Absence(models.Model):
             ),
         ]
 
+    def covers(self, at: datetime) -> bool:
+        """Whether the person was away at that moment."""
+        return self.since <= at < min(self.until, self.ended_at or self.until)
+
     def __str__(self) -> str:
         return f"{self.user} away until {self.until:%Y-%m-%d %H:%M}"
+
+
+def in_force(at: datetime) -> Q:
+    """Of absences: those of people who are away at this moment, and still may decide."""
+    lasts = Q(since__lte=at, until__gt=at) & (Q(ended_at=None) | Q(ended_at__gt=at))
+    return lasts & Q(user__is_active=True, user__roles__contains=["approver"])
+
+
+def covering(stand_ins: Iterable[int]) -> QuerySet[Absence]:
+    """Absences whatever their time in which one of these people stands in; the absent with their groups."""
+    rows = Absence.objects.filter(stand_in__in=list(stand_ins)).select_related("user")
+    return rows.prefetch_related("user__groups").order_by("until", "id")
+
+
+def covered_groups(absences: Iterable[Absence]) -> dict[str, list[Absence]]:
+    """Each group that somebody answers for by standing in, with the absences by which they do."""
+    found: dict[str, list[Absence]] = {}
+    for absence in absences:
+        for group in absence.user.groups.all():
+            found.setdefault(group.name, []).append(absence)
+    return found

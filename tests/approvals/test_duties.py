@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from approvals import decisions, duties, starting
 from approvals.models import Action
 from policies import world

@@ -87,9 +87,7 @@ def test_the_next_step_waits_for_its_own_time(waiting: Action) -> None:
 
 
 def test_what_was_undone_is_counted_from_anew(waiting: Action) -> None:
-    decisions.approve(
-        action_id=waiting.pk, user=User.objects.get(username="ada"), digest=waiting.digest
-    )
+    decisions.approve(action_id=waiting.pk, user=User.objects.get(username="ada"), digest=waiting.digest)
     decisions.undo(action_id=waiting.pk, user=User.objects.get(username="ada"))
     clock.escalate(timezone.now())
     waiting.refresh_from_db()
