@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -63,3 +64,24 @@ def covered_groups(absences: Iterable[Absence]) -> dict[str, list[Absence]]:
         for group in absence.user.groups.all():
             found.setdefault(group.name, []).append(absence)
     return found
+
+
+class StandsIn:
+    """What a person has by standing in for others."""
+
+    _covers: dict[str, list[Absence]]
+
+    @property
+    def covers(self: Any) -> dict[str, list[Absence]]:
+        """The groups for which this person stands in now, with the absences by which they do; read once."""
+        if not hasattr(self, "_covers"):
+            rows = covering([self.pk]).filter(in_force(timezone.now())) if self.has_role("approver") else ()
+            self._covers = covered_groups(rows)
+        found: dict[str, list[Absence]] = self._covers
+        return found
+
+    @property
+    def answers_for(self: Any) -> frozenset[str]:
+        """The groups for which this person may answer now: their own, and those of whom they stand in for."""
+        names: frozenset[str] = self.group_names
+        return names.union(self.covers)

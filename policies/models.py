@@ -15,7 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from policies.absence_models import Absence, covered_groups, covering, in_force
+from policies.absence_models import Absence, StandsIn  # noqa: F401 - Django finds models here
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
 from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
@@ -34,7 +34,7 @@ class Role(models.TextChoices):
     MEMBER = "member", "Member"
 
 
-class User(AbstractUser):
+class User(StandsIn, AbstractUser):
     """A person. Groups are teams and approver groups at once; roles say what the person may do there."""
 
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
@@ -52,19 +52,6 @@ class User(AbstractUser):
         if not hasattr(self, "_group_names"):
             self._group_names = frozenset(self.groups.values_list("name", flat=True))
         return self._group_names
-
-    @property
-    def covers(self) -> dict[str, list[Absence]]:
-        """The groups for which this person stands in now, with the absences by which they do; read once."""
-        if not hasattr(self, "_covers"):
-            rows = covering([self.pk]).filter(in_force(timezone.now())) if self.has_role("approver") else ()
-            self._covers = covered_groups(rows)
-        return self._covers
-
-    @property
-    def answers_for(self) -> frozenset[str]:
-        """The groups for which this person may answer now: their own, and those of whom they stand in for."""
-        return self.group_names | self.covers.keys()
 
 
 class Link(models.Model):
