@@ -47,7 +47,8 @@ class Tally:
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
         open_ = [self._still(group) for group in self.needs if self.lacking(group)]
-        if not open_ and not any(vote.user.username != self.editor for vote in self.votes):
+        others = (vote for vote in self.votes if vote.user.username != self.editor)
+        if not open_ and not any(self.open_to(vote) for vote in others):
             open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
 

@@ -129,3 +129,15 @@ def test_without_the_rules_wish_the_owner_may_approve(cast: Cast) -> None:
 
 def test_whoever_is_named_is_sealed_with_the_question(apart: Cast) -> None:
     assert order(apart, user="dana").approvals[0]["interested"] == ["dana"]
+
+
+def test_whoever_vouched_for_an_edit_and_left_vouches_no_more(cast: Cast) -> None:
+    action = cast.mass_mail()
+    args = {**action.args, "to": ["other@example.com"]}
+    decisions.edit(action_id=action.pk, user=cast.approver, digest=action.digest, args=args, channel="rest")
+    action.refresh_from_db()
+    cleo = person("cleo", "comms")
+    assert approve(action, cleo).effect == "approved"
+    cleo.groups.clear()
+    outcome = starting.start(action_id=action.pk, worker="tests")
+    assert isinstance(outcome, starting.Dropped)
