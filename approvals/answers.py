@@ -43,6 +43,8 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
             told["held"] = why
     if action.decision_reason:
         told["decision"] = {"reason": action.decision_reason}
+    if action.state in (Action.State.REJECTED, Action.State.EXPIRED):
+        told["rejection"] = {"reason": action.decision_reason}
     if action.result_json:
         told["result"] = action.result
     if action.error:

@@ -15,7 +15,17 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from approvals import decisions, execution, forawhile, jobs, killswitch, results, shadow_release, states
+from approvals import (
+    decisions,
+    escalation,
+    execution,
+    forawhile,
+    jobs,
+    killswitch,
+    results,
+    shadow_release,
+    states,
+)
 from approvals.models import Action, Execution
 from policies import grants
 from policies.models import Grant
@@ -46,7 +56,7 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (stop, expire, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
+    for part in (stop, expire, escalate, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
         try:
             part(now)
         except DatabaseError:
@@ -72,6 +82,11 @@ def expire(now: datetime) -> int:
                 decisions.expire(action=action)
                 ended += 1
     return ended
+
+
+def escalate(now: datetime) -> int:
+    """Pending actions whose group has not decided within the time that its rule gives it."""
+    return escalation.escalate_due(now)
 
 
 def end_allowances(now: datetime) -> int:

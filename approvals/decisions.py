@@ -17,9 +17,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, pipeline, states
+from approvals import asking, expiry, files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
+from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -190,7 +190,7 @@ def cancel(*, action_id: UUID | str, agent: Agent) -> Action:
 
 def expire(*, action: Action) -> None:
     """End an action whose time is over; the caller holds its lock. Appends `action.expired`."""
-    why = "nobody decided in time" if action.state == S.PENDING else "it did not start in time"
+    why = expiry.reason(action)
     states.move(action, to=S.EXPIRED, actor=states.AGENTSEC, decision_reason=why, body={"why": why})
 
 
@@ -227,13 +227,13 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
-    group = tally(action).group_for(user)
-    if verdict == Vote.Verdict.APPROVE:
-        refuse_weak_sign_in(action, user, group=group, channel=channel)
+    group = put_to(action, user, verdict=verdict, channel=channel)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
         "revision": action.revision, "channel": channel,
     }  # fmt: skip
+    if absent := stands_in_for(action, user, group):
+        body["stands_in_for"] = absent
     entry = record.append(
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
@@ -302,21 +302,10 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     if changed & {name.partition(".")[0] for name in tool.authority_in({*checked, *action.args})}:
         action.needs_other_than = user.username
     pipeline.take_on(action, args=checked, judged=judged)
-    pipeline.set_approvals(action, _both(asked_before, judged.approvals))
+    pipeline.set_approvals(action, asking.both(asked_before, judged.approvals))
     return judged, changed
 
 
 def _original(action: Action) -> dict[str, Any]:
     first: dict[str, Any] = json.loads(action.revisions.get(number=1).args_json)
     return first
-
-
-def _both(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every group asked before or now, each with its larger quorum: an edit never needs fewer people."""
-    merged = {item["group"]: dict(item) for item in before}
-    for item in after:
-        known = merged.setdefault(item["group"], dict(item))
-        known["quorum"] = max(known["quorum"], item["quorum"])
-        known["expires_after"] = min(known["expires_after"], item["expires_after"])
-        known["step_up"] = known["step_up"] or item["step_up"]
-    return [merged[group] for group in sorted(merged)]

@@ -20,6 +20,7 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
     Suggestion,
 )
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
+from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
 
 
 class ActionQuerySet(models.QuerySet["Action"]):
@@ -92,6 +93,9 @@ class Action(models.Model):
     idempotency_key = models.CharField(max_length=200, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)
     deadline = models.DateTimeField(help_text="While pending: votes by then; while ready: start by then.")
+    escalates_at = models.DateTimeField(
+        null=True, blank=True, help_text="While pending: when others are asked."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
     decided_by = models.CharField(max_length=150, blank=True)
@@ -109,6 +113,11 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            models.Index(
+                name="action_escalates",
+                fields=["escalates_at"],
+                condition=Q(state="pending", escalates_at__isnull=False),
+            ),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),

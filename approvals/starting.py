@@ -147,7 +147,8 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
 
 def _forged(action: Action) -> Dropped | None:
     """Whom it asked, and who approved, must be what the log holds."""
-    why = sworn.contradiction(action, voting.tally(action).votes)
+    counted = voting.tally(action)
+    why = sworn.contradiction(action, counted.votes, counted.leaning())
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 

@@ -66,6 +66,9 @@ def move(
     if to not in FOLLOWS[before]:
         raise ValueError(f"{before} is never followed by {to}")
     now = timezone.now()
+    if to == S.PENDING:
+        # The clock looks at it next, and finds when others are to be asked, counted from now.
+        fields = {"escalates_at": now, **fields}
     guarded = Action.objects.filter(pk=action.pk, state=before, revision=action.revision, **(where or {}))
     if guarded.update(state=to, changed_at=now, **fields) != 1:
         action.refresh_from_db()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from django.utils import timezone
 
+from approvals import duties, matching
 from approvals.models import Action, Vote
-from policies.models import User
+from approvals.widening import voting_groups
+from policies.absence_models import Absence, covered_groups, covering
+from policies.models import Role, User
 from traces.problems import Refused
 
 # How long after signing in a person counts as present.
@@ -19,42 +24,124 @@ STEP_UP_LIFE = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Tally:
-    """The standing votes for the current digest. One person counts for one group."""
+    """The standing votes for the current digest. One person counts for one group: `placed` says for which,
+    chosen so that as many as possible count, and empty where a vote is one too many.
+    """
 
     votes: tuple[Vote, ...]
-    asked: dict[str, int]
-    needs_other_than: str
+    needs: Mapping[str, matching.Need]
+    editor: str
+    counting: Mapping[str, frozenset[str]]
+    step_up: frozenset[str]
+    absences: Mapping[int, tuple[Absence, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def placed(self) -> tuple[str, ...]:
+        return matching.place([self._ballot(vote) for vote in self.votes], self.needs)
 
     @property
     def counts(self) -> Counter[str]:
-        return Counter(vote.group for vote in self.votes)
+        return Counter(group for group in self.placed if group)
 
     @property
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
-        counts = self.counts
-        open_ = [
-            f"{need - counts[group]} of {group}" for group, need in self.asked.items() if counts[group] < need
-        ]
-        if not open_ and not any(vote.user.username != self.needs_other_than for vote in self.votes):
-            open_.append(f"somebody other than {self.needs_other_than or 'nobody'}")
+        open_ = [self._still(group) for group in self.needs if self.lacking(group)]
+        others = (vote for vote in self.votes if vote.user.username != self.editor)
+        if not open_ and not any(self.open_to(vote) for vote in others):
+            open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
 
-    def group_for(self, user: User) -> str:
-        """The group this person's vote counts for: one that still needs votes, if they are in such a one."""
-        counts = self.counts
-        mine = [group for group in self.asked if group in user.group_names]
+    def lacking(self, group: str) -> int:
+        """How many approvals this asked group still needs."""
+        return max(0, self.needs[group].quorum - self.counts[group])
+
+    def _still(self, group: str) -> str:
+        still = f"{self.lacking(group)} of {group}"
+        staked = {
+            vote.user.username for vote in self.votes
+            if duties.has_stake(self.needs[group], vote.user) and group in self.open_to(vote)
+        }  # fmt: skip
+        free = any(
+            place == group and not duties.has_stake(self.needs[group], vote.user)
+            for vote, place in zip(self.votes, self.placed, strict=True)
+        )
+        return f"{still}, {duties.other_than(staked)}" if staked and not free else still
+
+    def groups_for(self, user: User) -> list[str]:
+        """The groups to which this person's vote may be put, the best first; those where it fills a place,
+        if there are any. Raises Refused("forbidden") where there is none at all.
+        """
+        mine = [group for group, names in self.counting.items() if names & user.answers_for]
         if not mine:
             raise Refused("forbidden", "you are in none of the groups that are asked")
-        return next((group for group in mine if counts[group] < self.asked[group]), mine[0])
+        filled = sum(self.counts.values())
+        needed = [group for group in mine if self._filled_with(user, group) > filled]
+        # A vote that satisfied step-up may count for every group, any other only where none is wanted.
+        return sorted(needed or mine, key=lambda group: group not in self.step_up)
+
+    def _filled_with(self, user: User, group: str) -> int:
+        ballots = [self._ballot(vote) for vote in self.votes]
+        ballots.append(self._ballot(Vote(user=user, group=group)))
+        return sum(map(bool, matching.place(ballots, self.needs)))
+
+    def _ballot(self, vote: Vote) -> matching.Ballot:
+        return matching.Ballot(duties.marks(vote.user), self.open_to(vote))
+
+    def open_to(self, vote: Vote) -> tuple[str, ...]:
+        """The groups for which this vote may count as its voter stands now, that of the vote first."""
+        voter = vote.user
+        if not voter.has_role(Role.APPROVER):
+            return ()
+        reach = voter.group_names | self.covered(vote).keys()
+        mine = [group for group, names in self.counting.items() if names & reach]
+        strong = vote.group in self.step_up
+        fit = [group for group in mine if strong or group not in self.step_up]
+        return tuple(sorted(fit, key=lambda group: group != vote.group))
+
+    def covered(self, vote: Vote) -> dict[str, list[Absence]]:
+        """The groups for which its voter stood in when they voted, with the absences by which they did."""
+        rows = (row for row in self.absences.get(vote.user_id, ()) if row.covers(vote.at))
+        return covered_groups(rows)
+
+    def leaning(self) -> Iterator[tuple[Vote, Absence]]:
+        """Each vote with each absence by which it may count where its voter is no member."""
+        for vote in self.votes:
+            for group, rows in self.covered(vote).items():
+                if group not in vote.user.group_names:
+                    yield from ((vote, row) for row in rows)
 
 
 def tally(action: Action) -> Tally:
-    votes = action.votes.select_related("user").filter(
-        void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision
+    found = (
+        action.votes.select_related("user")
+        .prefetch_related("user__groups")
+        .filter(void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision)
     )
-    asked = {item["group"]: int(item["quorum"]) for item in action.approvals}
-    return Tally(tuple(votes), asked, action.needs_other_than)
+    votes = tuple(found)
+    for vote in votes:
+        vote.user._group_names = frozenset(group.name for group in vote.user.groups.all())
+    return Tally(
+        votes=votes, absences=_absences(votes), needs=duties.needs(action), editor=action.needs_other_than,
+        counting=voting_groups(action),
+        step_up=frozenset(item["group"] for item in action.approvals if item["step_up"]),
+    )  # fmt: skip
+
+
+def _absences(votes: Sequence[Vote]) -> dict[int, tuple[Absence, ...]]:
+    found: dict[int, tuple[Absence, ...]] = {}
+    for row in covering({vote.user_id for vote in votes}) if votes else ():
+        if row.stand_in_id is not None and row.user.has_role(Role.APPROVER):
+            found[row.stand_in_id] = (*found.get(row.stand_in_id, ()), row)
+    return found
+
+
+def stands_in_for(action: Action, user: User, group: str) -> list[str]:
+    """For whom this person votes now, where they are in no group themselves that counts for this one."""
+    counting = voting_groups(action)[group]
+    if counting & user.group_names:
+        return []
+    return sorted({row.user.username for name in counting for row in user.covers.get(name, ())})
 
 
 def unfit(action: Action) -> str:
@@ -62,11 +149,30 @@ def unfit(action: Action) -> str:
     empty.
     """
     counted = tally(action)
+    if not counted.missing:
+        return ""
     for vote in counted.votes:
-        voter = User.objects.get(pk=vote.user_id)
-        if not voter.is_active or not voter.has_role("approver") or vote.group not in voter.group_names:
-            return f"{voter.username} may no longer decide for {vote.group}"
-    return counted.missing and f"still needed: {counted.missing}"
+        if not counted.open_to(vote):
+            return f"{vote.user.username} may no longer decide for {vote.group}"
+    return f"still needed: {counted.missing}"
+
+
+def put_to(action: Action, user: User, *, verdict: str, channel: str) -> str:
+    """The group to which this person's vote goes. Raises Refused("forbidden"): none, or step-up is wanted
+    and not satisfied wherever it would count.
+    """
+    groups = tally(action).groups_for(user)
+    if verdict != Vote.Verdict.APPROVE:
+        return groups[0]
+    refusals = []
+    for group in groups:
+        try:
+            refuse_weak_sign_in(action, user, group=group, channel=channel)
+        except Refused as refused:
+            refusals.append(refused)
+        else:
+            return group
+    raise refusals[0]
 
 
 def refuse_confirm(action: Action, confirm: str) -> None:

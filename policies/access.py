@@ -153,7 +153,7 @@ def teams_read(user: User | AnonymousUser) -> frozenset[str] | None:
 def groups_decided(user: User | AnonymousUser) -> frozenset[str]:
     """The groups for which this person may decide, for a query."""
     if isinstance(user, User) and user.has_role(Role.APPROVER):
-        return user.group_names
+        return user.answers_for
     return frozenset()
 
 
@@ -164,6 +164,8 @@ def _place(user: User, where: Where, team: str, asked: frozenset[str]) -> str:
     if where is TEAM:
         return f"in the team {team}" if team and team in user.group_names else ""
     mine = sorted(asked & user.group_names)
+    if not mine and asked:
+        return next((f"in {group}, for who is away" for group in sorted(asked & user.answers_for)), "")
     return f"in {mine[0]}" if mine else ""
 
 

@@ -112,7 +112,10 @@ class RuleAdmin(RuleDesk, DraftAdmin):
     fieldsets = [
         (None, {"fields": ["name", "description", "effect", "aloud"]}),
         ("When", {"fields": ["agents", "tools", "when", "fallback"]}),
-        ("Who is asked", {"fields": ["approvers", "quorum", "expires_after", "step_up"]}),
+        (
+            "Who is asked",
+            {"fields": ["approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate"]},
+        ),
         ("Whether it holds", {"fields": ["mode", "enabled", "until"]}),
         ("The words of a condition", {"fields": ["vocabulary"], "classes": ["collapse"]}),
     ]
