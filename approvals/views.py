@@ -17,7 +17,18 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
+from approvals import (
+    claims,
+    decisions,
+    editing,
+    explain,
+    files,
+    forawhile,
+    listing,
+    presenters,
+    queries,
+    rejecting,
+)
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -186,11 +197,12 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
         "comment": post.get("comment", "").strip(),
     }
     confirm = post.get("confirm", "")
+    claims.refuse(action, user=user, despite=post.get("despite_claim", ""))
     match post.get("verdict"):
         case "approve":
             return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
         case "reject" if said["comment"]:
-            return decisions.reject(**said)
+            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
             raise Refused("invalid", "say why: the reason goes to the agent")
         case "edit":
