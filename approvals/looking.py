@@ -145,8 +145,9 @@ def _uuids(texts: Iterable[str]) -> list[UUID]:
     return found
 
 
-def _texts(keys: Iterable[bytes]) -> list[str]:
-    return [key.decode("ascii", "replace") for key in keys]
+def _texts(keys: Iterable[Any]) -> list[str]:
+    """Redis gives bytes."""
+    return [bytes(key).decode("ascii", "replace") for key in keys]
 
 
 def _key(action_id: UUID | str) -> str:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import states
 from approvals.models import Action, Question
-from approvals.reviewing import open_for
+from approvals.reviewing import open_for, worded
 from policies import labels, limits
 from policies.access import actor
 from policies.firewall import Inspection, inspect
@@ -41,7 +41,7 @@ def ask(*, action_id: UUID | str, user: User, text: str) -> Question:
     Locks the action, then its session. Appends `question.asked`. Raises Refused: not_found, forbidden,
     conflict (decided, or too many questions), invalid (empty, too long).
     """
-    said = _worded(text, LONGEST_QUESTION)
+    said = worded(text, longest=LONGEST_QUESTION, empty="ask something")
     action = open_for(user, action_id)
     if action.questions.count() >= MOST:
         raise Refused(
@@ -73,7 +73,7 @@ def answer(*, action_id: UUID | str, agent: Agent, question_id: UUID | str, text
     Locks the action, then its session. Appends `question.answered` (and `session.labelled`). Raises Refused:
     not_found (another agent's), conflict (answered before, or the action no longer waits), invalid, limit.
     """
-    said = _worded(text, LONGEST_ANSWER)
+    said = worded(text, longest=LONGEST_ANSWER, empty="answer something")
     # Reading a text takes time and counts against the agent: before anything is locked.
     _own(agent, action_id)
     limits.admit_text(agent, octets=len(said.encode()))
@@ -111,20 +111,10 @@ def described(action: Action) -> list[dict[str, Any]]:
     return [_described(question) for question in of(action)]
 
 
-def mark(action: Action) -> str:
-    """Something that differs whenever a question or an answer has come to this action."""
-    return " ".join(f"{each.pk}{each.answered_at is not None}" for each in of(action))
-
-
-def _worded(text: str, longest: int) -> str:
-    said = text.replace("\r\n", "\n").strip()
-    if not said:
-        raise Refused("invalid", "say something")
-    if len(said) > longest:
-        raise Refused("invalid", f"at most {longest} characters, not {len(said)}")
-    if "\0" in said or any("\ud800" <= character <= "\udfff" for character in said):
-        raise Refused("invalid", "the text holds a character that cannot be kept")
-    return said
+def counted(action: Action) -> str:
+    """How many questions, and how many of them are answered, as "2:1"; differs whenever something came."""
+    asked = of(action)
+    return f"{len(asked)}:{sum(each.answered_at is not None for each in asked)}"
 
 
 def _own(agent: Agent, action_id: UUID | str) -> None:

@@ -13,6 +13,20 @@ from policies.models import User
 from traces.problems import Refused
 
 
+def worded(text: str, *, longest: int, empty: str = "") -> str:
+    """What somebody wrote, as it is kept. Raises Refused("invalid") where it is too long, holds what the
+    database does not take, or is empty although `empty` says what is wanted.
+    """
+    said = text.replace("\r\n", "\n").strip()
+    if empty and not said:
+        raise Refused("invalid", empty)
+    if len(said) > longest:
+        raise Refused("invalid", f"at most {longest} characters, not {len(said)}")
+    if "\0" in said or any("\ud800" <= character <= "\udfff" for character in said):
+        raise Refused("invalid", "the text holds a character that cannot be kept")
+    return said
+
+
 def open_for(user: User, action_id: UUID | str) -> Action:
     """The action with its row locked, if this person may decide it and it still waits.
 
