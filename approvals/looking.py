@@ -68,7 +68,8 @@ def everywhere(user: User) -> dict[str, list[str]]:
     ids = _tried(lambda store: store.zrevrangebyscore(_ACTIONS, "+inf", time.time(), 0, MOST_ACTIONS))
     if not ids:
         return {}
-    seen = [str(pk) for pk in queries.visible(user).filter(pk__in=_texts(ids)).values_list("pk", flat=True)]
+    rows = queries.visible(user).filter(pk__in=_uuids(_texts(ids)))
+    seen = [str(pk) for pk in rows.values_list("pk", flat=True)]
     return {action: names for action, names in at(seen).items() if names}
 
 
@@ -102,7 +103,8 @@ def forget(now: datetime) -> int:
 
 def notes(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str, ...]]:
     """What these messages come to: per action who looks at it now, rendered once, for whoever may see it."""
-    ids = {str(name) for each in messages if each.get("type") == TOPIC for name in each.get("ids", ())}
+    lists = [each.get("ids") for each in messages if each.get("type") == TOPIC]
+    ids = {str(name) for names in lists if isinstance(names, list) for name in names[:MOST_ACTIONS]}
     rows = list(Action.objects.filter(pk__in=_uuids(ids)).only("pk", "team", "groups"))
     looks = at([str(action.pk) for action in rows])
     told = [
@@ -127,7 +129,7 @@ def _tell(action_ids: Sequence[str]) -> None:
 
 def _names(found: Iterable[Iterable[bytes]]) -> list[list[str]]:
     """For each list of ids from Redis, the usernames of people who are still active."""
-    lists = [[int(key) for key in _texts(keys) if key.isdecimal()] for keys in found]
+    lists = [[int(key) for key in _texts(keys) if key.isdecimal() and len(key) < 19] for keys in found]
     wanted = {key for keys in lists for key in keys}
     people = User.objects.filter(pk__in=wanted, is_active=True) if wanted else User.objects.none()
     known = dict(people.values_list("pk", "username"))
