@@ -28,7 +28,7 @@ class Question(models.Model):
     told_at = models.DateTimeField(null=True, blank=True, help_text="When the agent was first told of it.")
     answer = models.TextField(blank=True, help_text="As it passed the firewall.")
     findings_json = models.TextField(default="[]")
-    withheld = models.BooleanField(default=False, help_text="The firewall let nothing of the answer pass.")
+    verdict = models.CharField(max_length=7, blank=True, help_text="The firewall's, on the answer.")
     answered_at = models.DateTimeField(null=True, blank=True)
     answer_entry = models.UUIDField(null=True, blank=True)
 

@@ -17,7 +17,7 @@ from policies.models import User
 
 PAGE = 50
 MAX_WORDS = 200
-SHOWS = {"waiting": "Waiting", "mine": "Claimed by me", "decided": "Decided by me", "all": "All"}
+SHOWS = {"waiting": "Waiting", "mine": "Mine", "decided": "Decided by me", "all": "All"}
 
 
 @dataclass(frozen=True)

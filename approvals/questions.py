@@ -149,7 +149,7 @@ def _keep(action: Action, question: Question, seen: Inspection, said: str) -> No
     )  # fmt: skip
     labels.gather(session=action.session, labels=seen.labels, why="the agent answered a question", actor=who)
     question.answer, question.findings_json = seen.text, json.dumps(findings)
-    question.withheld = seen.verdict == "block"
+    question.verdict = seen.verdict
     question.answered_at, question.answer_entry = timezone.now(), entry.uuid
     question.save()
     open_ = action.questions.filter(answered_at=None).exists()

@@ -187,6 +187,16 @@
     if (reason) { event.preventDefault(); choose(reason); }
   });
 
+  /* ---- a panel that was on its way when somebody began to write takes no form away from under their hands ---- */
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, requestConfig, xhr } = event.detail;
+    if (target.id !== "panel" || requestConfig.verb !== "get" || target.dataset.state !== "pending") return;
+    const writing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
+    if (!(writing || target.contains(document.activeElement)) || !xhr.responseText.includes('data-state="pending"')) return;
+    event.detail.shouldSwap = false;
+    load(requestConfig.path, { target: "#panel-status", select: "#panel-status", swap: "outerHTML" });
+  });
+
   /* ---- questions and answers: the panel tells how many there are, the card then shows them ---- */
   function settled() {
     const told = $("together")?.dataset, talk = $("talk");

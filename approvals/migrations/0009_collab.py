@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 ('told_at', models.DateTimeField(blank=True, help_text='When the agent was first told of it.', null=True)),
                 ('answer', models.TextField(blank=True, help_text='As it passed the firewall.')),
                 ('findings_json', models.TextField(default='[]')),
-                ('withheld', models.BooleanField(default=False, help_text='The firewall let nothing of the answer pass.')),
+                ('verdict', models.CharField(blank=True, help_text="The firewall's, on the answer.", max_length=7)),
                 ('answered_at', models.DateTimeField(blank=True, null=True)),
                 ('answer_entry', models.UUIDField(blank=True, null=True)),
             ],
