@@ -98,7 +98,7 @@ def test_each_way_of_approving_is_undone_and_a_rejection_is_not(page: Page, comp
     open_(page, company, edited)
     page.keyboard.press("e")
     page.get_by_label("item").fill("pencils")
-    page.get_by_label("Why?").fill("clearer")
+    page.locator("#edit-why").fill("clearer")
     page.get_by_role("button", name="Save and approve").click()
     expect(page.locator("#toasts")).to_contain_text("Your vote counts")
     page.keyboard.press("z")
