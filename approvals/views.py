@@ -32,11 +32,13 @@ from approvals import (
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
+from approvals.reviewing import worded
 from policies.access import Verb, may
 from policies.models import User
 from traces.problems import Refused
 
 View = Callable[..., HttpResponse]
+LONGEST_COMMENT = 10_000
 
 
 def page_of(verb: Verb) -> Callable[[View], View]:
@@ -194,7 +196,7 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
-        "comment": post.get("comment", "").strip(),
+        "comment": worded(post.get("comment", ""), longest=LONGEST_COMMENT),
     }
     confirm = post.get("confirm", "")
     claims.refuse(action, user=user, despite=post.get("despite_claim", ""))

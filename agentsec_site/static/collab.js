@@ -11,7 +11,9 @@
   let me = "", beating = "", soon = 0, reading = 0, despite = "", rejected = false;
 
   /* ---- who looks along ---- */
-  const watched = () => !document.hidden && $("panel")?.dataset.state === "pending" ? $("panel").dataset.id : "";
+  /* On a phone the list covers the card, which stays where it was. */
+  const covered = () => $("inbox") && !document.body.classList.contains("is-open");
+  const watched = () => !document.hidden && !covered() && $("panel")?.dataset.state === "pending" ? $("panel").dataset.id : "";
   const post = (id, more) => fetch(`/actions/${id}/look`, {
     method: "POST", headers: { "X-CSRFToken": csrf() }, ...more,
   }).catch(() => null);
@@ -165,6 +167,7 @@
     const opener = event.target.closest("[data-aside-opens]");
     if (opener) open(opener.dataset.asideOpens);
     else if (event.target.closest("[data-shows], [data-hides]")) closeAsides();
+    if (event.target.closest("[data-back]")) beatSoon();
     const reason = event.target.closest("[data-reason]");
     if (reason) choose(reason);
   });
@@ -179,6 +182,7 @@
   }
 
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") closeAsides();
     const within = event.target.closest?.("#panel-actions form");
     if (!within || event.altKey) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); within.requestSubmit(); return; }

@@ -170,6 +170,7 @@ def test_who_may_not_decide_does_none_of_it(cast: Cast, what: str) -> None:
     said = {"text": "Why?", "group": "comms", "to": "finance", "comment": "away"}
     assert post(cast.stranger, action, what, **said).status_code == 404
     assert browser(cast.approver).get(f"/actions/{action.pk}/{what}").status_code == 405
+    assert browser(cast.stranger).get(f"/actions/{action.pk}/talk").status_code == 404
     if what != "look":
         assert post(cast.auditor, action, what, **said).status_code == 422
     action.refresh_from_db()
@@ -413,6 +414,16 @@ def test_nine_reasons_stand_ready(cast: Cast) -> None:
     assert page.count("data-reason=") == 9
 
 
+@pytest.mark.parametrize(
+    "said", [{"comment": "a\0b"}, {"comment": "a", "advice": "\0"}, {"comment": "x" * 10_001}]
+)
+def test_what_the_database_cannot_keep_is_refused_in_words(cast: Cast, said: dict[str, str]) -> None:
+    action = cast.mass_mail()
+    answer = decide(cast.approver, action, "reject", **said)
+    action.refresh_from_db()
+    assert (answer.status_code, action.state) == (422, "pending")
+
+
 # ---- what it costs
 
 
@@ -428,3 +439,50 @@ def test_rows_cost_no_query_for_claims_and_questions(cast: Cast) -> None:
         page = text(client.get("/", **HTMX))
     assert page.count("claimed by ada") == 3 and page.count("agent asked") == 3
     assert len(after) == len(before)
+
+
+# ---- at once
+
+
+def test_handed_on_once_however_many_press_at_once(committed_cast: Cast) -> None:
+    action = committed_cast.order()
+    person("lea", "leads")
+    people, barrier = [committed_cast.approver, committed_cast.second], Barrier(2)
+
+    def press(user: User) -> str:
+        barrier.wait()
+        try:
+            hand_on(action, user, group="finance")
+            return "done"
+        except Refused as refused:
+            return refused.code
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(press, people)) == ["conflict", "done"]
+    assert kinds(action).count("action.delegated") == action.widenings.count() == 1
+
+
+def test_an_answer_and_a_decision_at_once_leave_one_story(committed_cast: Cast) -> None:
+    cast, barrier = committed_cast, Barrier(2)
+    action = cast.mass_mail()
+    question = ask(action, cast.approver)
+
+    def race(work: Any) -> str:
+        barrier.wait()
+        try:
+            work()
+            return "done"
+        except Refused as refused:
+            return refused.code
+        finally:
+            connections.close_all()
+
+    vote = {"action_id": action.pk, "user": cast.approver, "digest": action.digest, "channel": "rest"}
+    with ThreadPoolExecutor(2) as pool:
+        works = [lambda: decisions.approve(**vote), lambda: reply(cast, question)]
+        decided, answered = pool.map(race, works)
+    told = kinds(action)
+    assert decided == "done" and ("question.answered" in told) == (answered == "done")
+    assert "question.answered" not in told or told.index("question.answered") < told.index("vote.approve")

@@ -80,7 +80,6 @@ def test_reviewers_claim_ask_and_hand_on(page: Page, lea: Page, company: Company
     expect(page.locator("#looks")).to_have_text("lea is looking at this too")
     expect(lea.locator("#looks")).to_have_text("demo is looking at this too")
     lea.get_by_role("link", name="← List").click()
-    lea.goto(company.live.url + "/health")
     expect(page.locator("#looks")).to_be_hidden()
 
 
