@@ -98,6 +98,9 @@ AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
 AGENTSEC_ALLOWANCE_MINUTES = number("AGENTSEC_ALLOWANCE_MINUTES", 60, least=0, most=1440)
+# How long a claim outlives its open card, and how much longer people may decide once the agent was asked.
+AGENTSEC_CLAIM_MINUTES = number("AGENTSEC_CLAIM_MINUTES", 10)
+AGENTSEC_QUESTION_MINUTES = number("AGENTSEC_QUESTION_MINUTES", 10, least=0, most=1440)
 # When decisions made alike are many enough to suggest a rule, over how long, and when such a rule ends.
 AGENTSEC_SUGGEST = {
     "approvals": number("AGENTSEC_SUGGEST_APPROVALS", 20),

@@ -17,14 +17,16 @@ from django.contrib.sessions.models import Session as SignIn
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from approvals import holding, presenters, queries
+from approvals import holding, looking, presenters, queries
 from approvals.models import Action
 from policies import absences
 from policies.access import Verb, may
 from policies.models import Role, User
 from traces.models import Session
 
-KNOWN = re.compile(r"inbox|traces|(?:action|output|session):[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+KNOWN = re.compile(
+    r"inbox|looking|traces|(?:action|output|session):[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
 RESYNC = json.dumps({"type": "resync"})
 
 
@@ -91,7 +93,8 @@ def notes(topic: str, guests: Sequence[Guest], messages: Sequence[Mapping[str, A
     """For each guest, in their order, what these messages on this topic come to for them."""
     now = standing(guests)
     resync = (RESYNC,) if any(message.get("type") == "resync" for message in messages) else ()
-    tell = _inbox(messages) if topic == "inbox" else _bell(topic)
+    render = {"inbox": _inbox, looking.TOPIC: looking.notes}.get(topic)
+    tell = render(messages) if render is not None else _bell(topic)
     told = []
     for guest in guests:
         why = ended(guest, now)
@@ -148,7 +151,7 @@ def _bell(topic: str) -> Callable[[User], tuple[str, ...]]:
 
 def _may_hear(user: User, topic: str) -> bool:
     kind, _, key = topic.partition(":")
-    if kind == "inbox":
+    if kind in ("inbox", looking.TOPIC):
         return may(user, Verb.INBOX_SEE).allowed
     if kind == "traces":
         return may(user, Verb.TRACES_SEE).allowed

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import asking, expiry, files, forawhile, jobs, judging, pipeline, states
+from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
 from policies import arguments, budgets, facts, releases
@@ -75,9 +75,16 @@ def approve(
 
 @transaction.atomic
 def reject(
-    *, action_id: UUID | str, user: User, digest: str, comment: str = "", channel: str = "browser"
+    *,
+    action_id: UUID | str,
+    user: User,
+    digest: str,
+    comment: str = "",
+    advice: str = "",
+    channel: str = "browser",
 ) -> Decision:
-    """Vote against an action, which ends it; the comment goes to the agent.
+    """Vote against an action, which ends it; the comment goes to the agent, and so does the advice: what it
+    should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
 
     Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as
     approve.
@@ -86,7 +93,7 @@ def reject(
     _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
     states.move(
         action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
-        body={"by": user.username, "reason": comment},
+        advice=advice, body={"by": user.username, "reason": comment, "advice": advice},
     )  # fmt: skip
     return Decision(action, "rejected", "Rejected. The agent is told why.")
 
@@ -238,6 +245,7 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
+    claims.settle(action, user=user)
     return Vote.objects.create(
         action=action, revision=action.revision, digest=action.digest, user=user, group=group,
         verdict=verdict,

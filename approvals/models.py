@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.collab_models import Question  # noqa: F401 - Django finds models here
 from approvals.growth_models import (  # noqa: F401 - Django finds models here
     AccessReview,
     Chore,
@@ -100,6 +101,11 @@ class Action(models.Model):
     changed_at = models.DateTimeField(default=timezone.now)
     decided_by = models.CharField(max_length=150, blank=True)
     decision_reason = models.TextField(blank=True)
+    advice = models.TextField(blank=True, help_text="What whoever rejected it says to do instead.")
+    claimed_by = models.CharField(max_length=150, blank=True, help_text="Who says that they decide it.")
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    talk = models.CharField(max_length=8, blank=True, help_text="asked, or answered: see its questions.")
     fence = models.BigIntegerField(default=0)
     result_json = models.TextField(blank=True)
     error = models.TextField(blank=True)
@@ -117,6 +123,9 @@ class Action(models.Model):
                 name="action_escalates",
                 fields=["escalates_at"],
                 condition=Q(state="pending", escalates_at__isnull=False),
+            ),
+            models.Index(
+                name="action_claimed", fields=["claimed_until"], condition=Q(claimed_until__isnull=False)
             ),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])

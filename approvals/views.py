@@ -17,15 +17,28 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
+from approvals import (
+    claims,
+    decisions,
+    editing,
+    explain,
+    files,
+    forawhile,
+    listing,
+    presenters,
+    queries,
+    rejecting,
+)
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
+from approvals.reviewing import worded
 from policies.access import Verb, may
 from policies.models import User
 from traces.problems import Refused
 
 View = Callable[..., HttpResponse]
+LONGEST_COMMENT = 10_000
 
 
 def page_of(verb: Verb) -> Callable[[View], View]:
@@ -183,14 +196,15 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
-        "comment": post.get("comment", "").strip(),
+        "comment": worded(post.get("comment", ""), longest=LONGEST_COMMENT),
     }
     confirm = post.get("confirm", "")
+    claims.refuse(action, user=user, despite=post.get("despite_claim", ""))
     match post.get("verdict"):
         case "approve":
             return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
         case "reject" if said["comment"]:
-            return decisions.reject(**said)
+            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
             raise Refused("invalid", "say why: the reason goes to the agent")
         case "edit":
