@@ -92,10 +92,11 @@ def _passkeys(entries: Iterable[Entry]) -> list[Entry]:
     """The registrations of the passkeys that signed these votes, and the removals of those since."""
     votes = [_body(entry) for entry in entries if entry.kind == signed.VOTE]
     # Whoever forged an entry may have written anything there: what is no id is left to the verifier to name.
-    named = {_identity(str(dict(vote["signature"]).get("passkey"))) for vote in votes if _is_signed(vote)}
-    if not named - {None}:
+    found = [_identity(str(vote["signature"].get("passkey"))) for vote in votes if _is_signed(vote)]
+    named = {identity for identity in found if identity is not None}
+    if not named:
         return []
-    added = Entry.objects.filter(kind=signed.ADDED, uuid__in=named - {None})
+    added = Entry.objects.filter(kind=signed.ADDED, uuid__in=named)
     removed = Entry.objects.filter(kind=signed.REMOVED).select_related("subject_key")
     gone = [row for row in removed if _identity(str(_body(row).get("passkey"))) in named]
     return [*added.select_related("subject_key"), *gone]

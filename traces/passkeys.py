@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,10 +58,17 @@ def challenge_of(vote: Mapping[str, Any], user: str) -> bytes:
     return challenge(**said, user=user)
 
 
-def check(signature: Mapping[str, Any], *, passkey: Passkey, wanted: bytes) -> None:
+def check(
+    signature: Mapping[str, Any],
+    *,
+    passkey: Passkey,
+    wanted: bytes,
+    valid: Callable[[Mapping[str, Any], bytes, bytes], bool] = valid,
+) -> None:
     """The passkey signed the challenge `wanted`, on its own site, with its owner verified.
 
-    `signature` holds credential, client_data, authenticator_data and signature, in base64url. Raises Invalid.
+    `signature` holds credential, client_data, authenticator_data and signature, in base64url; `valid` is
+    another check of a key, a message and a signature. Raises Invalid.
     """
     if signature.get("credential") != passkey.credential:
         raise Invalid("it was made with another passkey")

@@ -60,8 +60,8 @@ BASE = (151122213495354007725011514095885315114540126930418572060461132839498477
 def valid_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
     """`public` is 32 bytes, `signature` 64."""
     key, start, s = _decompress(public), _decompress(signature[:32]), int.from_bytes(signature[32:], "little")
-    if key is None or start is None or len(signature) != 64 or s >= L:
-        return False
+    if key is None or start is None or len(signature) != 64 or s >= L or _multiply(8, key) == (0, 1):
+        return False  # under a key of small order, signatures hold for messages that nobody signed
     h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
     return _multiply(s, BASE) == _add(start, _multiply(h, key))
 
@@ -126,7 +126,8 @@ def _numbers(signature: bytes) -> Point | None:
     """r and s of SEQUENCE { INTEGER, INTEGER } in DER: one length, no leading zeros, nothing behind."""
     if len(signature) < 2 or signature[0] != 0x30 or signature[1] != len(signature) - 2 or signature[1] > 127:
         return None
-    found, rest = [], signature[2:]
+    found: list[int] = []
+    rest = signature[2:]
     while rest and len(found) < 3:
         length = rest[1] if len(rest) > 1 and rest[0] == 0x02 else 0
         digits = rest[2 : 2 + length]

@@ -83,7 +83,8 @@ def forgeries(entries: Iterable[Entry], pins: Pins = None) -> list[Forged]:
     that an auditor holds to be people's own (None: those that the log registered before the vote).
     """
     events = sorted(_events(entries), key=lambda event: event.index)
-    ring, found = Ring.of(events, pins), []
+    ring = Ring.of(events, pins)
+    found: list[Forged] = []
     actions: dict[str, list[Event]] = {}
     for event in events:
         actions.setdefault(event.action, []).append(event)
