@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals import files, forawhile, jobs, judging, pipeline, states
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
+from approvals.voting import Tally, put_to, refuse_confirm, tally, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -227,9 +227,7 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
-    group = tally(action).group_for(user)
-    if verdict == Vote.Verdict.APPROVE:
-        refuse_weak_sign_in(action, user, group=group, channel=channel)
+    group = put_to(action, user, verdict=verdict, channel=channel)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
         "revision": action.revision, "channel": channel,

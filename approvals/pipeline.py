@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, states, sworn
+from approvals import files, forawhile, jobs, judging, states, sworn, widening
 from approvals.judging import Judged
 from approvals.models import Action, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
@@ -221,7 +221,9 @@ def take_on(action: Action, *, args: Mapping[str, Any], judged: Judged) -> None:
 
 def set_approvals(action: Action, approvals: list[dict[str, Any]]) -> None:
     action.approvals_json = json.dumps(approvals)
-    action.groups = sorted({item["group"] for item in approvals})
+    # A new one has nothing yet that widens whom it asks.
+    asked = sorted({item["group"] for item in approvals})
+    action.groups = asked if action._state.adding else widening.groups_of(action)
 
 
 def _first_state(judged: Judged) -> str:

@@ -24,6 +24,8 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
     if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
         return "the log holds no allowance that let this through: the action was altered outside agentsec"
+    if unsworn := _widened(action):
+        return f"the log does not hold that {unsworn}: the action was altered outside agentsec"
     standing = list(votes)
     entries = {entry.uuid: entry for entry in _entries(uuid__in=[vote.entry for vote in standing])}
     for vote in standing:
@@ -45,6 +47,18 @@ def _let_through(action: Action) -> set[str]:
         if header.get("kind") == "action.ready" and body.get("digest") == action.digest:
             found.add(str(body.get("allowance", "")))
     return found
+
+
+def _widened(action: Action) -> str:
+    """What the rows say of other groups that may answer, and no entry does; empty if there is nothing."""
+    rows = list(action.widenings.all())
+    entries = {entry.uuid: entry for entry in _entries(uuid__in=[row.entry for row in rows])} if rows else {}
+    for row in rows:
+        header, body = _read(entries[row.entry]) if row.entry in entries else ({}, {})
+        signed = (header.get("kind"), header.get("action"), body.get("group"), body.get("to"))
+        if signed != (f"action.{row.why}", str(action.pk), row.group, row.by_group):
+            return f"{row.by_group} may answer for {row.group}"
+    return ""
 
 
 def _entries(**wanted: Any) -> Iterable[Entry]:
