@@ -10,14 +10,14 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
+from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries, signing
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -118,6 +118,22 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
 
 @require_POST
 @page_of(Verb.INBOX_SEE)
+def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """What the person's passkey has to sign for the approval that the form would send; it decides nothing."""
+    user, post = person(request), request.POST
+    action = queries.get_visible(user, action_id)
+    try:
+        args = editing.read(post.dict(), action.args) if post.get("verdict") == "edit" else None
+        wish = signing.request(
+            action_id=action.pk, user=user, digest=post.get("digest", ""), comment=_comment(post), args=args
+        )
+    except Refused as refused:
+        return JsonResponse({"why": refused.detail}, status=409 if refused.code == "conflict" else 422)
+    return JsonResponse(wish)
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
 def undo(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Take one's approval back."""
     action = queries.get_visible(person(request), action_id)
@@ -183,20 +199,26 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
-        "comment": post.get("comment", "").strip(),
+        "comment": _comment(post),
     }
-    confirm = post.get("confirm", "")
+    confirm, answer = post.get("confirm", ""), post.get("answer", "")
     match post.get("verdict"):
         case "approve":
-            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
+            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post), answer=answer)
         case "reject" if said["comment"]:
             return decisions.reject(**said)
         case "reject":
             raise Refused("invalid", "say why: the reason goes to the agent")
         case "edit":
-            return decisions.edit(**said, confirm=confirm, args=editing.read(post.dict(), action.args))
+            args = editing.read(post.dict(), action.args)
+            return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
+
+
+def _comment(post: QueryDict) -> str:
+    """The comment as it is signed and stored: browsers send line ends in more than one way."""
+    return post.get("comment", "").replace("\r\n", "\n").strip()
 
 
 def _minutes(post: QueryDict) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -65,10 +66,8 @@ def site() -> Site:
     """
     parts = urlsplit(settings.AGENTSEC_URL)
     host = parts.hostname or ""
-    try:
+    with suppress(ValueError):  # a name is no address, and stays
         host = "localhost" if ip_address(host).is_loopback else ""
-    except ValueError:
-        pass  # a name, then
     if not host:
         return Site("", "This site is reached by an IP address, and passkeys belong to a host name.")
     if parts.scheme != "https" and host != "localhost":
@@ -89,9 +88,11 @@ def offer(user: User) -> tuple[dict[str, Any], dict[str, Any]]:
         id=unbase64url(handle), name=user.username, display_name=user.username
     )
     options, state = _server().register_begin(
-        person, [_descriptor(each) for each in known], resident_key_requirement=ResidentKeyRequirement.REQUIRED,
+        person,
+        [_descriptor(each) for each in known],
+        resident_key_requirement=ResidentKeyRequirement.REQUIRED,
         user_verification=UserVerificationRequirement.REQUIRED,
-    )  # fmt: skip
+    )
     return dict(options), {"challenge": state["challenge"], "handle": handle}
 
 
@@ -217,7 +218,9 @@ def valid(key: Mapping[str, Any], message: bytes, signature: bytes) -> bool:
     return True
 
 
-def _public(key: Mapping[str, Any]) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey:
+def _public(
+    key: Mapping[str, Any],
+) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey:
     """Raises ValueError or KeyError for what is no key."""
     if key["kty"] == "EC":
         return ec.EllipticCurvePublicNumbers(
