@@ -40,7 +40,8 @@ from fido2.webauthn import (
 from policies.access import actor
 from policies.factor_models import Passkey
 from policies.models import User
-from traces import clean, passkeys, record, signed
+from traces import clean, passkeys, record, seal, signed
+from traces.models import Entry
 from traces.problems import Refused
 from traces.signatures import Invalid, base64url, unbase64url
 
@@ -201,6 +202,27 @@ def remove(*, user: User, passkey_id: int, by: str) -> Passkey:
         record.append(kind=signed.REMOVED, actor=by, subject=record.SITE, body=body, title=title)
         passkey.delete()
     return passkey
+
+
+def registered() -> list[dict[str, Any]]:
+    """Every passkey that the log says was registered, removed ones too, as an auditor pins them: with the
+    person's name as it is now. Entries that were altered are left to `verify` to name.
+    """
+    names = {actor(user): user.username for user in User.objects.all()}
+    found = []
+    for entry in Entry.objects.filter(kind=signed.ADDED).select_related("subject_key").order_by("pk"):
+        with suppress(seal.Tampered):
+            body = record.open_payload(entry)
+            if isinstance(body, record.Erased):
+                continue
+            held = {name: body.get(name) for name in ("user", "credential", "key", "rp_id")}
+            about = {
+                "name": names.get(str(held["user"]), ""),
+                "entry": str(entry.uuid),
+                "at": entry.at.isoformat(),
+            }
+            found.append({**held, **about})
+    return found
 
 
 def valid(key: Mapping[str, Any], message: bytes, signature: bytes) -> bool:

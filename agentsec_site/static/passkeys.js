@@ -100,6 +100,9 @@
     });
   });
 
+  /* A second way in beside a form that Enter sends. */
+  document.addEventListener("click", (event) => event.target.closest("[data-submits]")?.form.requestSubmit());
+
   /* Coming back by the browser's button must not send an old answer again. */
   window.addEventListener("pageshow", () => {
     for (const field of document.querySelectorAll("input[data-passkey], input[data-signs]")) field.value = "";
