@@ -80,6 +80,24 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
     return ""
 
 
+def forgeries() -> list[signed.Forged]:
+    """Every approval in the whole log that had to be signed and is not its voter's. Reads all that was asked
+    and decided, and holds in memory what step-up was wanted for.
+    """
+    kept: list[Event] = []
+    strict: set[str] = set()
+    rows = Entry.objects.filter(kind__in=signed.KINDS).select_related("subject_key").order_by("pk")
+    for row in rows.iterator():
+        event = _event(row)
+        if event is None:  # altered or erased, which `verify` says by itself
+            continue
+        if signed.wants(event) or "signature" in event.body:
+            strict.add(event.action)
+        if event.kind in (signed.ADDED, signed.REMOVED) or event.action in strict:
+            kept.append(event)
+    return signed.judge(kept)
+
+
 def _refuse(vote: Vote) -> None:
     entry = Entry.objects.filter(uuid=vote.entry).select_related("subject_key").first()
     event = _event(entry) if entry is not None else None

@@ -82,7 +82,12 @@ def forgeries(entries: Iterable[Entry], pins: Pins = None) -> list[Forged]:
     In: the entries of whole sessions and the registrations of their voters' passkeys; `pins`, the passkeys
     that an auditor holds to be people's own (None: those that the log registered before the vote).
     """
-    events = sorted(_events(entries), key=lambda event: event.index)
+    return judge(_events(entries), pins)
+
+
+def judge(events: Iterable[Event], pins: Pins = None) -> list[Forged]:
+    """The same of opened entries."""
+    events = sorted(events, key=lambda event: event.index)
     ring = Ring.of(events, pins)
     found: list[Forged] = []
     actions: dict[str, list[Event]] = {}
@@ -121,7 +126,7 @@ def _asked(events: Iterable[Event]) -> dict[str, dict[str, int]]:
     asked: dict[str, dict[str, int]] = {}
     for event in events:
         groups = asked.setdefault(str(event.body.get("digest")), {})
-        for group, quorum in _asks(event).items():
+        for group, quorum in wants(event).items():
             groups[group] = max(quorum, groups.get(group, 0))
     return asked
 
@@ -165,7 +170,8 @@ def step_ups(approvals: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {item["group"]: int(item["quorum"]) for item in approvals if item.get("step_up")}
 
 
-def _asks(event: Event) -> dict[str, int]:
+def wants(event: Event) -> dict[str, int]:
+    """The groups that an entry asks for signed approvals, each with how many."""
     try:
         return step_ups(event.body.get("approvals", ())) if event.kind in ASKED | WENT else {}
     except MALFORMED:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from agentsec_site.management.base import AgentsecCommand
+from approvals import stepup
 from traces import audit, keys, tool, verify
 from traces.problems import Invalid
 
@@ -56,6 +57,8 @@ class Command(AgentsecCommand):
         seen = {int(size): bytes.fromhex(root) for size, root in remembered.get(key.name, {}).items()}
         with psycopg.connect(settings.AGENTSEC_DATABASE_URL, autocommit=True) as connection:
             found = audit.verify_database(connection, key=key, seen=seen)
+        for forged in stepup.forgeries():
+            found.add("forged", forged.entry, forged.why)
         self._tell(found)
         if found.findings:
             sys.exit(1)
