@@ -50,7 +50,7 @@ def site_url() -> str:
     try:
         return os.environ.get("AGENTSEC_URL") or (HOME / "url").read_text().strip()
     except OSError:
-        return "http://127.0.0.1:8000"
+        return "http://localhost:8000"
 
 
 def connecting() -> dict[str, Any]:
@@ -94,6 +94,8 @@ AGENTSEC_LOG_PUBLIC_KEY = KEYS / "log.pub"
 AGENTSEC_LOG_ORIGIN = os.environ.get("AGENTSEC_LOG_ORIGIN", "agentsec.local/log")
 AGENTSEC_URL = site_url()
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
+# Who can decide, or change what may be done, needs a second factor before anything else works.
+AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
@@ -161,6 +163,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "agentsec_site.pages.entering.SecondFactorMiddleware",
 ]
 
 ROOT_URLCONF = "agentsec_site.urls"
@@ -270,6 +273,7 @@ LOGGING = {
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "mail.log": {"level": "WARNING"},
         "axes": {"level": "ERROR"},
+        "fido2": {"level": "WARNING"},
         "rq.worker": {"level": "WARNING"},
     },
 }

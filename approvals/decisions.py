@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states
+from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states, stepup
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
 from policies import arguments, budgets, facts, releases
@@ -51,12 +51,14 @@ def approve(
     confirm: str = "",
     channel: str = "browser",
     for_minutes: int = 0,
+    answer: str = "",
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
     Locks the action, then its session. Appends `vote.approve` and, when it was the last vote needed,
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
     With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
+    `answer` is what the voter's passkey gave for this decision (see `stepup`), where a rule wants step-up.
     Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
     or a call that nobody may allow for a while).
     """
@@ -64,7 +66,9 @@ def approve(
     refuse_confirm(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
-    vote = _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    vote = _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer
+    )
     decision = _count(action, user=user, channel=channel)
     if not for_minutes or decision.effect != "approved":
         return decision
@@ -108,6 +112,7 @@ def edit(
     comment: str = "",
     confirm: str = "",
     channel: str = "browser",
+    answer: str = "",
 ) -> Decision:
     """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
 
@@ -137,8 +142,26 @@ def edit(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
     )  # fmt: skip
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer)
     return _count(action, user=user, channel=channel)
+
+
+@transaction.atomic
+def shown(*, action_id: UUID | str, user: User, digest: str) -> Action:
+    """The action, where this person may decide it now and has seen it as it is. Locks it. Raises Refused."""
+    return _open_for(user, action_id, digest)
+
+
+def foreseen(*, action_id: UUID | str, user: User, digest: str, args: Mapping[str, Any]) -> Action:
+    """The action as this edit would make it, for its passkey to sign; nothing is changed.
+
+    Locks what `edit` locks, for as long as judging takes. Raises Refused as edit.
+    """
+    with transaction.atomic():
+        action = _open_for(user, action_id, digest)
+        _revise(action, user=user, args=args)
+        transaction.set_rollback(True)
+    return action
 
 
 @transaction.atomic
@@ -230,17 +253,20 @@ def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     return action
 
 
-def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str) -> Vote:
+def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str, answer: str = "") -> Vote:
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
-    group = put_to(action, user, verdict=verdict, channel=channel)
+    signature = stepup.verified(action, user, verdict=verdict, comment=comment, answer=answer)
+    group = put_to(action, user, verdict=verdict, channel=channel, signature=signature)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
         "revision": action.revision, "channel": channel,
     }  # fmt: skip
     if absent := stands_in_for(action, user, group):
         body["stands_in_for"] = absent
+    if signature:
+        body["signature"] = signature
     entry = record.append(
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},

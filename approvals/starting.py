@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import forawhile, states, sworn, voting
+from approvals import forawhile, states, stepup, sworn, voting
 from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
@@ -149,6 +149,7 @@ def _forged(action: Action) -> Dropped | None:
     """Whom it asked, and who approved, must be what the log holds."""
     counted = voting.tally(action)
     why = sworn.contradiction(action, counted.votes, counted.leaning())
+    why = why or stepup.contradiction(action, counted.votes)
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 

@@ -21,6 +21,7 @@ urlpatterns = [
     path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),
     path("actions/<uuid:action_id>/edit", views.edit, name="action-edit"),
     path("actions/<uuid:action_id>/decide", views.decide, name="action-decide"),
+    path("actions/<uuid:action_id>/sign", views.sign, name="action-sign"),
     path("actions/<uuid:action_id>/undo", views.undo, name="action-undo"),
     path("actions/<uuid:action_id>/again", views.again, name="action-again"),
     path("actions/<uuid:action_id>/progress", views.progress, name="action-progress"),

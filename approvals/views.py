@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header
@@ -28,6 +28,7 @@ from approvals import (
     presenters,
     queries,
     rejecting,
+    signing,
 )
 from approvals.decisions import Decision
 from approvals.journey import journey
@@ -131,6 +132,22 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
 
 @require_POST
 @page_of(Verb.INBOX_SEE)
+def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """What the person's passkey has to sign for the approval that the form would send; it decides nothing."""
+    user, post = person(request), request.POST
+    action = queries.get_visible(user, action_id)
+    try:
+        args = editing.read(post.dict(), action.args) if post.get("verdict") == "edit" else None
+        wish = signing.request(
+            action_id=action.pk, user=user, digest=post.get("digest", ""), comment=_comment(post), args=args
+        )
+    except Refused as refused:
+        return JsonResponse({"why": refused.detail}, status=409 if refused.code == "conflict" else 422)
+    return JsonResponse(wish)
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
 def undo(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Take one's approval back."""
     action = queries.get_visible(person(request), action_id)
@@ -196,21 +213,27 @@ def _decided(request: HttpRequest, action: Action) -> Decision:
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
-        "comment": worded(post.get("comment", ""), longest=LONGEST_COMMENT),
+        "comment": _comment(post),
     }
-    confirm = post.get("confirm", "")
+    confirm, answer = post.get("confirm", ""), post.get("answer", "")
     claims.refuse(action, user=user, despite=post.get("despite_claim", ""))
     match post.get("verdict"):
         case "approve":
-            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
+            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post), answer=answer)
         case "reject" if said["comment"]:
             return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
             raise Refused("invalid", "say why: the reason goes to the agent")
         case "edit":
-            return decisions.edit(**said, confirm=confirm, args=editing.read(post.dict(), action.args))
+            args = editing.read(post.dict(), action.args)
+            return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
+
+
+def _comment(post: QueryDict) -> str:
+    """The comment as it is signed and stored."""
+    return worded(post.get("comment", ""), longest=LONGEST_COMMENT)
 
 
 def _minutes(post: QueryDict) -> int:

@@ -11,15 +11,12 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from approvals import duties, matching
+from approvals import duties, matching, stepup
 from approvals.models import Action, Vote
 from approvals.widening import voting_groups
 from policies.absence_models import Absence, covered_groups, covering
 from policies.models import Role, User
 from traces.problems import Refused
-
-# How long after signing in a person counts as present.
-STEP_UP_LIFE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -157,17 +154,19 @@ def unfit(action: Action) -> str:
     return f"still needed: {counted.missing}"
 
 
-def put_to(action: Action, user: User, *, verdict: str, channel: str) -> str:
+def put_to(action: Action, user: User, *, verdict: str, channel: str, signature: Mapping[str, str]) -> str:
     """The group to which this person's vote goes. Raises Refused("forbidden"): none, or step-up is wanted
-    and not satisfied wherever it would count.
+    wherever it would count, and there is no `signature`.
     """
-    groups = tally(action).groups_for(user)
+    counted = tally(action)
+    groups = counted.groups_for(user)
     if verdict != Vote.Verdict.APPROVE:
         return groups[0]
     refusals = []
     for group in groups:
         try:
-            refuse_weak_sign_in(action, user, group=group, channel=channel)
+            if group in counted.step_up and not signature:
+                stepup.refuse_unsigned(user, channel=channel)
         except Refused as refused:
             refusals.append(refused)
         else:
@@ -183,18 +182,6 @@ def refuse_confirm(action: Action, confirm: str) -> None:
         raise Refused(
             "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
         )
-
-
-def refuse_weak_sign_in(action: Action, user: User, *, group: str, channel: str) -> None:
-    """Where a rule wants step-up, an approval comes from a page, soon after its voter signed in."""
-    if not any(item["step_up"] for item in action.approvals if item["group"] == group):
-        return
-    if channel != "browser":
-        raise Refused(
-            "forbidden", "this needs step-up, which a token never satisfies: approve it on its page"
-        )
-    if user.last_login is None or user.last_login < timezone.now() - STEP_UP_LIFE:
-        raise Refused("forbidden", "this needs step-up: sign out, sign in again, and approve it then")
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:

@@ -17,6 +17,12 @@ from django.utils import timezone
 
 from policies.absence_models import Absence, StandsIn  # noqa: F401 - Django finds models here
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
+from policies.factor_models import (  # noqa: F401 - Django finds models here
+    AuthenticatorApp,
+    CodeTries,
+    Passkey,
+    RecoveryCode,
+)
 from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
