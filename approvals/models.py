@@ -20,6 +20,7 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
     Suggestion,
 )
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
+from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here
 
 
 class ActionQuerySet(models.QuerySet["Action"]):

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import forawhile, states, sworn, voting
+from approvals import forawhile, states, sworn, voting, word
 from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
@@ -147,7 +147,8 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
 
 def _forged(action: Action) -> Dropped | None:
     """Whom it asked, and who approved, must be what the log holds."""
-    why = sworn.contradiction(action, voting.tally(action).votes)
+    given = voting.tally(action)
+    why = sworn.contradiction(action, given.votes) or word.contradiction(action, given.words)
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 
@@ -168,7 +169,7 @@ def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
     why = voting.unfit(action) if action.approvals else ""
     if not why:
         return None
-    action.votes.filter(void=False).update(void=True)
+    voting.void_all(action)
     waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
     return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
 
@@ -206,6 +207,6 @@ def _votes_covered(action: Action) -> bool:
     if action.allowance is not None:
         votes = [action.allowance.entry]
     else:
-        votes = [vote.entry for vote in voting.tally(action).votes]
+        votes = [vote.entry for vote in voting.tally(action).given]
     entries = Entry.objects.filter(uuid__in=votes).values_list("pk", flat=True)
     return len(entries) == len(votes) > 0 and proofs.is_covered(entries)

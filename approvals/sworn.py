@@ -8,7 +8,7 @@ So before a start the rows are held against the entries.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from approvals.models import Action, Vote
@@ -30,6 +30,11 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
         if not _says(entries.get(vote.entry), vote, action):
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
     return ""
+
+
+def sealed(**wanted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Header and body, as they were sealed, of the entries with these columns; the newest first."""
+    return (_read(entry) for entry in _entries(**wanted))
 
 
 def let_through(action: Action) -> dict[str, str]:

@@ -9,7 +9,9 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from approvals import word
 from approvals.models import Action, Vote
+from approvals.word_models import USER, Word
 from policies.models import User
 from traces.problems import Refused
 
@@ -19,24 +21,40 @@ STEP_UP_LIFE = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Tally:
-    """The standing votes for the current digest. One person counts for one group."""
+    """The standing votes for the current digest. One person counts for one group. `words` is what the person
+    said whom the session serves.
+    """
 
     votes: tuple[Vote, ...]
     asked: dict[str, int]
     needs_other_than: str
+    words: tuple[Word, ...] = ()
+
+    @property
+    def given(self) -> tuple[Vote | Word, ...]:
+        """Every approval, whoever's."""
+        return (*self.votes, *self.words)
 
     @property
     def counts(self) -> Counter[str]:
-        return Counter(vote.group for vote in self.votes)
+        return Counter(vote.group for vote in self.given)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Who approved."""
+        voters = (vote.user.username for vote in self.votes)
+        return frozenset((*voters, *(word.name for word in self.words)))
 
     @property
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
         counts = self.counts
         open_ = [
-            f"{need - counts[group]} of {group}" for group, need in self.asked.items() if counts[group] < need
+            _lacking(group, need - counts[group])
+            for group, need in self.asked.items()
+            if counts[group] < need
         ]
-        if not open_ and not any(vote.user.username != self.needs_other_than for vote in self.votes):
+        if not open_ and not self.names - {self.needs_other_than}:
             open_.append(f"somebody other than {self.needs_other_than or 'nobody'}")
         return ", ".join(open_)
 
@@ -54,7 +72,18 @@ def tally(action: Action) -> Tally:
         void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision
     )
     asked = {item["group"]: int(item["quorum"]) for item in action.approvals}
-    return Tally(tuple(votes), asked, action.needs_other_than)
+    words = word.approvals(action) if USER in asked else ()
+    return Tally(tuple(votes), asked, action.needs_other_than, words)
+
+
+def void_all(action: Action) -> None:
+    """What was said does not count any more; everybody who is asked is asked again."""
+    action.votes.filter(void=False).update(void=True)
+    action.words.filter(void=False).update(void=True)
+
+
+def _lacking(group: str, number: int) -> str:
+    return "the user’s own word" if group == USER else f"{number} of {group}"
 
 
 def unfit(action: Action) -> str:
@@ -66,6 +95,10 @@ def unfit(action: Action) -> str:
         voter = User.objects.get(pk=vote.user_id)
         if not voter.is_active or not voter.has_role("approver") or vote.group not in voter.group_names:
             return f"{voter.username} may no longer decide for {vote.group}"
+        if why := word.double(action, voter):
+            return f"{voter.username} may not vote here: {why}"
+    if why := word.unfit(action, counted.words):
+        return why
     return counted.missing and f"still needed: {counted.missing}"
 
 

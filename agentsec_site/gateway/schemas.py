@@ -209,6 +209,10 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
+    confirmation: dict[str, Any] | None = Field(
+        None,
+        description="Where its user's own word is asked for: state (waiting, given, impossible) and why.",
+    )
     held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
 
 
