@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.conf import settings
 
 from approvals import word
 from approvals.models import Action
@@ -22,9 +23,13 @@ def whose(group: str, action: Action) -> str:
     return f"{name or 'the user'}’s own word"
 
 
-@register.inclusion_tag("approvals/_word.html")
-def own_word(action: Action) -> dict[str, Any]:
-    """That the user's own word is waited for, or why it cannot come, and whatever they have said."""
+@register.inclusion_tag("approvals/_word.html", takes_context=True)
+def own_word(context: dict[str, Any], action: Action) -> dict[str, Any]:
+    """That the user's own word is waited for, or why it cannot come, and whatever they have said.
+
+    Whoever reads it under that very name is shown where to give it.
+    """
+    reader = getattr(context.get("user"), "username", "")
     told: dict[str, Any] = {"action": action, "words": []}
     if not word.asks(action):
         return told
@@ -32,6 +37,7 @@ def own_word(action: Action) -> dict[str, Any]:
     if action.state == Action.State.PENDING:
         told["obstacle"] = word.obstacle(action.session)
         told["waits_for"] = word.asked_of(action)
+        told["theirs"] = bool(reader) and reader == told["waits_for"] and settings.AGENTSEC_WORD_BY_ACCOUNT
         told["alone"] = len(action.approvals) == 1
     return told
 

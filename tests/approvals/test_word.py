@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 import tests.cast
-from approvals import confirming, decisions, execution, mine, queries, word, wordlinks
+from approvals import alike, confirming, decisions, execution, mine, queries, word, wordlinks
 from approvals.confirming import Speaker
 from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
@@ -247,6 +247,18 @@ def test_one_person_is_not_two(asking: Cast) -> None:
     with pytest.raises(Refused, match="counts once"):
         decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest)
     assert "counts once" in text(browser(asking.approver).get(f"/actions/{action.pk}/card"))
+
+
+def test_what_users_agreed_to_suggests_no_rule(asking: Cast) -> None:
+    action = order(asking, amount=20_000)
+    approve(action, host(asking))
+    vote(asking, action)
+    assert alike.groups() == []
+
+
+def test_who_reads_along_under_that_name_is_shown_the_way(asking: Cast) -> None:
+    action = order(asking, "olga")
+    assert 'href="/mine"' in text(browser(asking.auditor).get(f"/actions/{action.pk}/panel"))
 
 
 def test_the_agent_hears_how_its_users_word_stands(asking: Cast) -> None:
