@@ -98,6 +98,9 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# Whether people who are signed in confirm what a session asks of a user of exactly their name. Off where the
+# hosts' users are not the people of this site.
+AGENTSEC_WORD_BY_ACCOUNT = os.environ.get("AGENTSEC_WORD_BY_ACCOUNT", "1") == "1"
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
 AGENTSEC_ALLOWANCE_MINUTES = number("AGENTSEC_ALLOWANCE_MINUTES", 60, least=0, most=1440)
 # How long a claim outlives its open card, and how much longer people may decide once the agent was asked.

@@ -106,7 +106,9 @@ def _inbox(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str,
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
     ids = dict.fromkeys(str(message["id"]) for message in messages if message.get("type") == "action")
     rows = (
-        Action.objects.filter(pk__in=ids).select_related("session", "agent__team").prefetch_related("votes")
+        Action.objects.filter(pk__in=ids)
+        .select_related("session", "agent__team")
+        .prefetch_related("votes", "words")
     )
     holds = holding.holds()
     changed = [presenters.row(action, holds) for action in rows]

@@ -17,9 +17,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states, stepup
+from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states, stepup, word
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
+from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, void_all, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -130,7 +130,7 @@ def edit(
         by=user.username,
         why=comment,
     )  # fmt: skip
-    action.votes.filter(void=False).update(void=True)
+    void_all(action)
     action.save()
     body = {
         "by": user.username, "why": comment, "revision": action.revision, "before": before,
@@ -182,7 +182,7 @@ def undo(*, action_id: UUID | str, user: User) -> Decision:
         title=f"{action.tool}: approval taken back",
     )  # fmt: skip
     if action.state == S.READY:
-        _back_to_pending(action, by=actor(user), why="the approval was taken back")
+        back_to_pending(action, by=actor(user), why="the approval was taken back")
     else:
         states.announce(action)
     return Decision(action, "undone", "Undone. It waits for a decision again.")
@@ -198,7 +198,7 @@ def run_again(*, action_id: UUID | str, user: User) -> Decision:
     _may_decide(user, action)
     if action.state != S.INTERRUPTED:
         raise Refused("conflict", states.already(action), state=action.state)
-    _back_to_pending(action, by=actor(user), why="to be run again after an interruption")
+    back_to_pending(action, by=actor(user), why="to be run again after an interruption")
     return Decision(action, "again", "It waits for new votes.")
 
 
@@ -257,6 +257,8 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
+    if verdict == Vote.Verdict.APPROVE:
+        word.refuse_double(action, user)
     signature = stepup.verified(action, user, verdict=verdict, comment=comment, answer=answer)
     group = put_to(action, user, verdict=verdict, channel=channel, signature=signature)
     body = {
@@ -280,27 +282,35 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
 
 
 def _count(action: Action, *, user: User, channel: str) -> Decision:
+    return count(action, by=actor(user), name=user.username, undoable=channel == "browser")
+
+
+def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
+    """What comes of an approval that was just given: ready where it was the last one needed. The caller
+    holds the lock. An undoable one starts nothing for five seconds. Appends `action.ready`.
+    """
     counted: Tally = tally(action)
     if counted.missing:
         states.announce(action)
         return Decision(action, "counted", f"Your vote counts. Still needed: {counted.missing}.")
     now = timezone.now()
     starts = action.not_before
-    if channel == "browser":
+    if undoable:
         undo_until = now + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
         starts = max(undo_until, starts or undo_until)
     states.move(
-        action, to=S.READY, actor=actor(user), decided_by=user.username, not_before=starts,
+        action, to=S.READY, actor=by, decided_by=name, not_before=starts,
         deadline=max(now, starts or now) + pipeline.START_WINDOW,
-        body={"votes": [str(vote.entry) for vote in counted.votes], "by": user.username},
+        body={"votes": [str(vote.entry) for vote in counted.given], "by": name},
         title=f"{action.tool}: approved",
     )  # fmt: skip
     jobs.enqueue(action)
     return Decision(action, "approved", "Approved.")
 
 
-def _back_to_pending(action: Action, *, by: str, why: str) -> None:
-    action.votes.filter(void=False).update(void=True)
+def back_to_pending(action: Action, *, by: str, why: str) -> None:
+    """Ask everybody again. The caller holds the lock. Appends `action.pending`."""
+    void_all(action)
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
         action, to=S.PENDING, actor=by, decided_by="", allowance=None,

@@ -82,7 +82,7 @@ def _rows(user: User, wish: Wish) -> ActionQuerySet:
         columns = ("tool", "agent__name", "summary", "target", "session__user")
         rows = rows.filter(Q(*[(f"{column}__icontains", wish.q) for column in columns], _connector=Q.OR))
     way = "-id" if wish.order.startswith("-") else "id"
-    return rows.order_by(wish.order, way).prefetch_related("votes")
+    return rows.order_by(wish.order, way).prefetch_related("votes", "words")
 
 
 def _after(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:

@@ -22,6 +22,7 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
 )
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
 from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
+from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here
 
 
 class ActionQuerySet(models.QuerySet["Action"]):

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from approvals import forawhile, holding, payloads, reasons, revisions
+from approvals import forawhile, holding, payloads, reasons, revisions, word
 from approvals.holding import Holds
 from approvals.models import Action, Vote
 from approvals.origins import Authority, authorities
@@ -159,7 +159,7 @@ def row(action: Action, holds: Holds) -> Row:
     standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
     return Row(
         action=action, risk=risk(action), rules=rules, requester=action.session.user,
-        votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing),
+        votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing) + word.given(action),
         needed=sum(int(item["quorum"]) for item in action.approvals), held=holds.of(action),
     )  # fmt: skip
 
@@ -242,6 +242,8 @@ def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> s
     access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
     if not access.allowed:
         return f"You read along. {access.why}"
+    if double := word.double(action, user):
+        return f"You read along: {double}."
     return f"You have approved. Still needed: {counted.missing}." if mine else ""
 
 

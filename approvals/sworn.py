@@ -8,7 +8,7 @@ So before a start the rows are held against the entries.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,11 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
         if why := absences.unsworn(absence, at=given):
             return f"{vote.user.username} stood in for nobody: {why}"
     return ""
+
+
+def sealed(**wanted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Header and body, as they were sealed, of the entries with these columns; the newest first."""
+    return (_read(entry) for entry in _entries(**wanted))
 
 
 def let_through(action: Action) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from approvals import allowance_views, collab_views, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
+    path("", include("approvals.mine_urls")),
     path("allowances/strip", allowance_views.strip, name="allowances"),
     path("allowances/<uuid:allowance_id>/revoke", allowance_views.revoke, name="allowance-revoke"),
     path("looking", collab_views.everywhere, name="looking"),

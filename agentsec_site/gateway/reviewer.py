@@ -26,7 +26,7 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting
+from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting, word
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
@@ -40,7 +40,7 @@ router = Router(tags=["reviewers"])
 def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor = Query("")) -> HttpResponse:
     """What waits and this person may see, the most urgent first. `next` is the `after` of the next page."""
     user = require(auth.person(request), Verb.INBOX_SEE)
-    rows = queries.inbox(user).prefetch_related("votes__user", "questions__user")
+    rows = queries.inbox(user).prefetch_related("votes__user", "questions__user", "words")
     if after:
         deadline, key = _opened(after)
         rows = rows.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, id__gt=key))
@@ -103,6 +103,7 @@ def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str
         "reason": action.reason,
         "asked": action.approvals,
         "votes": [_vote(vote) for vote in action.votes.all() if not vote.void],
+        "word": word.describe(action),
         "origins": action.origins,
         "findings": action.findings,
         "decided_by": action.decided_by,
