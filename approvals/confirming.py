@@ -182,13 +182,12 @@ def _open_for(speaker: Speaker, action_id: UUID | str, digest: str) -> Action:
 
 
 def _refuse_weak(action: Action, speaker: Speaker) -> None:
-    """Neither a key nor a link says that a person is there now; one account does not speak twice."""
-    if speaker.account is not None:
-        voting.refuse_weak_sign_in(action, speaker.account, group=USER, channel="browser")
-        if action.votes.filter(void=False, user=speaker.account).exists():
-            raise Refused("forbidden", "you have voted on this already, and one person counts once")
-    elif any(item["step_up"] for item in action.approvals if item["group"] == USER):
-        raise Refused("forbidden", "this needs step-up: sign in to agentsec and confirm it there")
+    """No way of giving one's word is signed by a passkey; one account does not speak twice."""
+    if any(item["step_up"] for item in action.approvals if item["group"] == USER):
+        raise Refused("forbidden", "this needs step-up, which nobody’s own word satisfies")
+    account = speaker.account
+    if account is not None and action.votes.filter(void=False, user=account).exists():
+        raise Refused("forbidden", "you have voted on this already, and one person counts once")
 
 
 def _say(action: Action, speaker: Speaker, verdict: str, comment: str) -> Word:

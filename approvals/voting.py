@@ -40,6 +40,11 @@ class Tally:
         return matching.place([self._ballot(vote) for vote in self.votes], self.needs)
 
     @property
+    def given(self) -> tuple[Vote | Word, ...]:
+        """Every approval, whoever's."""
+        return (*self.votes, *self.words)
+
+    @property
     def counts(self) -> Counter[str]:
         return Counter([*filter(None, self.placed), *(word.group for word in self.words)])
 
