@@ -18,6 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from approvals import files, forawhile, jobs, judging, pipeline, states
+from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
 from policies import arguments, budgets, facts, releases
@@ -51,12 +52,14 @@ def approve(
     confirm: str = "",
     channel: str = "browser",
     for_minutes: int = 0,
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
     Locks the action, then its session. Appends `vote.approve` and, when it was the last vote needed,
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
     With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
+    `attention` goes into the vote's entry and decides nothing.
     Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
     or a call that nobody may allow for a while).
     """
@@ -64,7 +67,10 @@ def approve(
     refuse_confirm(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
-    vote = _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    vote = _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel,
+        attention=attention,
+    )  # fmt: skip
     decision = _count(action, user=user, channel=channel)
     if not for_minutes or decision.effect != "approved":
         return decision
@@ -75,7 +81,13 @@ def approve(
 
 @transaction.atomic
 def reject(
-    *, action_id: UUID | str, user: User, digest: str, comment: str = "", channel: str = "browser"
+    *,
+    action_id: UUID | str,
+    user: User,
+    digest: str,
+    comment: str = "",
+    channel: str = "browser",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote against an action, which ends it; the comment goes to the agent.
 
@@ -83,7 +95,9 @@ def reject(
     approve.
     """
     action = _open_for(user, action_id, digest)
-    _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
+    )
     states.move(
         action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
         body={"by": user.username, "reason": comment},
@@ -101,6 +115,7 @@ def edit(
     comment: str = "",
     confirm: str = "",
     channel: str = "browser",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
 
@@ -130,7 +145,10 @@ def edit(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
     )  # fmt: skip
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel,
+        attention=attention,
+    )  # fmt: skip
     return _count(action, user=user, channel=channel)
 
 
@@ -223,7 +241,9 @@ def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     return action
 
 
-def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str) -> Vote:
+def _vote(
+    action: Action, *, user: User, verdict: str, comment: str, channel: str, attention: Attention
+) -> Vote:
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
@@ -232,17 +252,19 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         refuse_weak_sign_in(action, user, group=group, channel=channel)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
-        "revision": action.revision, "channel": channel,
+        "revision": action.revision, "channel": channel, **attention.body(),
     }  # fmt: skip
     entry = record.append(
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
-    return Vote.objects.create(
+    vote = Vote.objects.create(
         action=action, revision=action.revision, digest=action.digest, user=user, group=group,
         verdict=verdict,
         comment=comment, channel=channel, entry=entry.uuid,
     )  # fmt: skip
+    attention.note(vote)
+    return vote
 
 
 def _count(action: Action, *, user: User, channel: str) -> Decision:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals import allowance_views, views
+from approvals import allowance_views, bulk_views, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
     path("allowances/strip", allowance_views.strip, name="allowances"),
     path("allowances/<uuid:allowance_id>/revoke", allowance_views.revoke, name="allowance-revoke"),
+    path("bulk", bulk_views.confirm, name="bulk"),
+    path("bulk/decide", bulk_views.decide, name="bulk-decide"),
+    path("bulk/undo", bulk_views.undo, name="bulk-undo"),
     path("actions/<uuid:action_id>", views.page, name="action"),
     path("actions/<uuid:action_id>/card", views.card, name="action-card"),
     path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),

@@ -17,7 +17,8 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
+from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries, vigilance
+from approvals.attention import Attention
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -109,11 +110,14 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Approve, reject, or edit and approve, for exactly the digest that was shown."""
     user = person(request)
     action = queries.get_visible(user, action_id)
+    attention = vigilance.of_card(user, action, request.POST.dict())
     try:
-        decision = _decided(request, action)
+        decision = _decided(request, action, attention)
     except Refused as refused:
         return _not_decided(request, action, refused)
-    return _answer(request, decision, whole=request.POST.get("verdict") == "edit")
+    return _answer(
+        request, vigilance.gently(decision, attention), whole=request.POST.get("verdict") == "edit"
+    )
 
 
 @require_POST
@@ -177,13 +181,14 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     return response
 
 
-def _decided(request: HttpRequest, action: Action) -> Decision:
+def _decided(request: HttpRequest, action: Action, attention: Attention) -> Decision:
     post, user = request.POST, person(request)
     said: dict[str, Any] = {
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
         "comment": post.get("comment", "").strip(),
+        "attention": attention,
     }
     confirm = post.get("confirm", "")
     match post.get("verdict"):

@@ -30,6 +30,7 @@ DESIGNED = {
     "GET /log/proof/{entry_id}",
     "GET /inbox",
     "POST /actions/{action_id}/decision",
+    "POST /decisions",
     "GET /actions/{action_id}/evidence",
     "POST /policies/simulate",
     "GET /allowances",
