@@ -12,7 +12,7 @@ from approvals.models import Vote
 
 @dataclass(frozen=True)
 class Attention:
-    """Milliseconds in view (None: nobody measured), whether it is risky, and the id of votes given together."""
+    """Milliseconds in view (None: nobody measured), whether it is risky, what votes given together share."""
 
     seen_ms: int | None = None
     risky: bool = False

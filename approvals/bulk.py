@@ -110,7 +110,7 @@ def decide_many(
 
     Each is decided in a transaction of its own, which locks that action, then its session, and appends what
     `decisions.approve` or `reject` append; the entries of the votes share the id `bulk`. Before anything is
-    decided it raises Refused: invalid (none, too many, one twice, another verdict, not alike: `odd` names which).
+    decided it raises Refused: invalid (none, too many, one twice, another verdict; not alike: `odd`).
     """
     _refuse_shape(verdict, items)
     bulk = attention.bulk or uuid4()

@@ -77,8 +77,10 @@ def _told(request: HttpRequest, done: bulk.Done, message: str) -> HttpResponse:
         return redirect("/")
     shown = {"done": done, "message": message, "refused": _named(person(request), done)}
     response = render(request, "approvals/_bulk_done.html", shown)
+    ended = [str(each.action) for each in done.outcomes if each.effect in ("approved", "rejected")]
     told = {
         "bulk": str(done.bulk), "message": message, "refused": len(done.refused), "undoable": done.undoable,
+        "done": ended,
     }  # fmt: skip
     response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:bulk": told})
     return response

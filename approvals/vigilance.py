@@ -83,7 +83,7 @@ def risky(action: Action) -> str:
     if presenters.risk(action).word == "High":
         return "a high-risk action"
     authority = json.loads(action.facts_json).get("authority", {})
-    return "an action that no user named the target of" if UNASKED & {*authority.values()} else ""
+    return "a target that no user named" if UNASKED & {*authority.values()} else ""
 
 
 def gently(decision: Decision, attention: Attention) -> Decision:
@@ -92,14 +92,16 @@ def gently(decision: Decision, attention: Attention) -> Decision:
     if not quick or decision.effect not in ("approved", "counted"):
         return decision
     what = risky(decision.action) or "a risky action"
-    return replace(decision, message=f"{decision.message} That was quick for {what}. Undo with z.")
+    said = f"{decision.message} That was quick for {what}: undo it, if you want to look again."
+    return replace(decision, message=said)
 
 
 def gently_all(bulk: UUID) -> str:
     """A reminder where many risky ones were approved at a glance; empty where none was."""
     looks = Look.objects.filter(bulk=bulk, risky=True, seen_ms__lt=QUICK_MS, vote__verdict="approve")
     count = looks.count()
-    return f"That was quick for {count} that no user named the target of. Undo with z." if count else ""
+    what = "a target" if count == 1 else f"{count} targets"
+    return f"That was quick for {what} that no user named: undo, if you want to look again." if count else ""
 
 
 def _now() -> int:

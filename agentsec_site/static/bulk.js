@@ -5,7 +5,7 @@
   const form = document.getElementById("bulk-pick");
   if (!form) return;
   const { load, toast, now } = window.agentsec;
-  const { keys, rows, row, say } = window.agentsec.inbox;
+  const { keys, select, openId, rows, row, say } = window.agentsec.inbox;
   const dialog = document.getElementById("bulk-dialog"), body = document.getElementById("bulk-body");
   const words = document.getElementById("bulk-words"), list = document.getElementById("list");
   const [approve, reject] = form.querySelectorAll("[name=verdict]");
@@ -107,7 +107,7 @@
       const node = row(id), input = box(node);
       if (input && node.dataset.digest === digest && !node.classList.contains("is-leaving")) { input.checked = true; continue; }
       picked.delete(id);
-      changed += input ? 1 : 0;
+      changed += input && node.dataset.digest !== digest ? 1 : 0;
     }
     if (changed) toast(`${changed} changed and ${changed > 1 ? "are" : "is"} no longer selected.`, { slot: "bulk" });
     if (picked.size || kind) settle();
@@ -131,7 +131,7 @@
   });
 
   document.addEventListener("agentsec:bulk", (event) => {
-    const { bulk, message, refused, undoable } = event.detail;
+    const { bulk, message, refused, undoable, done } = event.detail;
     last = undoable ? { bulk, until: now() + UNDO } : null;
     if (refused) body.querySelector("h2")?.focus();
     else {
@@ -139,6 +139,11 @@
       toast(message, { slot: "decision", seconds: undoable ? 5 : 4, action: undoable ? { label: "Undo", run: undo } : null });
     }
     clear();
+    /* What is open and was decided makes room for what still waits. */
+    if (done.includes(openId())) {
+      const next = rows().find((node) => !done.includes(node.dataset.id));
+      if (next && matchMedia("(min-width: 761px)").matches) select(next.dataset.id);
+    }
     document.dispatchEvent(new CustomEvent("live:resync"));
   });
   document.addEventListener("agentsec:decided", () => { last = null; });

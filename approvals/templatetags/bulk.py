@@ -9,6 +9,9 @@ from django import template
 from approvals import bulk, vigilance
 from approvals.models import Action
 from policies.models import Role, User
+from traces.presenters import visible
+
+LABEL = 80
 
 register = template.Library()
 
@@ -17,8 +20,9 @@ register = template.Library()
 def bulk_tick(action: Action) -> dict[str, Any]:
     """A tick for what waits: what it is like, and why it is approved only by itself."""
     waits = action.state == Action.State.PENDING
+    label = f"Select {action.tool}: {action.target[:LABEL]}"
     return {
-        "action": action, "waits": waits,
+        "action": action, "waits": waits, "label": visible(label),
         "alike": bulk.sameness(action) if waits else "", "alone": bulk.barred(action) if waits else "",
     }  # fmt: skip
 
