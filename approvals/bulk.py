@@ -114,12 +114,19 @@ def decide_many(
     """
     _refuse_shape(verdict, items)
     bulk = attention.bulk or uuid4()
+    same, seen = _common(user, items)
     look = Attention(seen_ms=attention.seen_ms, bulk=bulk)
     decide = partial(
         _decide, user=user, verdict=verdict, comment=comment, channel=channel, look=look,
-        same=_common(user, items),
+        same=same,
     )  # fmt: skip
-    return Done(bulk, tuple(_one(item.action, partial(decide, item)) for item in items))
+    return Done(
+        bulk,
+        tuple(
+            _one(item.action, partial(decide, item)) if item.action in seen else _unknown(item.action)
+            for item in items
+        ),
+    )
 
 
 def refuse_verdict(verdict: str) -> None:
@@ -146,7 +153,6 @@ def _decide(
     item: Item, *, user: User, verdict: str, comment: str, channel: str, look: Attention, same: str
 ) -> Decision:
     """One of them, in the transaction that the caller opened."""
-    queries.get_visible(user, item.action)
     action = states.lock(item.action)
     if sameness(action) != same:
         raise Refused("conflict", "it asks for something else by now: look again, then decide")
@@ -183,15 +189,19 @@ def _refuse_shape(verdict: str, items: Sequence[Item]) -> None:
         raise Refused("invalid", "an action is named twice")
 
 
-def _common(user: User, items: Sequence[Item]) -> str:
-    """What all of them share, of those this person may see; the others are refused one by one.
+def _unknown(action_id: UUID) -> Outcome:
+    return Outcome(action_id, "refused", "no such action", "not_found")
+
+
+def _common(user: User, items: Sequence[Item]) -> tuple[str, frozenset[UUID]]:
+    """What all share that this person may see, and which those are; the others are refused one by one.
 
     Raises Refused("invalid") where they are not alike, naming those that are unlike most.
     """
     seen = {row.pk: row for row in queries.visible(user).filter(pk__in=[item.action for item in items])}
     rows = [seen[item.action] for item in items if item.action in seen]
     if not rows:
-        return ""
+        return "", frozenset()
     [(same, _)] = Counter(map(sameness, rows)).most_common(1)
     odd = [row for row in rows if sameness(row) != same]
     if odd:
@@ -200,7 +210,7 @@ def _common(user: User, items: Sequence[Item]) -> str:
             "invalid", f"{_named(odd[0])} is not like the others ({_named(like)}): decide it by itself",
             odd=[str(row.pk) for row in odd],
         )  # fmt: skip
-    return same
+    return same, frozenset(seen)
 
 
 def _named(action: Action) -> str:

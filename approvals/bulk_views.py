@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import bulk, queries, vigilance
@@ -34,7 +37,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @page_of(Verb.INBOX_SEE)
 def decide(request: HttpRequest) -> HttpResponse:
     """The same vote on each of the actions that were listed, for exactly what was seen of it."""
-    user, comment = person(request), request.POST.get("comment", "").strip()
+    user, comment, began = person(request), request.POST.get("comment", "").strip(), timezone.now()
     verdict = request.POST.get("verdict", "")
     try:
         if verdict == "reject" and not comment:
@@ -44,7 +47,8 @@ def decide(request: HttpRequest) -> HttpResponse:
         done = bulk.decide_many(user=user, verdict=verdict, items=items, comment=comment, attention=look)
     except Refused as refused:
         return _refused(request, refused)
-    return _told(request, done, f"{done.sentence} {vigilance.gently_all(done.bulk)}".strip())
+    message = f"{done.sentence} {vigilance.gently_all(done.bulk)}".strip()
+    return _told(request, done, message, until=began + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS))
 
 
 @require_POST
@@ -70,8 +74,10 @@ def _uuid(text: str) -> UUID:
         raise Refused("invalid", "that is none of the listed actions") from None
 
 
-def _told(request: HttpRequest, done: bulk.Done, message: str) -> HttpResponse:
-    """What came of each: the list for htmx, else the inbox with a message."""
+def _told(
+    request: HttpRequest, done: bulk.Done, message: str, *, until: datetime | None = None
+) -> HttpResponse:
+    """What came of each: the list for htmx, else the inbox with a message. `until` when all can be undone."""
     if not request.headers.get("HX-Request"):
         (messages.warning if done.refused else messages.success)(request, _plain(done, message))
         return redirect("/")
@@ -80,7 +86,7 @@ def _told(request: HttpRequest, done: bulk.Done, message: str) -> HttpResponse:
     ended = [str(each.action) for each in done.outcomes if each.effect in ("approved", "rejected")]
     told = {
         "bulk": str(done.bulk), "message": message, "refused": len(done.refused), "undoable": done.undoable,
-        "done": ended,
+        "done": ended, "until": until.isoformat() if until else None,
     }  # fmt: skip
     response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:bulk": told})
     return response

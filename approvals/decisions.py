@@ -17,10 +17,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, pipeline, states
+from approvals import confirming, files, forawhile, jobs, judging, pipeline, states
 from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
+from approvals.voting import Tally, refuse_weak_sign_in, tally, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -64,7 +64,7 @@ def approve(
     or a call that nobody may allow for a while).
     """
     action = _open_for(user, action_id, digest)
-    refuse_confirm(action, confirm)
+    confirming.refuse(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
     vote = _vote(
@@ -127,7 +127,7 @@ def edit(
     action = _open_for(user, action_id, digest)
     before = action.args
     judged, changed = _revise(action, user=user, args=args)
-    refuse_confirm(action, confirm)
+    confirming.refuse(action, confirm)
     Revision.objects.create(
         action=action, number=action.revision, args_json=action.args_json, digest=action.digest,
         by=user.username,

@@ -110,6 +110,7 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            models.Index(name="action_asked", fields=["created_at"], condition=~Q(approvals_json="[]")),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,16 +66,6 @@ def unfit(action: Action) -> str:
         if not voter.is_active or not voter.has_role("approver") or vote.group not in voter.group_names:
             return f"{voter.username} may no longer decide for {vote.group}"
     return counted.missing and f"still needed: {counted.missing}"
-
-
-def refuse_confirm(action: Action, confirm: str) -> None:
-    """A destructive action is approved only by whoever types the name of its target."""
-    if action.effect != "destructive":
-        return
-    if not hmac.compare_digest(confirm.strip().encode(), action.target.strip().encode()):
-        raise Refused(
-            "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
-        )
 
 
 def refuse_weak_sign_in(action: Action, user: User, *, group: str, channel: str) -> None:

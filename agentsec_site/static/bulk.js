@@ -9,7 +9,7 @@
   const dialog = document.getElementById("bulk-dialog"), body = document.getElementById("bulk-body");
   const words = document.getElementById("bulk-words"), list = document.getElementById("list");
   const [approve, reject] = form.querySelectorAll("[name=verdict]");
-  const MOST = Number(form.dataset.most), UNDO = 5_000;
+  const MOST = Number(form.dataset.most);
   const OTHER = "Another tool or other rules than what is selected";
   const picked = new Map();  // id → digest that was picked
   let kind = "", anchor = "", last = null;
@@ -131,12 +131,14 @@
   });
 
   document.addEventListener("agentsec:bulk", (event) => {
-    const { bulk, message, refused, undoable, done } = event.detail;
-    last = undoable ? { bulk, until: now() + UNDO } : null;
+    const { bulk, message, refused, undoable, done, until } = event.detail;
+    /* Counted from the first vote: deciding many takes its time too. */
+    const left = until ? Date.parse(until) - now() : 0;
+    last = undoable && left > 0 ? { bulk, until: now() + left } : null;
     if (refused) body.querySelector("h2")?.focus();
     else {
       dialog.close();
-      toast(message, { slot: "decision", seconds: undoable ? 5 : 4, action: undoable ? { label: "Undo", run: undo } : null });
+      toast(message, { slot: "decision", seconds: last ? left / 1000 : 4, action: last ? { label: "Undo", run: undo } : null });
     }
     clear();
     /* What is open and was decided makes room for what still waits. */

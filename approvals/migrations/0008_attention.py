@@ -20,4 +20,8 @@ class Migration(migrations.Migration):
             ],
             options={"indexes": [models.Index(condition=Q(("bulk__isnull", False)), fields=["bulk"], name="look_of_bulk")]},
         ),
+        migrations.AddIndex(
+            model_name="action",
+            index=models.Index(condition=Q(("approvals_json", "[]"), _negated=True), fields=["created_at"], name="action_asked"),
+        ),
     ]

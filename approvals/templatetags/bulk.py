@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from approvals import bulk, vigilance
+from approvals import bulk, confirming, vigilance
 from approvals.models import Action
 from policies.models import Role, User
 from traces.presenters import visible
@@ -33,6 +33,12 @@ def bulk_bar(context: dict[str, Any]) -> dict[str, Any]:
     user = context.get("user")
     decides = isinstance(user, User) and user.has_role(Role.APPROVER)
     return {"offered": decides and context["listing"].wish.show == "waiting", "most": bulk.MOST}
+
+
+@register.filter
+def to_confirm(action: Action) -> str:
+    """What to type to confirm a destructive action."""
+    return confirming.words(action)
 
 
 @register.simple_tag(takes_context=True)
