@@ -161,7 +161,7 @@ class Insights:
 
 
 def insights(user: User, wish: Wish) -> Insights:
-    """What this person may know of how people decide. Four queries at most, however much was asked."""
+    """What this person may know of how people decide. Five queries at most, however much was asked."""
     groups = groups_overseen(user)
     since = wish.since
     total, rows = _counted(wish, since, groups)
