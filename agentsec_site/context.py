@@ -19,6 +19,7 @@ ROOMS = (
     ("Traces", "/traces", Verb.TRACES_SEE),
     ("Firewall", "/firewall", Verb.FIREWALL_TRY),
     ("Policies", "/admin/", Verb.POLICY_READ),
+    ("Insights", "/insights", Verb.INSIGHTS_SEE),
     ("Health", "/health", Verb.HEALTH_READ),
 )
 POLICIES = "/admin/"

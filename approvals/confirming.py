@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import decisions, states, voting, word
+from approvals import decisions, states, typed, word
 from approvals.decisions import Decision
 from approvals.models import Action
 from approvals.word_models import USER, ConfirmationLink, Word
@@ -72,7 +72,7 @@ def approve(
     may not speak), conflict (decided, changed, said before), invalid (confirmation).
     """
     action = _open_for(speaker, action_id, digest)
-    voting.refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     _refuse_weak(action, speaker)
     if action.words.filter(void=False).exists():
         raise Refused("conflict", "this was confirmed already")

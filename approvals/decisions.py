@@ -17,9 +17,23 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states, stepup, word
+from approvals import (
+    asking,
+    claims,
+    expiry,
+    files,
+    forawhile,
+    jobs,
+    judging,
+    pipeline,
+    states,
+    stepup,
+    typed,
+    word,
+)
+from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, void_all, voidable
+from approvals.voting import Tally, put_to, stands_in_for, tally, void_all, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -52,6 +66,7 @@ def approve(
     channel: str = "browser",
     for_minutes: int = 0,
     answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
@@ -59,16 +74,18 @@ def approve(
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
     With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
     `answer` is what the voter's passkey gave for this decision (see `stepup`), where a rule wants step-up.
+    `attention` goes into the vote's entry and decides nothing.
     Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
     or a call that nobody may allow for a while).
     """
     action = _open_for(user, action_id, digest)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
     vote = _vote(
-        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer
-    )
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     decision = _count(action, user=user, channel=channel)
     if not for_minutes or decision.effect != "approved":
         return decision
@@ -86,6 +103,7 @@ def reject(
     comment: str = "",
     advice: str = "",
     channel: str = "browser",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote against an action, which ends it; the comment goes to the agent, and so does the advice: what it
     should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
@@ -94,7 +112,9 @@ def reject(
     approve.
     """
     action = _open_for(user, action_id, digest)
-    _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
+    )
     states.move(
         action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
         advice=advice, body={"by": user.username, "reason": comment, "advice": advice},
@@ -113,6 +133,7 @@ def edit(
     confirm: str = "",
     channel: str = "browser",
     answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
 
@@ -124,7 +145,7 @@ def edit(
     action = _open_for(user, action_id, digest)
     before = action.args
     judged, changed = _revise(action, user=user, args=args)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     Revision.objects.create(
         action=action, number=action.revision, args_json=action.args_json, digest=action.digest,
         by=user.username,
@@ -142,7 +163,10 @@ def edit(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
     )  # fmt: skip
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     return _count(action, user=user, channel=channel)
 
 
@@ -253,7 +277,10 @@ def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     return action
 
 
-def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str, answer: str = "") -> Vote:
+def _vote(
+    action: Action, *, user: User, verdict: str, comment: str, channel: str, attention: Attention,
+    answer: str = "",
+) -> Vote:  # fmt: skip
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
@@ -263,7 +290,7 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
     group = put_to(action, user, verdict=verdict, channel=channel, signature=signature)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
-        "revision": action.revision, "channel": channel,
+        "revision": action.revision, "channel": channel, **attention.body(),
     }  # fmt: skip
     if absent := stands_in_for(action, user, group):
         body["stands_in_for"] = absent
@@ -274,11 +301,13 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
     claims.settle(action, user=user)
-    return Vote.objects.create(
+    vote = Vote.objects.create(
         action=action, revision=action.revision, digest=action.digest, user=user, group=group,
         verdict=verdict,
         comment=comment, channel=channel, entry=entry.uuid,
     )  # fmt: skip
+    attention.note(vote)
+    return vote
 
 
 def _count(action: Action, *, user: User, channel: str) -> Decision:

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.attention_models import Look  # noqa: F401 - Django finds models here
 from approvals.collab_models import Question  # noqa: F401 - Django finds models here
 from approvals.growth_models import (  # noqa: F401 - Django finds models here
     AccessReview,
@@ -120,6 +121,7 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            models.Index(name="action_asked", fields=["created_at"], condition=~Q(approvals_json="[]")),
             models.Index(
                 name="action_escalates",
                 fields=["escalates_at"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -194,16 +193,6 @@ def put_to(action: Action, user: User, *, verdict: str, channel: str, signature:
         else:
             return group
     raise refusals[0]
-
-
-def refuse_confirm(action: Action, confirm: str) -> None:
-    """A destructive action is approved only by whoever types the name of its target."""
-    if action.effect != "destructive":
-        return
-    if not hmac.compare_digest(confirm.strip().encode(), action.target.strip().encode()):
-        raise Refused(
-            "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
-        )
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:

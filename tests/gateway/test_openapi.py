@@ -35,6 +35,7 @@ DESIGNED = {
     "POST /actions/{action_id}/questions",
     "POST /actions/{action_id}/answers",
     "POST /actions/{action_id}/delegation",
+    "POST /decisions",
     "GET /actions/{action_id}/evidence",
     "POST /policies/simulate",
     "GET /confirmations",
