@@ -116,6 +116,8 @@ AGENTSEC_TRUST = {
 }
 # After how many days without use something is proposed for removal, and the next access review is due.
 AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
+# Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
+AGENTSEC_FETCH_ALLOW = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 
@@ -210,6 +212,7 @@ EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "agentsec@localhost")
 
 # The browser may load nothing but ours: no inline script or style anywhere, the stock admin included.
