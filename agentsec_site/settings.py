@@ -116,6 +116,8 @@ AGENTSEC_TRUST = {
 }
 # After how many days without use something is proposed for removal, and the next access review is due.
 AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
+# Whether messages that leave the house say how many actions wait, and nothing of what they are.
+AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 # Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
 AGENTSEC_FETCH_ALLOW = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
 AGENTSEC_HEARTBEAT_SECONDS = 1.0

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, pipeline, states
+from approvals import files, forawhile, jobs, judging, notify, pipeline, states
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, voidable
 from policies import arguments, budgets, facts, releases
@@ -110,7 +110,7 @@ def edit(
     call).
     """
     action = _open_for(user, action_id, digest)
-    before = action.args
+    before, asked = action.args, set(action.groups)
     judged, changed = _revise(action, user=user, args=args)
     refuse_confirm(action, confirm)
     Revision.objects.create(
@@ -120,6 +120,8 @@ def edit(
     )  # fmt: skip
     action.votes.filter(void=False).update(void=True)
     action.save()
+    if more := set(action.groups) - asked:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=more)
     body = {
         "by": user.username, "why": comment, "revision": action.revision, "before": before,
         "after": action.args,
