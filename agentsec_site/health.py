@@ -21,6 +21,7 @@ from rq import Worker
 
 from approvals import jobs, queries, sandbox
 from approvals.models import Action, Execution
+from approvals.notify import standing as notices
 from policies.access import Verb, may
 from traces.models import Checkpoint, Outbox
 from traces.problems import HTTP_STATUS, Refused
@@ -161,4 +162,13 @@ def _actions() -> Part:
     return Part("Clock", "ok", "On time", f"{waiting} waiting for people, {ready} about to start")
 
 
-PARTS: tuple[Callable[[], Part], ...] = (_database, _redis, _log, _workers, _sandbox, _actions)
+def _notices() -> Part:
+    told = notices.read()
+    if told.late:
+        return Part("Notifications", "danger", "Behind", f"{told.late}: is the clock running? {told.detail}")
+    if told.trouble:
+        return Part("Notifications", "danger", "Failing", f"{told.trouble}. {told.detail}")
+    return Part("Notifications", "ok", "On time", told.detail)
+
+
+PARTS: tuple[Callable[[], Part], ...] = (_database, _redis, _log, _workers, _sandbox, _actions, _notices)

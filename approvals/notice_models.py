@@ -28,6 +28,11 @@ def usual_kinds() -> list[str]:
     return list(USUAL_KINDS)
 
 
+_ONE_OWNER = Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None)
+_WHOLE = Q(quiet_from=None, quiet_to=None) | Q(quiet_from__isnull=False, quiet_to__isnull=False)
+_ENDED = Q(state="waiting", ended_at=None) | ~Q(state="waiting") & ~Q(ended_at=None)
+
+
 class Outlet(models.Model):
     """Where one person or one group is told: a channel, its address, and when it may speak.
 
@@ -52,6 +57,10 @@ class Outlet(models.Model):
     )
     enabled = models.BooleanField(default=True)
     why_off = models.CharField(max_length=200, blank=True)
+    unconfirmed = models.CharField(
+        max_length=150, blank=True, help_text="Who set its address, while a second person has to confirm it."
+    )
+    addressed_at = models.DateTimeField(default=timezone.now)
     made_by = models.CharField(max_length=150, blank=True)
     made_at = models.DateTimeField(default=timezone.now)
 
@@ -68,17 +77,16 @@ class Outlet(models.Model):
     class Meta:
         ordering = ["channel", "made_at"]
         constraints = [
+            models.CheckConstraint(name="outlet_of_one", condition=_ONE_OWNER),
             models.CheckConstraint(
-                name="outlet_of_one", condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None)
+                name="outlet_off_until_confirmed", condition=Q(unconfirmed="") | Q(enabled=False)
             ),
-            models.UniqueConstraint(
-                name="outlet_one_mailbox", fields=["user"], condition=Q(channel="email")
-            ),
+            models.UniqueConstraint(name="outlet_one_mailbox", fields=["user"], condition=Q(channel="email")),
             models.CheckConstraint(
                 name="outlet_quiet_whole",
-                condition=Q(quiet_from=None, quiet_to=None) | Q(quiet_from__isnull=False, quiet_to__isnull=False),
+                condition=_WHOLE,
             ),
-        ]  # fmt: skip
+        ]
 
     def __str__(self) -> str:
         return f"{self.channel} of {self.owner}"
@@ -129,7 +137,5 @@ class Notice(models.Model):
             models.UniqueConstraint(
                 name="notice_waits_once", fields=["outlet", "action", "kind"], condition=Q(state="waiting")
             ),
-            models.CheckConstraint(
-                name="notice_ends", condition=Q(state="waiting", ended_at=None) | ~Q(state="waiting") & ~Q(ended_at=None)
-            ),
-        ]  # fmt: skip
+            models.CheckConstraint(name="notice_ends", condition=_ENDED),
+        ]

@@ -29,7 +29,12 @@ def subject(letter: Letter) -> str:
 
 def fields(item: Item) -> list[tuple[str, str]]:
     """What is said of an action below its sentence, label by label, addresses broken up."""
-    said = [("Target", item.target), ("Agent", item.agent), ("Tool", item.tool), ("Asked by rule", item.rules)]
+    said = [
+        ("Target", item.target),
+        ("Agent", item.agent),
+        ("Tool", item.tool),
+        ("Asked by rule", item.rules),
+    ]
     if item.kind != "decided":
         said.append(("Time left", f"{item.left}, until {item.clock}"))
     return [(label, words.defang(value)) for label, value in said if value]
@@ -58,7 +63,9 @@ def _told(item: Item) -> dict[str, Any]:
 
 
 def _tools(letter: Letter) -> str:
-    return ", ".join(f"{number:,} {words.defang(tool)}" for tool, number in letter.tools) if letter.more else ""
+    return (
+        ", ".join(f"{number:,} {words.defang(tool)}" for tool, number in letter.tools) if letter.more else ""
+    )
 
 
 def deliver(letter: Letter, to: Destination) -> None:

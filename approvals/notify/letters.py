@@ -145,5 +145,9 @@ def _said(notice: Notice) -> str:
         return _SAID[K(notice.kind)]
     action = notice.action
     decided = {"rejected": "was rejected", "expired": "expired", "cancelled": "was taken back by its agent"}
-    by = f" by {words.line(action.decided_by, most=150)}" if action.decided_by and action.state != "cancelled" else ""
+    by = (
+        f" by {words.line(action.decided_by, most=150)}"
+        if action.decided_by and action.state != "cancelled"
+        else ""
+    )
     return decided.get(action.state, "was approved") + by

@@ -19,12 +19,13 @@ from approvals.notice_models import Notice, NoticeKind, Outlet
 from approvals.notify import letters, quiet, webhook
 from approvals.notify.channel import Destination, Undelivered
 from approvals.notify.channels import CHANNELS
-from policies import fetch, secrets
+from policies import fetch, foureyes, secrets
 from policies.models import User
 from traces import record
-from traces.problems import Conflict, Invalid, LimitReached, Unavailable
+from traces.problems import Conflict, Forbidden, Invalid, LimitReached, Unavailable
 
 MOST_OUTLETS = 10  # of one person or group
+WAITS = "a second administrator has to confirm its address"
 TEST_PAUSE = timedelta(seconds=20)
 
 
@@ -101,6 +102,23 @@ def renew_secret(*, outlet: Outlet, by: str) -> Saved:
 
 
 @transaction.atomic
+def confirm(*, outlet: Outlet, by: str) -> None:
+    """With four-eyes, say yes to the address that somebody else gave a group's channel.
+
+    Locks it. Appends `outlet.confirmed`. Raises Refused: conflict (nothing to confirm), forbidden (the same
+    person, or an account that may be in the same hand).
+    """
+    locked = _rows_to_change().get(pk=outlet.pk)
+    if not locked.unconfirmed:
+        raise Conflict("There is nothing to confirm here.")
+    if locked.unconfirmed == by or foureyes.same_hand(locked.unconfirmed, by, at=locked.addressed_at):
+        raise Forbidden("Somebody else has to confirm it.")
+    asked = locked.unconfirmed
+    Outlet.objects.filter(pk=locked.pk).update(unconfirmed="", enabled=True, why_off="")
+    _log("outlet.confirmed", locked, by, {"asked_by": asked})
+
+
+@transaction.atomic
 def remove(*, outlet: Outlet, by: str) -> None:
     """Forget an outlet and what it was owed. Appends `outlet.removed`."""
     if outlet.channel == "email":
@@ -126,6 +144,8 @@ def try_out(*, outlet: Outlet, by: str) -> None:
 
     Raises Refused: limit, unavailable with what went wrong.
     """
+    if outlet.unconfirmed:
+        raise Forbidden(f"Not yet: {WAITS}.")
     now = timezone.now()
     rested = Q(tested_at=None) | Q(tested_at__lte=now - TEST_PAUSE)
     if Outlet.objects.filter(rested, pk=outlet.pk).update(tested_at=now) != 1:
@@ -157,7 +177,12 @@ def destination(outlet: Outlet) -> Destination:
 def _store(outlet: Outlet, wish: Wish, *, by: str, kind: str) -> Saved:
     changed = _take_on(outlet, wish)
     secret = _address(outlet, wish)
-    changed += ["address"] if wish.url else []
+    if wish.url or wish.secret:
+        changed.append("address")
+        outlet.addressed_at = timezone.now()
+        outlet.unconfirmed = by if outlet.group_id and foureyes.asks(by) else outlet.unconfirmed
+    if outlet.unconfirmed:
+        outlet.enabled, outlet.why_off = False, WAITS
     outlet.save()
     if not outlet.enabled:
         rows = Notice.objects.filter(outlet=outlet, state=Notice.State.WAITING)

@@ -1,4 +1,4 @@
-"""Quiet hours: by the wall clock of a person's own time zone, across midnight and changes of the clock. Pure."""
+"""Quiet hours: by the wall clock of a time zone, across midnight and changes of the clock. Pure."""
 
 from __future__ import annotations
 

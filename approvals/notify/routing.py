@@ -108,7 +108,9 @@ def _directory(occasions: Sequence[Occasion]) -> Directory:
 
 def _people(groups: set[str], named: set[int]) -> dict[int, User]:
     members = Q(groups__name__in=groups, roles__contains=[Role.APPROVER])
-    rows = User.objects.filter(members | Q(pk__in=named), is_active=True).distinct().prefetch_related("groups")
+    rows = (
+        User.objects.filter(members | Q(pk__in=named), is_active=True).distinct().prefetch_related("groups")
+    )
     found = {user.pk: user for user in rows}
     for user in found.values():
         user._group_names = frozenset(group.name for group in user.groups.all())

@@ -1,4 +1,4 @@
-"""The sender: claims an outlet, makes one message of what it is owed, delivers it, writes down what came of it.
+"""The sender: claims an outlet, makes a message of what it is owed, delivers it, writes down what came of it.
 
 At least once: a claim ends by itself, so what a dead sender had claimed is sent by the next one, under the
 same message id. One message a minute an outlet at most, and after a storm one in five minutes.
@@ -217,7 +217,8 @@ def _fit(outlet: Outlet, now: datetime) -> list[Notice]:
     """
     rows = Notice.objects.filter(outlet=outlet, state=N.WAITING, due_at__lte=now, message=outlet.message)
     found = rows.select_related("action__session", "action__agent").order_by("due_at", "id")[:AT_ONCE]
-    left, over = [], []
+    left: list[Notice] = []
+    over: list[Notice] = []
     for notice in found:
         why = _why_not(notice, outlet, now)
         (over if why else left).append(notice)

@@ -49,7 +49,13 @@ def _said(item: Item) -> str:
 
 def deliver(letter: Letter, to: Destination) -> None:
     """Post it. Raises Undelivered."""
-    body = {"text": render(letter), "mrkdwn": True, "link_names": 0, "unfurl_links": False, "unfurl_media": False}
+    body = {
+        "text": render(letter),
+        "mrkdwn": True,
+        "link_names": 0,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
     posting.post(to.url, posting.encode(body), {})
 
 

@@ -159,7 +159,9 @@ def test_a_hundred_asks_are_few_messages(cast: Cast, post: Post) -> None:
     assert text.count("waits for a decision") == 5
 
 
-def test_asks_that_drip_in_are_a_message_a_minute_and_after_a_storm_one_in_five(cast: Cast, post: Post) -> None:
+def test_asks_that_drip_in_are_a_message_a_minute_and_after_a_storm_one_in_five(
+    cast: Cast, post: Post
+) -> None:
     address(cast.approver)
     for _ in range(4):
         cast.deploy()
@@ -339,7 +341,9 @@ def test_a_deadline_that_moved_is_told_later(cast: Cast, post: Post) -> None:
 
 def test_whoever_was_told_hears_that_it_was_decided_if_they_like(cast: Cast, post: Post) -> None:
     for user, name in ((cast.approver, "ada"), (cast.second, "ben")):
-        outlets.change(outlet=outlets.mailbox(address(user, f"{name}@corp.example")), wish=Wish(kinds=ALL), by="t")
+        outlets.change(
+            outlet=outlets.mailbox(address(user, f"{name}@corp.example")), wish=Wish(kinds=ALL), by="t"
+        )
     action = cast.order()
     let_pass(16)
     decisions.reject(action_id=action.pk, user=cast.second, digest=action.digest, comment="no")
