@@ -68,8 +68,9 @@ def add(*, channel: str, owner: User | Group, wish: Wish, by: str) -> Saved:
     known = CHANNELS.get(channel)
     if known is None or not known.has_url:
         raise Invalid("there is no such channel")
-    owned = {"user": owner} if isinstance(owner, User) else {"group": owner}
-    type(owner)._default_manager.select_for_update(no_key=True).get(pk=owner.pk)
+    # A person of a request is not of the type User, but only looks like it.
+    model, name = (User, "user") if isinstance(owner, User) else (Group, "group")
+    owned: dict[str, Any] = {name: model.objects.select_for_update(no_key=True).get(pk=owner.pk)}
     if Outlet.objects.filter(**owned).count() >= MOST_OUTLETS:
         raise Conflict(f"at most {MOST_OUTLETS} places")
     if not wish.url:

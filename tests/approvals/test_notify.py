@@ -399,7 +399,7 @@ def test_nothing_that_is_sent_decides_when_it_is_opened(cast: Cast, post: Post, 
     action = cast.deploy()
     let_pass()
     for link in [word for word in post.texts[0].split() if word.startswith("http")]:
-        client.force_login(cast.approver)
+        client.force_login(cast.approver, backend="django.contrib.auth.backends.ModelBackend")
         client.get(link.removeprefix("http://127.0.0.1:8000"))
     action.refresh_from_db()
     assert (action.state, Vote.objects.count()) == ("pending", 0)

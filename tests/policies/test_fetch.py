@@ -131,7 +131,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(server: Receiver) -> None:
 
 @pytest.mark.parametrize(
     "bomb",
-    [b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000, 
+    [b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000,
      b"garbage\r\n\r\n",
      b"HTTP/1.1 100 Continue\r\n\r\n" * 50, b"",
      b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
