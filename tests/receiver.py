@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class Receiver:
     port: int
     answers: list[Answer] = field(default_factory=list)
     got: list[Got] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -38,13 +40,20 @@ class Receiver:
         return f"127.0.0.1:{self.port}"
 
     def serve(self, wire: socket.socket) -> None:
-        with wire, contextlib.suppress(OSError):
-            self.got.append(_read(wire))
-            answer = self.answers.pop(0) if self.answers else OK
-            if callable(answer):
-                answer(wire)
-            else:
-                wire.sendall(answer)
+        with contextlib.suppress(OSError), wire:
+            if self.tls is None:
+                self._answer(wire)
+                return
+            with self.tls.wrap_socket(wire, server_side=True) as secure:
+                self._answer(secure)
+
+    def _answer(self, wire: socket.socket) -> None:
+        self.got.append(_read(wire))
+        answer = self.answers.pop(0) if self.answers else OK
+        if callable(answer):
+            answer(wire)
+        else:
+            wire.sendall(answer)
 
 
 def _read(wire: socket.socket) -> Got:
@@ -63,10 +72,10 @@ def _read(wire: socket.socket) -> Got:
 
 
 @contextmanager
-def running() -> Iterator[Receiver]:
+def running(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver for as long as the block lasts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    receiver = Receiver(listener.getsockname()[1])
+    receiver = Receiver(listener.getsockname()[1], tls=tls)
 
     def accept() -> None:
         while True:

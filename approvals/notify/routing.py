@@ -23,6 +23,7 @@ from policies.models import Role, User
 
 BATCH = 200
 MAIL = "email"
+HEAVY = ("action__args_json", "action__facts_json", "action__origins_json", "action__verdict_json")
 K = NoticeKind
 
 
@@ -56,7 +57,8 @@ def route(*, now: datetime) -> int:
     since its deadline was moved, waits on.
     """
     due = Occasion.objects.select_for_update(skip_locked=True, of=("self",)).filter(due_at__lte=now)
-    found = list(due.select_related("action__session", "action__agent").order_by("due_at", "id")[:BATCH])
+    light = due.select_related("action__session", "action__agent").defer(*HEAVY)
+    found = list(light.order_by("due_at", "id")[:BATCH])
     postponed = {each.pk for each in found if _postponed(each, now)}
     ready = [each for each in found if each.pk not in postponed]
     live = [each for each in ready if not relevance.over(each.action, each.kind, now=now)]

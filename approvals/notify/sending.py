@@ -18,7 +18,7 @@ from django.db import DatabaseError, close_old_connections, connections, transac
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from approvals.notice_models import Notice, Outlet
+from approvals.notice_models import Notice, NoticeKind, Outlet
 from approvals.notify import letters, outlets, quiet, relevance, routing
 from approvals.notify.channel import Destination, Undelivered
 from approvals.notify.channels import CHANNELS
@@ -35,6 +35,8 @@ STORM, STORM_PAUSE = letters.MOST, timedelta(minutes=5)
 RETRIES = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 240, 600, 1200))
 KEPT = timedelta(days=30)
 AT_ONCE = 500
+# Columns of an action that can hold megabytes and that no message needs.
+HEAVY = ("action__args_json", "action__facts_json", "action__origins_json", "action__result_json")
 logger = logging.getLogger(__name__)
 
 Deliver = Callable[[str, Letter, Destination], None]
@@ -216,10 +218,10 @@ def _fit(outlet: Outlet, now: datetime) -> list[Notice]:
     A message that was tried already keeps to what it held: its id stands for that.
     """
     rows = Notice.objects.filter(outlet=outlet, state=N.WAITING, due_at__lte=now, message=outlet.message)
-    found = rows.select_related("action__session", "action__agent").order_by("due_at", "id")[:AT_ONCE]
+    found = rows.select_related("action__session", "action__agent").defer(*HEAVY)
     left: list[Notice] = []
     over: list[Notice] = []
-    for notice in found:
+    for notice in found.order_by("due_at", "id")[:AT_ONCE]:
         why = _why_not(notice, outlet, now)
         (over if why else left).append(notice)
         notice.why, notice.state, notice.ended_at = (why, N.DROPPED, now) if why else ("", N.WAITING, None)
@@ -238,7 +240,8 @@ def _why_not(notice: Notice, outlet: Outlet, now: datetime) -> str:
 
 def _later(outlet: Outlet, left: list[Notice], now: datetime) -> datetime | None:
     """Until when it must wait: for quiet hours to end, or for a storm to pass. Urgent things do not."""
-    first = min(notice.action.deadline for notice in left)
+    waiting = [notice.action.deadline for notice in left if notice.kind != NoticeKind.DECIDED]
+    first = min(waiting, default=now + timedelta(days=365))
     quiet_end = quiet.until(now, zone=outlet.zone, start=outlet.quiet_from, end=outlet.quiet_to)
     if quiet_end is not None and not (outlet.urgent and first <= quiet_end):
         # It looks again from time to time where something urgent may come; else it may sleep.

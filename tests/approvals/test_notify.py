@@ -412,3 +412,14 @@ def test_a_message_that_cannot_be_made_is_not_tried_for_ever(cast: Cast, hook: R
     let_pass()
     outlet.refresh_from_db()
     assert (outlet.attempts, outlet.claim) == (1, None) and "could not be made" in outlet.last_error
+
+
+def test_that_something_was_decided_wakes_nobody(cast: Cast, post: Post) -> None:
+    user = address(cast.approver)
+    outlets.change(outlet=outlets.mailbox(user), wish=Wish(kinds=ALL), by="t")
+    action = cast.order()
+    let_pass(16)
+    quiet_now(user, urgent=True)
+    decisions.reject(action_id=action.pk, user=cast.second, digest=action.digest, comment="no")
+    let_pass(120)
+    assert len(post.mails) == 1

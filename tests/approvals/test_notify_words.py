@@ -23,8 +23,8 @@ NASTY = st.one_of(
     st.lists(
         st.sampled_from(
             [
-                "https://evil.example/x", "www.evil.example", "evil.example", "EVIL\u3002example", "<!channel>",
-                "@here",
+                "https://evil.example/x", "www.evil.example", "evil.example", "EVIL\u3002example",
+                "<!channel>", "@here",
                 "<https://evil.example|Open>", "[Open](https://evil.example)", "`", "```", "*b*", "<script>",
                 "\r\nBcc: x@evil.example", "\n\n", "\u202e", "\u200b", "\u2028", "\0", "&lt;", "'", '"',
                 "mailto:a@evil.example", "x" * 300,

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from pytest_django import Settings
 
 from policies import fetch
@@ -103,8 +112,7 @@ def test_without_tls_only_listed_places_are_spoken_to(settings: Settings) -> Non
     assert refused("http://a.example/", resolve=lambda host, port: ["1.1.1.1"]) == "forbidden"
 
 
-def test_a_certificate_for_nobody_is_not_trusted(server: Receiver) -> None:
-    """The server speaks no TLS at all; a request never leaves."""
+def test_a_server_without_tls_is_told_nothing(server: Receiver) -> None:
     assert refused(server.url.replace("http:", "https:"), seconds=2.0) == "unavailable"
 
 
@@ -148,6 +156,57 @@ def test_a_resolver_that_hangs_is_left_behind() -> None:
         return ["1.1.1.1"]
 
     assert refused("https://slow.example/", resolve=hanging, seconds=0.05) == "unavailable"
+
+
+@dataclass(frozen=True)
+class Secure:
+    """A server with a certificate for good.example, by an authority of its own."""
+
+    port: int
+    authority: Path
+
+    def ask(self, host: str) -> int:
+        url = f"https://{host}:{self.port}/"
+        return fetch.fetch("GET", url, resolve=lambda *asked: ["127.0.0.1"], seconds=5).status
+
+
+@pytest.fixture
+def secure(settings: Settings, tmp_path: Path) -> Iterator[Secure]:
+    certificate = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with receiver.running(context) as running:
+        settings.AGENTSEC_FETCH_ALLOW = [f"{name}.example:{running.port}" for name in ("good", "bad")]
+        fetch._tls.cache_clear()
+        yield Secure(running.port, certificate)
+    fetch._tls.cache_clear()
+
+
+def self_signed(folder: Path) -> Path:
+    """A key and a certificate for good.example, in one file."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "good.example")])
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    built = built.serial_number(1).not_valid_before(now - timedelta(hours=1))
+    built = built.not_valid_after(now + timedelta(hours=1))
+    built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName("good.example")]), critical=False)
+    signed = built.sign(key, SHA256())
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "good.pem"
+    path.write_bytes(key.private_bytes(*form) + signed.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_an_authority_that_nobody_trusts_is_not_trusted(secure: Secure) -> None:
+    with pytest.raises(Refused, match="certificate"):
+        secure.ask("good.example")
+
+
+def test_a_certificate_holds_for_its_own_name_alone(secure: Secure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure.authority))
+    assert secure.ask("good.example") == 204
+    with pytest.raises(Refused, match="certificate"):
+        secure.ask("bad.example")
 
 
 @pytest.mark.parametrize("value", ["a\r\nEvil: 1", "a\nb", "a\0b"])
