@@ -9,7 +9,7 @@
     button.className = "btn small";
     button.textContent = `Use ${own}`;
     button.addEventListener("click", () => { field.value = own; button.remove(); });
-    field.after(button);
+    field.parentElement.after(button);
   }
   // A link to one of them opens it.
   const named = location.hash.length > 1 && document.getElementById(location.hash.slice(1));

@@ -58,7 +58,7 @@ def message(letter: Letter, to: Destination) -> EmailMultiAlternatives:
 
 
 def _told(item: Item) -> dict[str, Any]:
-    head = f"{words.defang(item.summary)} {words.defang(item.said)}"
+    head = words.defang(f"{item.said[0].upper()}{item.said[1:]}: {item.summary}")
     return {"head": head, "fields": fields(item), "link": item.link}
 
 

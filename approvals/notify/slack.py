@@ -40,11 +40,12 @@ def _item(item: Item) -> str:
     about += [f"target {escape(item.target)}"] if item.target else []
     about += [f"rule {escape(item.rules)}"] if item.rules else []
     waits = "" if item.kind == "decided" else f" ({item.left} left)"
-    return f"{escape(item.summary)} {_said(item)}{waits}\n{' · '.join(about)}\n<{item.link}|Open>"
+    return f"*{_said(item)}*{waits}: {escape(item.summary)}\n{' · '.join(about)}\n<{item.link}|Open>"
 
 
 def _said(item: Item) -> str:
-    return item.said.replace("&", "").replace("<", "").replace(">", "").replace("@", "")
+    safe = item.said.translate(str.maketrans("", "", "&<>@*_~`"))
+    return safe[:1].upper() + safe[1:]
 
 
 def deliver(letter: Letter, to: Destination) -> None:

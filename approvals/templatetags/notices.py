@@ -11,6 +11,8 @@ from approvals.notify import outlets, quiet
 from approvals.notify.channels import CHANNELS
 
 register = template.Library()
+# What concerns one person, and so no group's channel.
+OWN = (NoticeKind.ANSWERED, NoticeKind.USER_WORD)
 
 
 @register.inclusion_tag("notify/_mine.html", takes_context=True)
@@ -28,7 +30,11 @@ def outlet_form(context: dict[str, Any], outlet: Outlet) -> dict[str, Any]:
     """One outlet: how it is doing, and how it is to be."""
     return {
         "outlet": outlet, "channel": CHANNELS[outlet.channel], "csrf_token": context.get("csrf_token"),
-        "kinds": [(kind.value, kind.label, kind.value in outlet.kinds) for kind in NoticeKind],
+        "kinds": [
+            (kind.value, kind.label, kind.value in outlet.kinds)
+            for kind in NoticeKind
+            if outlet.user_id or kind not in OWN
+        ],
     }  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def test_a_hundred_asks_are_few_messages(cast: Cast, post: Post) -> None:
         let_pass(seconds)
     (text,) = post.texts
     assert "100 actions to look at: 100 deploy. The most urgent ones:" in text and "And 95 more" in text
-    assert text.count("waits for a decision") == 5
+    assert text.count("Waits for a decision") == 5
 
 
 def test_asks_that_drip_in_are_a_message_a_minute_and_after_a_storm_one_in_five(
