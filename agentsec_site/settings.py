@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from policies.addresses import read_list
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("AGENTSEC_HOME") or BASE_DIR / "var").resolve()
 KEYS = Path(os.environ.get("AGENTSEC_KEYS") or HOME / "keys")
@@ -43,6 +45,16 @@ def number(name: str, default: int, *, least: int = 1, most: int = 100_000) -> i
     if not (given.isascii() and given.isdecimal() and least <= int(given[:9]) <= most):
         raise ImproperlyConfigured(f"{name} is a whole number from {least} to {most}, not {given!r}")
     return int(given[:9])
+
+
+def fetch_allow() -> list[str]:
+    """Hosts and networks as the operator lists them; one that cannot be read is refused at the start."""
+    entries = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
+    try:
+        read_list(entries)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"AGENTSEC_FETCH_ALLOW: {error}") from None
+    return entries
 
 
 def site_url() -> str:
@@ -119,7 +131,7 @@ AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
 # Whether messages that leave the house say how many actions wait, and nothing of what they are.
 AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 # Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
-AGENTSEC_FETCH_ALLOW = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
+AGENTSEC_FETCH_ALLOW = fetch_allow()
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 

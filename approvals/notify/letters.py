@@ -107,7 +107,9 @@ def test(*, message: str, now: datetime, site: str) -> Letter:
 
 
 def link_of(site: str, action: Action, kind: str) -> str:
-    """The page on which this is read."""
+    """The page on which this is read; whoever gives their own word has a page of their own."""
+    if kind == K.USER_WORD:
+        return f"{site}/mine"
     return f"{site}/?open={quote(str(action.pk))}"
 
 

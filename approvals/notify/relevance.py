@@ -38,6 +38,6 @@ def may_hear(outlet: Outlet, action: Action, kind: str) -> bool:
 
 
 def is_served(user: User, action: Action) -> bool:
-    """Whether this person is the one whom the action's session serves."""
-    served = action.session.user
+    """Whether this person is the one whom the action's session serves, as only a host application says."""
+    served = action.session.user if action.session.attested else ""
     return bool(served) and (served == user.username or bool(user.email) and served == user.email)

@@ -21,8 +21,10 @@ from approvals.notify.channels import CHANNELS
 from approvals.notify.occasions import expiring_at
 from policies.models import Role, User
 
-BATCH = 200
+BATCH = 50
 MAIL = "email"
+# How a rule names the person whom a session serves.
+SUBJECT = "@user"
 HEAVY = ("action__args_json", "action__facts_json", "action__origins_json", "action__verdict_json")
 K = NoticeKind
 
@@ -62,6 +64,7 @@ def route(*, now: datetime) -> int:
     postponed = {each.pk for each in found if _postponed(each, now)}
     ready = [each for each in found if each.pk not in postponed]
     live = [each for each in ready if not relevance.over(each.action, each.kind, now=now)]
+    live += _own_words(live)
     if live:
         known = _directory(live)
         rows = [row for occasion in live for row in _notices(occasion, known, now)]
@@ -79,6 +82,19 @@ def _postponed(occasion: Occasion, now: datetime) -> bool:
         return False
     Occasion.objects.filter(pk=occasion.pk).update(due_at=soon)
     return True
+
+
+def _own_words(occasions: Sequence[Occasion]) -> list[Occasion]:
+    """Where a rule asks the person whom a session serves, that person is told of it as such."""
+    asking = [each for each in occasions if each.kind == K.ASKED and SUBJECT in each.groups]
+    names = {each.action.session.user for each in asking}
+    served = User.objects.filter(Q(username__in=names) | Q(email__in=names), is_active=True) if names else ()
+    return [
+        Occasion(action=each.action, kind=K.USER_WORD, users=[user.pk])
+        for each in asking
+        for user in served
+        if relevance.is_served(user, each.action)
+    ]
 
 
 def _notices(occasion: Occasion, known: Directory, now: datetime) -> Iterator[Notice]:

@@ -13,7 +13,7 @@ from approvals.notify.letters import Item, Letter
 
 def escape(text: str) -> str:
     """Foreign words for mrkdwn: one code span, in which nothing mentions, links or formats."""
-    safe = words.defang(text).replace("`", "'").replace("@", "＠")
+    safe = words.defang(text).replace("`", "'").replace("@", "[@]")
     return "`" + safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") + "`"
 
 

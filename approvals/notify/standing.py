@@ -43,8 +43,9 @@ def read() -> Standing:
 
 def _said(outlet: Outlet) -> str:
     """Whose it is for a group; of people only that it is somebody's: everybody reads this page."""
-    whose = f"of {outlet.group.name}" if outlet.group else "of a person"
-    return f"{outlet.channel} {whose}: given up ({outlet.last_error})"
+    if outlet.group is None:
+        return f"{outlet.channel} of a person: given up, their account page says why"
+    return f"{outlet.channel} of {outlet.group.name}: given up ({outlet.last_error})"
 
 
 def _more(number: int) -> str:

@@ -11,6 +11,7 @@ from email import message_from_string, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Group
@@ -149,35 +150,32 @@ def test_whoever_has_voted_already_is_not_told(cast: Cast, post: Post) -> None:
 
 def test_a_hundred_asks_are_few_messages(cast: Cast, post: Post) -> None:
     address(cast.approver)
-    session = cast.session()
-    for number in range(100):
-        cast.propose("deploy", {"target": f"host-{number}"}, session=session)
-    for seconds in range(16, 200, 20):
+    copies(cast.deploy(), 99)
+    for seconds in (16, 40, 75, 120, 400):
         let_pass(seconds)
     (text,) = post.texts
     assert "100 actions to look at: 100 deploy. The most urgent ones:" in text and "And 95 more" in text
     assert text.count("Waits for a decision") == 5
 
 
+def copies(action: Action, number: int) -> None:
+    """The same action waiting so many times more."""
+    for _ in range(number):
+        action.pk = uuid4()
+        action.save(force_insert=True)
+        notify.about(action, kind=NoticeKind.ASKED, groups=action.groups)
+
+
 def test_asks_that_drip_in_are_a_message_a_minute_and_after_a_storm_one_in_five(
     cast: Cast, post: Post
 ) -> None:
     address(cast.approver)
-    for _ in range(4):
-        cast.deploy()
-    now = after(16)
-    for second in range(0, 700, 10):
+    action, now = cast.deploy(), after(16)
+    copies(action, 3)
+    for second in (0, 20, 50, 60, 80, 110, 120, 160, 180, 300, 410, 420, 430):
+        copies(action, {20: 1, 80: 8, 160: 1}.get(second, 0))
         moment = now + timedelta(seconds=second)
-        if second in (20, 30, 80, 100):
-            Occasion.objects.all().update(due_at=moment)
-        if second == 20:
-            cast.deploy()
-        if second == 80:
-            for _ in range(8):
-                cast.deploy()
-        if second == 160:
-            cast.deploy()
-        Occasion.objects.all().update(due_at=moment)
+        Occasion.objects.filter(kind="asked").update(due_at=moment)
         routing.route(now=moment)
         sending.step(now=moment)
     sent = sorted(Notice.objects.filter(state="sent").values_list("ended_at", flat=True).distinct())
@@ -250,7 +248,7 @@ def test_after_six_attempts_it_is_given_up_and_said(cast: Cast, hook: Receiver) 
     hook.answers += [b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"] * 20
     action = cast.deploy()
     Action.objects.filter(pk=action.pk).update(deadline=after(90_000))
-    for seconds in range(16, 8000, 60):
+    for seconds in (16, 32, 93, 334, 935, 2136, 9000):
         let_pass(seconds)
     outlet.refresh_from_db()
     assert (len(hook.got), outlet.last_error, outlet.failed_at is not None) == (6, "it answered 503", True)
@@ -372,9 +370,19 @@ def test_a_stranger_named_by_mistake_is_not_told(cast: Cast, post: Post) -> None
 def test_the_person_whom_the_session_serves_is_asked_for_their_word(cast: Cast, post: Post) -> None:
     address(cast.stranger, "sam@corp.example")
     action = cast.mass_mail(cast.session(user="sam@corp.example"))
+    notify.about(action, kind=NoticeKind.ASKED, groups=["@user"])
+    let_pass()
+    (mail,) = post.mails
+    assert (mail["To"], "Needs your own word" in mail["Subject"]) == ("sam@corp.example", True)
+
+
+def test_whom_the_agent_claims_to_serve_is_told_nothing(cast: Cast, post: Post) -> None:
+    address(cast.stranger, "sam@corp.example")
+    action = cast.mass_mail(cast.session(attested=False, user="sam@corp.example"))
+    notify.about(action, kind=NoticeKind.ASKED, groups=["@user"])
     notify.about(action, kind=NoticeKind.USER_WORD, users=[cast.stranger])
     let_pass()
-    assert "Needs your own word" in post.mails[0]["Subject"]
+    assert post.mails == []
 
 
 def test_without_content_it_says_how_many_wait(cast: Cast, post: Post, settings: Settings) -> None:

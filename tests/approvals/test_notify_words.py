@@ -53,7 +53,7 @@ def test_no_agent_puts_a_link_a_mention_or_a_line_into_a_chat(text: str, total: 
     assert {link.partition("|")[0] for link in links} <= {LINK, "https://agentsec.corp.example/"}
     spans = re.findall(r"`[^`]*`", said)
     outside = re.sub(r"`[^`]*`", "", re.sub(r"<[^>]*>", "", said))
-    assert said.count("`") == 2 * len(spans) and "@" not in said
+    assert said.count("`") == 2 * len(spans) and not re.search(r"(?<!\[)@|@(?!\])", said)
     assert not re.search(r"://|evil", outside) and "example" not in outside
     assert len(said.splitlines()) <= 5
 
