@@ -35,6 +35,7 @@ POLICY_ROOMS = (
     ("Suggested rules", "/policies/suggestions", Verb.POLICY_READ),
     ("Trust in agents", "/policies/trust", Verb.POLICY_READ),
     ("Limits", "/policies/limits", Verb.POLICY_READ),
+    ("Notifications", "/policies/notifications", Verb.ACCOUNTS_READ),
     ("Access review", "/policies/access-review", Verb.ACCOUNTS_READ),
     ("Changes", "/changes", Verb.POLICY_READ),
 )

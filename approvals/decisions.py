@@ -25,6 +25,7 @@ from approvals import (
     forawhile,
     jobs,
     judging,
+    notify,
     pipeline,
     states,
     stepup,
@@ -143,7 +144,7 @@ def edit(
     call).
     """
     action = _open_for(user, action_id, digest)
-    before = action.args
+    before, asked = action.args, set(action.groups)
     judged, changed = _revise(action, user=user, args=args)
     typed.refuse(action, confirm)
     Revision.objects.create(
@@ -153,6 +154,8 @@ def edit(
     )  # fmt: skip
     void_all(action)
     action.save()
+    if more := set(action.groups) - asked:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=more)
     body = {
         "by": user.username, "why": comment, "revision": action.revision, "before": before,
         "after": action.args,

@@ -34,6 +34,7 @@ class Verb(StrEnum):
     PEOPLE_EDIT = "edit people and groups"
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
+    CHANNELS_EDIT = "set up where groups are told"
     KILL = "use the kill switch"
     ALLOWANCE_END = "revoke this allowance"
     TRUST_DECIDE = "decide how far an agent is trusted"
@@ -81,6 +82,7 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.PEOPLE_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.CHANNELS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
     Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
     Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
