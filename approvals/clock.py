@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from approvals import decisions, execution, forawhile, jobs, killswitch, results, shadow_release, states
+from approvals import decisions, execution, feed, forawhile, jobs, killswitch, results, shadow_release, states
 from approvals.models import Action, Execution
 from policies import grants
 from policies.models import Grant
@@ -46,7 +46,18 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (stop, expire, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
+    for part in (
+        stop,
+        expire,
+        end_allowances,
+        recover,
+        reap,
+        resume,
+        sweep,
+        forget_keys,
+        forget_changes,
+        shadow,
+    ):
         try:
             part(now)
         except DatabaseError:
@@ -143,6 +154,11 @@ def forget_keys(now: datetime) -> int:
     """Idempotency keys are kept for a day, then free again."""
     old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
     return old.update(idempotency_key="")
+
+
+def forget_changes(now: datetime) -> int:
+    """What pages that were away can no longer ask for."""
+    return feed.forget(now)
 
 
 def shadow(now: datetime) -> int:

@@ -1,6 +1,6 @@
 """One change to a thousand connected reviewers, against the bare `websockets` library in the same run.
 
-    manage.py bench live [SOCKETS] [ROUNDS]        (default: 1000 20)
+manage.py bench live [SOCKETS] [ROUNDS]        (default: 1000 20)
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ WARM = 3
 PATIENCE = 120.0
 SETTLE = 0.15  # seconds between two rounds: none may run into the one before
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-RULES = [{"name": f"ask-{name}", "effect": "ask", "tools": ["order.place"], "approvers": name} for name in GROUPS]
+RULES = [
+    {"name": f"ask-{name}", "effect": "ask", "tools": ["order.place"], "approvers": name} for name in GROUPS
+]
 WORLD = {
     "agents": [{"name": "buyer", "team": "finance", "mode": "standard",
                 "limits": {"actions_per_minute": 100_000, "actions_per_day": 100_000, "pending": 100_000}}],
