@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from approvals import feed, holding, presenters, queries
+from approvals import holding, presenters, queries
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -55,8 +55,7 @@ def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
 
 def _inbox(messages: Messages) -> Teller:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    ids = dict.fromkeys(str(message["id"]) for message in messages if message.get("type") == "action")
-    rows = rows_of(ids)
+    rows = rows_of(newest(messages))
 
     def tell(user: User) -> tuple[str, ...]:
         return tuple(row_message(row) for row in rows if _may_read(user, row.action))
@@ -64,15 +63,28 @@ def _inbox(messages: Messages) -> Teller:
     return tell
 
 
-def rows_of(ids: Iterable[UUID | str]) -> list[presenters.Row]:
-    """The rows of these actions as they are now, in the order of their last changes."""
-    wanted = list(ids)
-    if not wanted:
+def newest(messages: Messages) -> dict[UUID, int]:
+    """By action, the number of the last change that these messages tell of. Raises ValueError for nonsense."""
+    found: dict[UUID, int] = {}
+    for message in messages:
+        if message.get("type") == "action":
+            key = UUID(str(message["id"]))
+            found[key] = max(int(message.get("v", 0)), found.get(key, 0))
+    return found
+
+
+def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
+    """The rows of these actions as they are now, in the order of these changes of theirs."""
+    if not changes:
         return []
-    found = Action.objects.filter(pk__in=wanted).select_related("session", "agent__team")
+    read = Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team")
     holds = holding.holds()
-    read = feed.versioned(found).order_by("version").prefetch_related("votes")
-    return [presenters.row(action, holds) for action in read]
+    found = []
+    for action in read.prefetch_related("votes"):
+        # Read after the change was told: it may be newer than its number says, and never older.
+        action.version = changes[action.pk]  # type: ignore[attr-defined]
+        found.append(presenters.row(action, holds))
+    return sorted(found, key=lambda row: changes[row.action.pk])
 
 
 def row_message(row: presenters.Row) -> str:

@@ -19,8 +19,9 @@ def missed(guest: Guest, since: Cursor | None) -> Packet | None:
         return Packet((audience.RESYNC,))
     news = feed.since(since)
     person = guest.audience.person
-    visible = queries.visible(person).filter(pk__in=list(news.changed or ()))
-    rows = audience.rows_of(visible.values_list("pk", flat=True))
+    changed = news.changed or {}
+    visible = queries.visible(person).filter(pk__in=list(changed)).values_list("pk", flat=True)
+    rows = audience.rows_of({key: changed[key] for key in visible})
     told = [audience.row_message(row) for row in rows] if news.changed is not None else [audience.RESYNC]
     waiting = queries.waiting(person, queries.pending_by_groups())
     if standing.fallen(Roll((guest,))):

@@ -34,7 +34,7 @@ from traces import live
 GATHER_SECONDS = 0.05
 # Topics that ring often, and how many seconds of it become one look: every entry of the log.
 SLOW = {"traces": 0.5}
-COUNT_SECONDS = 1.0
+COUNT_SECONDS = 0.5
 RECHECK_SECONDS = 5.0
 PUSH_SECONDS = 1.0
 INBOX = "inbox"
@@ -203,7 +203,7 @@ class Room:
         async with self._inbox:
             if actions:
                 await self._told(topic, actions)
-                self._note({UUID(str(message["id"])): int(message.get("v", 0)) for message in actions})
+                self._note(audience.newest(actions))
 
     async def _sweep(self, topic: str) -> None:
         """Tell what changed and was not told, and move on in the feed."""
@@ -214,9 +214,10 @@ class Room:
                 for seat in self._hall(topic).seats:
                     self._put(seat, RESYNC)
             else:
-                missed = [key for key, last in news.changed.items() if last > known.told.get(key, -1)]
+                missed = {key: n for key, n in news.changed.items() if n > known.told.get(key, -1)}
                 if missed:
-                    await self._told(topic, [{"type": "action", "id": key} for key in missed])
+                    told = [{"type": "action", "id": key, "v": n} for key, n in missed.items()]
+                    await self._told(topic, told)
             self._known = Known(news.cursor, dict(news.changed or {}))
             self._counting.set()
 
@@ -237,10 +238,10 @@ class Room:
         """How many wait: after the rows, and not more often than people read numbers."""
         while True:
             await self._counting.wait()
+            await asyncio.sleep(COUNT_SECONDS)
             self._counting.clear()
             if self._topics.get(INBOX):
                 await self._guarded(INBOX, self._counted)
-            await asyncio.sleep(COUNT_SECONDS)
 
     async def _counted(self, topic: str) -> None:
         counts: dict[Audience, int] = {}
