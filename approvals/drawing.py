@@ -91,7 +91,8 @@ def known_to(action: Action) -> Known:
     in the session (not in what the user quoted), and those that this tool was used on before.
     """
     session = action.session
-    said = [session.user, session.purpose, *_said(action)]
+    # Who opened it without `attest` is the agent itself, which names nothing for the user.
+    said = [*([session.user, session.purpose] if session.attested else []), *_said(action)]
     named = {*settings.AGENTSEC_DOMAINS, *(host for text in said for host in lookalikes.hosts(text))}
     rows = Action.objects.filter(agent=action.agent_id, tool=action.tool, created_at__lt=action.created_at)
     targets = rows.filter(state=S.SUCCEEDED).order_by("-created_at").values_list("target", flat=True)

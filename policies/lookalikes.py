@@ -21,7 +21,7 @@ from policies.text import INVISIBLE_CLASS
 
 # Of one text at most so many are told, and only so much of it is read: an agent may send megabytes.
 MOST_TRICKS = 50
-MOST_READ = 200_000
+MOST_READ = 100_000
 # UAX 9: embeddings, overrides, isolates and their ends; the marks LRM, RLM and ALM turn less but turn.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]+")
 _UNSEEN = re.compile(f"[{INVISIBLE_CLASS}]+")
@@ -69,8 +69,8 @@ class Known:
 
     def __post_init__(self) -> None:
         # The named come last: where both look alike, it is the named domain that is told.
-        self.skeletons.update((skeleton(domain), domain) for domain in sorted(self.met))
-        self.skeletons.update((skeleton(domain), domain) for domain in sorted(self.named))
+        for domain in (*sorted(self.met), *sorted(self.named)):
+            self.skeletons[".".join(map(skeleton, domain.split(".")))] = domain
 
 
 def hosts(text: str) -> Iterator[str]:
@@ -177,7 +177,8 @@ def _under(host: str, domains: frozenset[str]) -> bool:
 
 def _like(host: str, known: Known) -> str:
     """The known domain that the host, or the domain it is under, looks like."""
-    return next((known.skeletons[s] for e in _endings(host) if (s := skeleton(e)) in known.skeletons), "")
+    shown = ".".join(map(skeleton, host.split(".")))
+    return next((known.skeletons[ending] for ending in _endings(shown) if ending in known.skeletons), "")
 
 
 def _in_front(host: str, domains: frozenset[str]) -> str:

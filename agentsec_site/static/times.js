@@ -24,6 +24,7 @@
     date: (p) => `${p.day} ${month(p.month)}`,
     clock: (p) => `${p.hour}:${p.minute}:${p.second}`,
     hour: (p) => `${p.hour}:${p.minute}`,
+    log: (p) => `${number(p.month)}-${p.day.padStart(2, "0")} ${p.hour}:${p.minute}:${p.second}`,
     iso: (p) => `${p.year}-${number(p.month)}-${p.day.padStart(2, "0")} ${p.hour}:${p.minute}:${p.second}`,
   };
 
@@ -40,12 +41,13 @@
       const fraction = /\.\d+/.exec(node.dateTime)?.[0] ?? "";
       node.textContent = `${styles.iso(here)}${fraction} ${here.timeZoneName}`;
     } else if (styles[style]) {
-      const dated = style === "day" || style === "date";
-      node.textContent = styles[style](here) + (dated || here.timeZoneName !== "UTC" ? "" : " UTC");
+      const says = here.timeZoneName === "UTC" && ["second", "minute", "short"].includes(style);
+      node.textContent = styles[style](here) + (says ? " UTC" : "");
     }
     node.dataset.told = "";
   }
 
+  /* Where the reader's zone is UTC, a moment says so; in columns, the title does. */
   const SELECTOR = "time[data-time]:not([data-told])";
   function all(root) {
     if (root.matches?.(SELECTOR)) tell(root);

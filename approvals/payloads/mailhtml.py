@@ -20,7 +20,7 @@ from policies.lookalikes import Known, Trick
 from traces import clean, presenters
 
 # bleach reads about 150 kB a second, html.parser 1 MB: beyond this there are words but no preview.
-MOST_PREVIEWED, MOST_PARSED = 20_000, 100_000
+MOST_PREVIEWED, MOST_PARSED, MOST_WORDED = 20_000, 100_000, 200_000
 _MARKUP = re.compile(
     r"<(?:!doctype|html|head|body|p|br|div|span|a|b|i|u|em|strong|table|tr|td|ul|ol|li|img|h[1-6]|font|center"
     r"|style|script|svg|iframe|form|meta|base|link|input|button|section|article|pre|blockquote|hr)\b[^<>]{0,2000}>",
@@ -97,10 +97,11 @@ def mail(name: str, source: str, known: Known) -> Mail:
 
 
 def _large(name: str, source: str, known: Known) -> Mail:
-    text = _BLANK_LINES.sub("\n\n", clean.words(source)).strip()
+    text = _BLANK_LINES.sub("\n\n", clean.words(source[:MOST_WORDED])).strip()
+    which = "its words" if len(source) <= MOST_WORDED else f"the words of its first {MOST_WORDED:,}"
     note = (
-        f"Too large for a preview ({len(source):,} characters of HTML): here are its words, without links "
-        "and pictures; the whole stands below."
+        f"Too large for a preview ({len(source):,} characters of HTML): here are {which}, without links and "
+        "pictures; the whole stands below."
     )
     return Mail(name, "", text, (), (), (), note, lookalikes.tricks(text, known))
 

@@ -16,6 +16,7 @@ from django import template
 from django.conf import settings
 from django.utils.safestring import SafeString, mark_safe
 
+from approvals.models import Action
 from approvals.payloads.linediff import Diff, Line, Stretch
 from approvals.payloads.parts import Code, Node, Value
 from policies import lookalikes
@@ -161,9 +162,10 @@ def tricks_in(text: Any, known: Known) -> dict[str, Any]:
 
 
 @register.simple_tag
-def row_trick(target: str, requester: str = "") -> SafeString:
+def row_trick(action: Action) -> SafeString:
     """The first trick of a row's target, beside the organisation's domains and the requester's own."""
-    found = lookalikes.tricks(target[:5_000], _own(requester))
+    requester = action.session.user if action.session.attested else ""
+    found = lookalikes.tricks(action.target[:5_000], _own(requester))
     if not found:
         return _safe("")
     return _safe(f'<span class="trick"><span class="sr">Beware: </span>{_text(found[0].said)}</span>')

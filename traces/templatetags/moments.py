@@ -22,6 +22,7 @@ STYLES = {
     "clock": "H:i:s",
     "hour": "H:i",
     "iso": "Y-m-d H:i:s",
+    "log": "m-d H:i:s",
     "fine": "Y-m-d H:i:s.u",
 }
 _WITHOUT_ZONE = frozenset(("day", "date"))
@@ -32,10 +33,10 @@ _BY_CLOCK = {"ago": "minute", "left": "hour"}
 def moment(at: Any, style: str = "minute", look: str = "") -> SafeString | str:
     """A `<time>` with the exact moment as its title. Styles: those of STYLES, "ago" and "left", which count.
 
-    Nothing for no moment. `look` is more classes. Without a script it reads in UTC and says so.
+    Nothing for None; what is no moment stays as it is. `look` is more classes. Without a script it reads in UTC and says so.
     """
     if not isinstance(at, datetime):
-        return ""
+        return "" if at is None else str(at)
     utc = at.astimezone(UTC)
     written = _BY_CLOCK.get(style, style)
     text = dated(utc, STYLES[written]) + ("" if written in _WITHOUT_ZONE else " UTC")
