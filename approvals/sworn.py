@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from approvals.models import Action, Vote
 from traces import record, seal
 from traces.models import Entry
 
+ENDING = frozenset({"vote.undone", "action.pending"})
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
 
 
@@ -29,7 +31,18 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
     for vote in standing:
         if not _says(entries.get(vote.entry), vote, action):
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
+        if withdrawn(action, vote.entry):
+            return f"the log holds that the approval by {vote.user.username} counts no more"
     return ""
+
+
+def withdrawn(action: Action, said: UUID) -> bool:
+    """Whether the log holds, after this approval, that it was taken back or that everybody was asked anew."""
+    given = Entry.objects.filter(uuid=said).values_list("pk", flat=True).first() or 0
+    later = sealed(action_id=str(action.pk), kind__in=ENDING, pk__gt=given)
+    return any(
+        header.get("kind") == "action.pending" or body.get("vote") == str(said) for header, body in later
+    )
 
 
 def sealed(**wanted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 import tests.cast
-from approvals import alike, confirming, decisions, execution, mine, queries, word, wordlinks
+from approvals import alike, confirming, decisions, evidence, execution, mine, queries, word, wordlinks
 from approvals.confirming import Speaker
 from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
@@ -133,6 +133,16 @@ def test_the_log_holds_whose_word_it_was_and_by_which_way(asking: Cast) -> None:
     entry = Entry.objects.about(str(action.pk)).get(kind="vote.approve")
     assert entry.actor == f"host:{asking.host_key.pk}"
     assert "by the host’s word" in entry.span.title
+
+
+def test_evidence_and_trace_tell_it(asking: Cast) -> None:
+    action = order(asking)
+    approve(action, host(asking))
+    told = evidence.chapters(Entry.objects.about(str(action.pk)).select_related("subject_key"))
+    assert [said["body"]["by"] for said in told["votes"]] == ["dana"]
+    page = text(browser(asking.auditor).get(f"/traces/sessions/{action.session_id}"))
+    assert "the host application" in page
+    assert "dana approved, by the host’s word" in text(browser(asking.auditor).get(f"/actions/{action.pk}"))
 
 
 def test_the_users_no_ends_it_whatever_was_said_before(asking: Cast) -> None:
@@ -499,6 +509,16 @@ def test_a_word_that_stands_in_a_table_only_starts_nothing(
     )  # fmt: skip
     Action.objects.filter(pk=action.pk).update(state="ready")
     assert started(action, sequencer_dsn) == "cancelled" and "log" in action.decision_reason
+
+
+def test_a_word_taken_back_is_not_brought_back_in_its_table(
+    committed_asking: Cast, sequencer_dsn: str
+) -> None:
+    action = confirmed(committed_asking, "account")
+    confirming.undo(action_id=action.pk, speaker=confirming.of_account(User.objects.get(username="dana")))
+    Word.objects.update(void=False)
+    Action.objects.filter(pk=action.pk).update(state="ready")
+    assert started(action, sequencer_dsn) == "cancelled"
 
 
 def test_a_session_renamed_in_its_table_starts_nothing(committed_asking: Cast, sequencer_dsn: str) -> None:
