@@ -405,6 +405,20 @@ def test_another_sites_form_decides_nothing(asking: Cast) -> None:
     assert state(action) == "pending"
 
 
+def test_garbage_is_answered_in_words(asking: Cast) -> None:
+    action = order(asking)
+    client = opened(asking, action.session)
+    edit = {"verdict": "edit", "digest": action.digest}
+    for post in ({}, {"verdict": "yes"}, {"verdict": "approve", "digest": "x\x00"}, edit):
+        page = client.post(f"/mine/actions/{action.pk}/decide", post, follow=True)
+        assert page.status_code == 200 and "Nothing was done" in text(page)
+    for path in ("%00", "lnk_", "lnk_" + "\u00e9" * 43, "x" * 5000, "..%2f"):
+        assert client.get(f"/mine/{path}").status_code in (404, 410)
+    assert "Rejected" in answer(client, action, "reject", comment="no\x00 way" + "x" * 20_000)
+    action.refresh_from_db()
+    assert action.decision_reason.startswith("no") and "\x00" not in action.decision_reason
+
+
 def test_undo_within_five_seconds_and_not_later(asking: Cast) -> None:
     action = order(asking)
     client = opened(asking, action.session)
