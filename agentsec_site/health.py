@@ -21,6 +21,8 @@ from rq import Worker
 
 from approvals import jobs, queries, sandbox
 from approvals.models import Action, Execution
+from approvals.notify import standing as notices
+from policies import approvers
 from policies.access import Verb, may
 from traces.models import Checkpoint, Outbox
 from traces.problems import HTTP_STATUS, Refused
@@ -161,4 +163,25 @@ def _actions() -> Part:
     return Part("Clock", "ok", "On time", f"{waiting} waiting for people, {ready} about to start")
 
 
-PARTS: tuple[Callable[[], Part], ...] = (_database, _redis, _log, _workers, _sandbox, _actions)
+def _approvers() -> Part:
+    """Rules whose question nobody could answer."""
+    found = approvers.unanswerable()
+    if not found:
+        return Part("Approvers", "ok", "There", "Whoever a rule asks can answer")
+    more = f" And {len(found) - 3} more." if len(found) > 3 else ""
+    told = " ".join(f"{rule}: {why}" for rule, why in found[:3])
+    return Part("Approvers", "wait", "Missing", told + more)
+
+
+def _notices() -> Part:
+    told = notices.read()
+    if told.late:
+        return Part("Notifications", "danger", "Behind", f"{told.late}: is the clock running? {told.detail}")
+    if told.trouble:
+        return Part("Notifications", "danger", "Failing", f"{told.trouble}. {told.detail}")
+    return Part("Notifications", "ok", "On time", told.detail)
+
+
+PARTS: tuple[Callable[[], Part], ...] = (
+    _database, _redis, _log, _workers, _sandbox, _actions, _approvers, _notices,
+)  # fmt: skip

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentsec_site.home import SetupError
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket and the address under which a browser on this machine finds it."""
+    """A listening socket and the address under which a browser on this machine finds it. `name` is what
+    the address is called there, which passkeys need; empty where it has no name of its own.
+    """
 
     socket: socket.socket
     host: str
     port: int
+    name: str = ""
 
     @property
     def reach(self) -> str:
@@ -25,7 +28,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        host = f"[{self.reach}]" if ":" in self.reach else self.reach
+        host = self.name or (f"[{self.reach}]" if ":" in self.reach else self.reach)
         return f"http://{host}:{self.port}"
 
 
@@ -47,7 +50,20 @@ def listen(host: str, port: int) -> Listener:
     except OSError as error:
         taken.close()
         raise SetupError(_why(error, host, port)) from None
-    return Listener(socket=taken, host=host, port=taken.getsockname()[1])
+    found = Listener(socket=taken, host=host, port=taken.getsockname()[1])
+    return replace(found, name=_name(found))
+
+
+def _name(listener: Listener) -> str:
+    """A browser tries ::1 first for `localhost`: where somebody else answers there, the name is not ours."""
+    if listener.reach != "127.0.0.1":
+        return ""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.settimeout(0.5)
+            return "" if probe.connect_ex(("::1", listener.port)) == 0 else "localhost"
+    except OSError:
+        return "localhost"  # this machine speaks no IPv6
 
 
 def _why(error: OSError, host: str, port: int) -> str:

@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from policies.addresses import read_list
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("AGENTSEC_HOME") or BASE_DIR / "var").resolve()
 KEYS = Path(os.environ.get("AGENTSEC_KEYS") or HOME / "keys")
@@ -45,12 +47,22 @@ def number(name: str, default: int, *, least: int = 1, most: int = 100_000) -> i
     return int(given[:9])
 
 
+def fetch_allow() -> list[str]:
+    """Hosts and networks as the operator lists them; one that cannot be read is refused at the start."""
+    entries = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
+    try:
+        read_list(entries)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"AGENTSEC_FETCH_ALLOW: {error}") from None
+    return entries
+
+
 def site_url() -> str:
     """Where people reach the site: as the operator says, else where the instance of this home last ran."""
     try:
         return os.environ.get("AGENTSEC_URL") or (HOME / "url").read_text().strip()
     except OSError:
-        return "http://127.0.0.1:8000"
+        return "http://localhost:8000"
 
 
 def connecting() -> dict[str, Any]:
@@ -94,6 +106,8 @@ AGENTSEC_LOG_PUBLIC_KEY = KEYS / "log.pub"
 AGENTSEC_LOG_ORIGIN = os.environ.get("AGENTSEC_LOG_ORIGIN", "agentsec.local/log")
 AGENTSEC_URL = site_url()
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
+# Who can decide, or change what may be done, needs a second factor before anything else works.
+AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
 # Whether people who are signed in confirm what a session asks of a user of exactly their name. Off where the
@@ -101,6 +115,9 @@ AGENTSEC_UNDO_SECONDS = 5
 AGENTSEC_WORD_BY_ACCOUNT = os.environ.get("AGENTSEC_WORD_BY_ACCOUNT", "1") == "1"
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
 AGENTSEC_ALLOWANCE_MINUTES = number("AGENTSEC_ALLOWANCE_MINUTES", 60, least=0, most=1440)
+# How long a claim outlives its open card, and how much longer people may decide once the agent was asked.
+AGENTSEC_CLAIM_MINUTES = number("AGENTSEC_CLAIM_MINUTES", 10)
+AGENTSEC_QUESTION_MINUTES = number("AGENTSEC_QUESTION_MINUTES", 10, least=0, most=1440)
 # When decisions made alike are many enough to suggest a rule, over how long, and when such a rule ends.
 AGENTSEC_SUGGEST = {
     "approvals": number("AGENTSEC_SUGGEST_APPROVALS", 20),
@@ -119,6 +136,10 @@ AGENTSEC_TRUST = {
 }
 # After how many days without use something is proposed for removal, and the next access review is due.
 AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
+# Whether messages that leave the house say how many actions wait, and nothing of what they are.
+AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
+# Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
+AGENTSEC_FETCH_ALLOW = fetch_allow()
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 
@@ -161,6 +182,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "agentsec_site.pages.entering.SecondFactorMiddleware",
 ]
 
 ROOT_URLCONF = "agentsec_site.urls"
@@ -207,12 +229,19 @@ SESSION_COOKIE_NAME = "agentsec_session"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AGENTSEC_URL.startswith("https://")
 CSRF_COOKIE_HTTPONLY = True
-EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+# The demonstration's own mail is put where its agents' mail arrives.
+EMAIL_BACKEND = (
+    "django.core.mail.backends.filebased.EmailBackend"
+    if AGENTSEC_DEMO and not EMAIL_HOST
+    else "django.core.mail.backends.smtp.EmailBackend"
+)
+EMAIL_FILE_PATH = HOME / "demo-mail"
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "agentsec@localhost")
 
 # The browser may load nothing but ours: no inline script or style anywhere, the stock admin included.
@@ -270,6 +299,7 @@ LOGGING = {
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         "mail.log": {"level": "WARNING"},
         "axes": {"level": "ERROR"},
+        "fido2": {"level": "WARNING"},
         "rq.worker": {"level": "WARNING"},
     },
 }

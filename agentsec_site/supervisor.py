@@ -86,7 +86,9 @@ def site_environment(plan: Plan, listener: Listener, instance: Ready) -> dict[st
     environment.setdefault("AGENTSEC_URL", listener.url)
     hosts = environment.get("AGENTSEC_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
     own = f"[{listener.reach}]" if ":" in listener.reach else listener.reach
-    environment["AGENTSEC_ALLOWED_HOSTS"] = ",".join(dict.fromkeys([*hosts, own]))
+    environment["AGENTSEC_ALLOWED_HOSTS"] = ",".join(
+        dict.fromkeys([*hosts, own, *filter(None, [listener.name])])
+    )
     environment["PYTHONUNBUFFERED"] = "1"
     environment.pop("AGENTSEC_DEMO", None)
     if plan.demo:

@@ -19,7 +19,6 @@ from django.utils import timezone
 from approvals import holdings
 from approvals.growth_models import AccessReview, Chore
 from approvals.holdings import Holding
-from approvals.voting import STEP_UP_LIFE
 from policies import agents, changes, grants, limits, people, releases, secrets
 from policies.access import Verb, actor, may, require
 from policies.arguments import digest
@@ -31,6 +30,8 @@ from traces.problems import Refused
 DOMAIN = b"agentsec/access-review/v1\n"
 SIGNED = "access.reviewed"
 MAX_REASON, MAX_NOTE = 300, 500
+# How long after signing in a person counts as present.
+STEP_UP_LIFE = timedelta(minutes=10)
 KEEP, REMOVE = "keep", "remove"
 GRANT = "grant"
 CHORE = "access-review"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from approvals import holding, word
+from approvals import holding, questions, word
 from approvals.handout import Handout
 from approvals.holding import Holds
 from approvals.models import Action
@@ -45,6 +45,10 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
             told["confirmation"] = said
     if action.decision_reason:
         told["decision"] = {"reason": action.decision_reason}
+    if action.state in (Action.State.REJECTED, Action.State.EXPIRED):
+        told["rejection"] = {"reason": action.decision_reason, "advice": action.advice}
+    if asked := questions.described(action):
+        told["questions"] = asked
     if action.result_json:
         told["result"] = action.result
     if action.error:

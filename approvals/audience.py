@@ -17,13 +17,16 @@ from django.contrib.sessions.models import Session as SignIn
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from approvals import holding, presenters, queries
+from approvals import holding, looking, presenters, queries
 from approvals.models import Action
+from policies import absences
 from policies.access import Verb, may
 from policies.models import Role, User
 from traces.models import Session
 
-KNOWN = re.compile(r"inbox|traces|(?:action|output|session):[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+KNOWN = re.compile(
+    r"inbox|looking|traces|(?:action|output|session):[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
 RESYNC = json.dumps({"type": "resync"})
 
 
@@ -39,7 +42,7 @@ class Guest:
 
     @classmethod
     def of(cls, user: User, sign_in: str) -> Guest:
-        return cls(user.pk, sign_in, user.get_session_auth_hash(), frozenset(user.roles), user.group_names)
+        return cls(user.pk, sign_in, user.get_session_auth_hash(), frozenset(user.roles), user.answers_for)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def standing(guests: Sequence[Guest]) -> Standing:
     found = {user.pk: user for user in users}
     for user in found.values():
         user._group_names = frozenset(group.name for group in user.groups.all())
+    absences.read_for(found.values())
     keys = {guest.sign_in for guest in guests}
     alive = SignIn.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     return Standing(found, frozenset(alive.values_list("session_key", flat=True)))
@@ -76,7 +80,7 @@ def ended(guest: Guest, now: Standing) -> str:
         return "signed out"
     if not hmac.compare_digest(user.get_session_auth_hash(), guest.password_mark):
         return "signed out"
-    same = frozenset(user.roles) == guest.roles and user.group_names == guest.groups
+    same = frozenset(user.roles) == guest.roles and user.answers_for == guest.groups
     return "" if same else "changed"
 
 
@@ -89,7 +93,8 @@ def notes(topic: str, guests: Sequence[Guest], messages: Sequence[Mapping[str, A
     """For each guest, in their order, what these messages on this topic come to for them."""
     now = standing(guests)
     resync = (RESYNC,) if any(message.get("type") == "resync" for message in messages) else ()
-    tell = _inbox(messages) if topic == "inbox" else _bell(topic)
+    render = {"inbox": _inbox, looking.TOPIC: looking.notes}.get(topic)
+    tell = render(messages) if render is not None else _bell(topic)
     told = []
     for guest in guests:
         why = ended(guest, now)
@@ -114,7 +119,7 @@ def _inbox(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str,
         seen = [row for row in changed if _may_read(user, row.action)]
         if not seen:
             return ()
-        mine = (user.has_role(Role.AUDITOR), user.has_role(Role.APPROVER), user.group_names)
+        mine = (user.has_role(Role.AUDITOR), user.has_role(Role.APPROVER), user.answers_for)
         if mine not in counts:
             counts[mine] = queries.inbox(user).count()
         return tuple(_row(row, user, counts[mine], rendered) for row in seen)
@@ -124,7 +129,7 @@ def _inbox(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str,
 
 def _row(row: presenters.Row, user: User, waiting: int, rendered: dict[tuple[Any, ...], str]) -> str:
     action = row.action
-    key = (action.pk, user.has_role(Role.AUDITOR), user.group_names & frozenset(action.groups), waiting)
+    key = (action.pk, user.has_role(Role.AUDITOR), user.answers_for & frozenset(action.groups), waiting)
     if key not in rendered:
         html = render_to_string("approvals/_row.html", {"row": row})
         told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
@@ -138,7 +143,7 @@ def _bell(topic: str) -> Callable[[User], tuple[str, ...]]:
     known: dict[tuple[Any, ...], bool] = {}
 
     def tell(user: User) -> tuple[str, ...]:
-        key = (frozenset(user.roles), user.group_names)
+        key = (frozenset(user.roles), user.answers_for)
         if key not in known:
             known[key] = _may_hear(user, topic)
         return (text,) if known[key] else ()
@@ -148,7 +153,7 @@ def _bell(topic: str) -> Callable[[User], tuple[str, ...]]:
 
 def _may_hear(user: User, topic: str) -> bool:
     kind, _, key = topic.partition(":")
-    if kind == "inbox":
+    if kind in ("inbox", looking.TOPIC):
         return may(user, Verb.INBOX_SEE).allowed
     if kind == "traces":
         return may(user, Verb.TRACES_SEE).allowed

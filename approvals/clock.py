@@ -15,7 +15,19 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from approvals import decisions, execution, forawhile, jobs, killswitch, results, shadow_release, states
+from approvals import (
+    claims,
+    decisions,
+    escalation,
+    execution,
+    forawhile,
+    jobs,
+    killswitch,
+    looking,
+    results,
+    shadow_release,
+    states,
+)
 from approvals.models import Action, Execution
 from policies import grants
 from policies.models import Grant
@@ -46,7 +58,20 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (stop, expire, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
+    for part in (
+        stop,
+        expire,
+        escalate,
+        end_allowances,
+        end_claims,
+        forget_looks,
+        recover,
+        reap,
+        resume,
+        sweep,
+        forget_keys,
+        shadow,
+    ):
         try:
             part(now)
         except DatabaseError:
@@ -74,9 +99,24 @@ def expire(now: datetime) -> int:
     return ended
 
 
+def escalate(now: datetime) -> int:
+    """Pending actions whose group has not decided within the time that its rule gives it."""
+    return escalation.escalate_due(now)
+
+
 def end_allowances(now: datetime) -> int:
     """Allowances whose time is over, or whose release no longer decides; they answer nothing already."""
     return forawhile.end_due(now)
+
+
+def end_claims(now: datetime) -> int:
+    """Claims of people who no longer look, and those on what was decided meanwhile."""
+    return claims.end_due(now)
+
+
+def forget_looks(now: datetime) -> int:
+    """Cards that closed without a word."""
+    return looking.forget(now)
 
 
 def recover(now: datetime) -> int:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import decisions, states, voting, word
+from approvals import decisions, states, typed, word
 from approvals.decisions import Decision
 from approvals.models import Action
 from approvals.word_models import USER, ConfirmationLink, Word
@@ -72,7 +72,7 @@ def approve(
     may not speak), conflict (decided, changed, said before), invalid (confirmation).
     """
     action = _open_for(speaker, action_id, digest)
-    voting.refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     _refuse_weak(action, speaker)
     if action.words.filter(void=False).exists():
         raise Refused("conflict", "this was confirmed already")
@@ -182,13 +182,12 @@ def _open_for(speaker: Speaker, action_id: UUID | str, digest: str) -> Action:
 
 
 def _refuse_weak(action: Action, speaker: Speaker) -> None:
-    """Neither a key nor a link says that a person is there now; one account does not speak twice."""
-    if speaker.account is not None:
-        voting.refuse_weak_sign_in(action, speaker.account, group=USER, channel="browser")
-        if action.votes.filter(void=False, user=speaker.account).exists():
-            raise Refused("forbidden", "you have voted on this already, and one person counts once")
-    elif any(item["step_up"] for item in action.approvals if item["group"] == USER):
-        raise Refused("forbidden", "this needs step-up: sign in to agentsec and confirm it there")
+    """No way of giving one's word is signed by a passkey; one account does not speak twice."""
+    if any(item["step_up"] for item in action.approvals if item["group"] == USER):
+        raise Refused("forbidden", "this needs step-up, which nobody’s own word satisfies")
+    account = speaker.account
+    if account is not None and action.votes.filter(void=False, user=account).exists():
+        raise Refused("forbidden", "you have voted on this already, and one person counts once")
 
 
 def _say(action: Action, speaker: Speaker, verdict: str, comment: str) -> Word:

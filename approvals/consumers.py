@@ -13,6 +13,7 @@ from django.conf import settings
 
 from approvals import audience, live
 from approvals.audience import Guest
+from policies import factors
 from policies.models import User
 
 
@@ -56,7 +57,7 @@ def _admitted(scope: Mapping[str, Any], topics: frozenset[str]) -> Guest | None:
     user, sign_in = scope["user"], scope["session"].session_key
     # AuthMiddleware hands a lazy wrapper; the rules ask for the person.
     person = User.objects.filter(pk=user.pk, is_active=True).first() if user.is_authenticated else None
-    if person is None or not sign_in or not audience.admit(person, topics):
+    if person is None or not sign_in or factors.lacking(person) or not audience.admit(person, topics):
         return None
     return Guest.of(person, sign_in)
 

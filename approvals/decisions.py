@@ -17,9 +17,24 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, pipeline, states, word
+from approvals import (
+    asking,
+    claims,
+    expiry,
+    files,
+    forawhile,
+    jobs,
+    judging,
+    notify,
+    pipeline,
+    states,
+    stepup,
+    typed,
+    word,
+)
+from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, refuse_confirm, refuse_weak_sign_in, tally, void_all, voidable
+from approvals.voting import Tally, put_to, stands_in_for, tally, void_all, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -51,20 +66,27 @@ def approve(
     confirm: str = "",
     channel: str = "browser",
     for_minutes: int = 0,
+    answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
     Locks the action, then its session. Appends `vote.approve` and, when it was the last vote needed,
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
     With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
+    `answer` is what the voter's passkey gave for this decision (see `stepup`), where a rule wants step-up.
+    `attention` goes into the vote's entry and decides nothing.
     Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
     or a call that nobody may allow for a while).
     """
     action = _open_for(user, action_id, digest)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
-    vote = _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    vote = _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     decision = _count(action, user=user, channel=channel)
     if not for_minutes or decision.effect != "approved":
         return decision
@@ -75,18 +97,28 @@ def approve(
 
 @transaction.atomic
 def reject(
-    *, action_id: UUID | str, user: User, digest: str, comment: str = "", channel: str = "browser"
+    *,
+    action_id: UUID | str,
+    user: User,
+    digest: str,
+    comment: str = "",
+    advice: str = "",
+    channel: str = "browser",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
-    """Vote against an action, which ends it; the comment goes to the agent.
+    """Vote against an action, which ends it; the comment goes to the agent, and so does the advice: what it
+    should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
 
     Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as
     approve.
     """
     action = _open_for(user, action_id, digest)
-    _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
+    )
     states.move(
         action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
-        body={"by": user.username, "reason": comment},
+        advice=advice, body={"by": user.username, "reason": comment, "advice": advice},
     )  # fmt: skip
     return Decision(action, "rejected", "Rejected. The agent is told why.")
 
@@ -101,6 +133,8 @@ def edit(
     comment: str = "",
     confirm: str = "",
     channel: str = "browser",
+    answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
 
@@ -110,9 +144,9 @@ def edit(
     call).
     """
     action = _open_for(user, action_id, digest)
-    before = action.args
+    before, asked = action.args, set(action.groups)
     judged, changed = _revise(action, user=user, args=args)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     Revision.objects.create(
         action=action, number=action.revision, args_json=action.args_json, digest=action.digest,
         by=user.username,
@@ -120,6 +154,8 @@ def edit(
     )  # fmt: skip
     void_all(action)
     action.save()
+    if more := set(action.groups) - asked:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=more)
     body = {
         "by": user.username, "why": comment, "revision": action.revision, "before": before,
         "after": action.args,
@@ -130,8 +166,29 @@ def edit(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
     )  # fmt: skip
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     return _count(action, user=user, channel=channel)
+
+
+@transaction.atomic
+def shown(*, action_id: UUID | str, user: User, digest: str) -> Action:
+    """The action, where this person may decide it now and has seen it as it is. Locks it. Raises Refused."""
+    return _open_for(user, action_id, digest)
+
+
+def foreseen(*, action_id: UUID | str, user: User, digest: str, args: Mapping[str, Any]) -> Action:
+    """The action as this edit would make it, for its passkey to sign; nothing is changed.
+
+    Locks what `edit` locks, for as long as judging takes. Raises Refused as edit.
+    """
+    with transaction.atomic():
+        action = _open_for(user, action_id, digest)
+        _revise(action, user=user, args=args)
+        transaction.set_rollback(True)
+    return action
 
 
 @transaction.atomic
@@ -190,7 +247,7 @@ def cancel(*, action_id: UUID | str, agent: Agent) -> Action:
 
 def expire(*, action: Action) -> None:
     """End an action whose time is over; the caller holds its lock. Appends `action.expired`."""
-    why = "nobody decided in time" if action.state == S.PENDING else "it did not start in time"
+    why = expiry.reason(action)
     states.move(action, to=S.EXPIRED, actor=states.AGENTSEC, decision_reason=why, body={"why": why})
 
 
@@ -223,27 +280,37 @@ def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     return action
 
 
-def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str) -> Vote:
+def _vote(
+    action: Action, *, user: User, verdict: str, comment: str, channel: str, attention: Attention,
+    answer: str = "",
+) -> Vote:  # fmt: skip
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
-    group = tally(action).group_for(user)
     if verdict == Vote.Verdict.APPROVE:
         word.refuse_double(action, user)
-        refuse_weak_sign_in(action, user, group=group, channel=channel)
+    signature = stepup.verified(action, user, verdict=verdict, comment=comment, answer=answer)
+    group = put_to(action, user, verdict=verdict, channel=channel, signature=signature)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
-        "revision": action.revision, "channel": channel,
+        "revision": action.revision, "channel": channel, **attention.body(),
     }  # fmt: skip
+    if absent := stands_in_for(action, user, group):
+        body["stands_in_for"] = absent
+    if signature:
+        body["signature"] = signature
     entry = record.append(
         kind=f"vote.{verdict}", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
-    return Vote.objects.create(
+    claims.settle(action, user=user)
+    vote = Vote.objects.create(
         action=action, revision=action.revision, digest=action.digest, user=user, group=group,
         verdict=verdict,
         comment=comment, channel=channel, entry=entry.uuid,
     )  # fmt: skip
+    attention.note(vote)
+    return vote
 
 
 def _count(action: Action, *, user: User, channel: str) -> Decision:
@@ -311,21 +378,10 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     if changed & {name.partition(".")[0] for name in tool.authority_in({*checked, *action.args})}:
         action.needs_other_than = user.username
     pipeline.take_on(action, args=checked, judged=judged)
-    pipeline.set_approvals(action, _both(asked_before, judged.approvals))
+    pipeline.set_approvals(action, asking.both(asked_before, judged.approvals))
     return judged, changed
 
 
 def _original(action: Action) -> dict[str, Any]:
     first: dict[str, Any] = json.loads(action.revisions.get(number=1).args_json)
     return first
-
-
-def _both(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every group asked before or now, each with its larger quorum: an edit never needs fewer people."""
-    merged = {item["group"]: dict(item) for item in before}
-    for item in after:
-        known = merged.setdefault(item["group"], dict(item))
-        known["quorum"] = max(known["quorum"], item["quorum"])
-        known["expires_after"] = min(known["expires_after"], item["expires_after"])
-        known["step_up"] = known["step_up"] or item["step_up"]
-    return [merged[group] for group in sorted(merged)]

@@ -88,6 +88,8 @@ def grant(action: Action, *, vote: Vote, minutes: int) -> Allowance:
     active = releases.current()
     if why := _why_not(action, active):
         raise Refused("conflict", f"this cannot be allowed for a while: {why}")
+    if vote.group not in vote.user.group_names:
+        raise Refused("invalid", f"only who is in {vote.group} may allow it for a while: approve it alone")
     waits = settings.AGENTSEC_UNDO_SECONDS if vote.channel == "browser" else 0
     return allowances.mint(
         call=call_of(action, active), user=vote.user, group=vote.group, action_id=action.pk,

@@ -15,6 +15,8 @@ from policies.models import Agent, User
 from traces import explore
 from traces.models import Entry
 
+# Entries whose text is what somebody said.
+SAID = ("vote", "question", "action.delegated")
 LOOKS = {"vote.approve": "ok", "vote.reject": "danger", "vote.undone": "wait", "action.edited": "info"}
 
 
@@ -69,7 +71,7 @@ def _step(entry: Entry, names: dict[str, str], covered: int) -> Step:
     span = getattr(entry, "span", None)
     state = entry.kind.partition(".")[2]
     who = names.get(entry.actor) or word.speaker(entry.actor) or entry.actor
-    said = span.text if span and entry.kind.startswith("vote") else ""
+    said = span.text if span and entry.kind.startswith(SAID) else ""
     return Step(
         entry=entry, title=span.title if span else "", text=said,
         who=who, look=LOOKS.get(entry.kind, STATE_LOOK.get(state, "muted")),

@@ -40,11 +40,7 @@ class Judged:
 
     @property
     def approvals(self) -> list[dict[str, Any]]:
-        return [
-            {"group": a.group, "quorum": a.quorum, "rule": a.rule, "expires_after": a.expires_after,
-            "step_up": a.step_up}
-            for a in self.verdict.approvals
-        ]  # fmt: skip
+        return [approval.to_json() for approval in self.verdict.approvals]
 
     @property
     def sentence(self) -> str:

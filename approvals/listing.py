@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils import timezone
 
 from approvals import holding, presenters, queries
 from approvals.models import Action, ActionQuerySet, Vote
@@ -16,7 +17,7 @@ from policies.models import User
 
 PAGE = 50
 MAX_WORDS = 200
-SHOWS = {"waiting": "Waiting", "decided": "Decided by me", "all": "All"}
+SHOWS = {"waiting": "Waiting", "mine": "Mine", "decided": "Decided by me", "all": "All"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Wish:
     @property
     def order(self) -> str:
         """The field that the list is sorted by; the most urgent first, or the newest first."""
-        return "deadline" if self.show == "waiting" else "-created_at"
+        return "deadline" if self.show in ("waiting", "mine") else "-created_at"
 
     def link(self, **changes: str) -> str:
         """The address of this wish with something changed."""
@@ -73,6 +74,8 @@ def page(user: User, wish: Wish) -> Listing:
 
 def _rows(user: User, wish: Wish) -> ActionQuerySet:
     rows = queries.inbox(user) if wish.show == "waiting" else queries.visible(user)
+    if wish.show == "mine":
+        rows = queries.inbox(user).filter(claimed_by=user.username, claimed_until__gt=timezone.now())
     if wish.show == "decided":
         rows = rows.filter(pk__in=Vote.objects.filter(user=user).values("action"))
     if wish.q:

@@ -25,7 +25,8 @@ from approvals.audience import Guest, Note
 from traces import live
 
 GATHER_SECONDS = 0.05
-SLOW, BUSY = frozenset({"traces"}), 0.5  # every entry of the log rings there
+# Topics that ring often, and how many seconds of it become one look: every entry of the log; who looks.
+SLOW = {"traces": 0.5, "looking": 1.0}
 RECHECK_SECONDS = 5.0
 PUSH_SECONDS = 1.0
 QUEUE = 200
@@ -113,7 +114,7 @@ class Room:
                 seats = self._topics.get(topic)
                 if seats:
                     await self._guarded(topic, tuple(seats), messages)
-                messages = await _gathered(subscription, BUSY if topic in SLOW else GATHER_SECONDS)
+                messages = await _gathered(subscription, SLOW.get(topic, GATHER_SECONDS))
 
     async def _guarded(self, topic: str, seats: tuple[Seat, ...], messages: list[dict[str, Any]]) -> None:
         """One message that cannot be told costs that message: each page is told to read again instead."""

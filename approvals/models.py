@@ -12,6 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.attention_models import Look  # noqa: F401 - Django finds models here
+from approvals.collab_models import Question  # noqa: F401 - Django finds models here
 from approvals.growth_models import (  # noqa: F401 - Django finds models here
     AccessReview,
     Chore,
@@ -19,7 +21,9 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
     Promotion,
     Suggestion,
 )
+from approvals.notice_models import Notice, Occasion, Outlet  # noqa: F401 - Django finds models here
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
+from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
 from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here
 
 
@@ -93,10 +97,18 @@ class Action(models.Model):
     idempotency_key = models.CharField(max_length=200, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)
     deadline = models.DateTimeField(help_text="While pending: votes by then; while ready: start by then.")
+    escalates_at = models.DateTimeField(
+        null=True, blank=True, help_text="While pending: when others are asked."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
     decided_by = models.CharField(max_length=150, blank=True)
     decision_reason = models.TextField(blank=True)
+    advice = models.TextField(blank=True, help_text="What whoever rejected it says to do instead.")
+    claimed_by = models.CharField(max_length=150, blank=True, help_text="Who says that they decide it.")
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    talk = models.CharField(max_length=8, blank=True, help_text="asked, or answered: see its questions.")
     fence = models.BigIntegerField(default=0)
     result_json = models.TextField(blank=True)
     error = models.TextField(blank=True)
@@ -110,6 +122,15 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            models.Index(name="action_asked", fields=["created_at"], condition=~Q(approvals_json="[]")),
+            models.Index(
+                name="action_escalates",
+                fields=["escalates_at"],
+                condition=Q(state="pending", escalates_at__isnull=False),
+            ),
+            models.Index(
+                name="action_claimed", fields=["claimed_until"], condition=Q(claimed_until__isnull=False)
+            ),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import files, forawhile, jobs, judging, states, sworn
+from approvals import duties, escalation, files, forawhile, jobs, judging, notify, states, sworn, widening
 from approvals.judging import Judged
 from approvals.models import Action, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
@@ -195,6 +195,8 @@ def _store(
     )
     _log(call, action, judged)
     note_proposed(session=call.session)
+    if action.state == Action.State.PENDING:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=action.groups)
     jobs.enqueue(action)
     return action
 
@@ -220,8 +222,11 @@ def take_on(action: Action, *, args: Mapping[str, Any], judged: Judged) -> None:
 
 
 def set_approvals(action: Action, approvals: list[dict[str, Any]]) -> None:
-    action.approvals_json = json.dumps(approvals)
-    action.groups = sorted({item["group"] for item in approvals})
+    """Set on the action whom it asks, with who has a stake in it, and when others are asked too."""
+    asked_for = duties.sealed(approvals, agent=action.agent, session=action.session)
+    action.approvals_json = json.dumps(asked_for)
+    action.groups = widening.groups_of(action)
+    escalation.set_due(action)
 
 
 def _first_state(judged: Judged) -> str:

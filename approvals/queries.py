@@ -20,7 +20,7 @@ def visible(user: User) -> ActionQuerySet:
     if not user.has_role(Role.APPROVER):
         return rows.none()
     asked = Q(pk__in=[])
-    for group in user.group_names:
+    for group in user.answers_for:
         asked |= Q(groups__contains=[group])
     return rows.filter(asked)
 

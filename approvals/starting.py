@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import forawhile, states, sworn, voting, word
+from approvals import forawhile, states, stepup, sworn, voting, word
 from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
@@ -147,8 +147,9 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
 
 def _forged(action: Action) -> Dropped | None:
     """Whom it asked, and who approved, must be what the log holds."""
-    given = voting.tally(action)
-    why = sworn.contradiction(action, given.votes) or word.contradiction(action, given.words)
+    counted = voting.tally(action)
+    why = sworn.contradiction(action, counted.votes, counted.leaning())
+    why = why or stepup.contradiction(action, counted.votes) or word.contradiction(action, counted.words)
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 

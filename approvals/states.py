@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from approvals import notify
 from approvals.models import Action
 from policies import budgets
 from traces import live, record
@@ -66,6 +67,9 @@ def move(
     if to not in FOLLOWS[before]:
         raise ValueError(f"{before} is never followed by {to}")
     now = timezone.now()
+    if to == S.PENDING:
+        # The clock looks at it next, and finds when others are to be asked, counted from now.
+        fields = {"escalates_at": now, **fields}
     guarded = Action.objects.filter(pk=action.pk, state=before, revision=action.revision, **(where or {}))
     if guarded.update(state=to, changed_at=now, **fields) != 1:
         action.refresh_from_db()
@@ -81,8 +85,17 @@ def move(
         kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,
         title=title or f"{action.tool}: {S(to).label.lower()}", attributes={"state": to, "tool": action.tool},
     )  # fmt: skip
+    _notify(action, before)
     announce(action)
     return entry
+
+
+def _notify(action: Action, before: str) -> None:
+    """Whoever waits for it, or was told that it waits, may hear of it elsewhere than on the page."""
+    if action.state == S.PENDING:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=action.groups)
+    elif before == S.PENDING:
+        notify.about(action, kind=notify.NoticeKind.DECIDED, groups=action.groups)
 
 
 def announce(action: Action) -> None:

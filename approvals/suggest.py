@@ -21,7 +21,7 @@ from approvals.alike import Alike
 from approvals.growth_models import Chore, Suggestion
 from approvals.models import Action
 from approvals.weighing import LONGEST_DAYS, Edit, Weighed
-from policies import engine, releases
+from policies import engine, escalating, releases
 from policies.access import Verb, actor, may, require
 from policies.arguments import digest
 from policies.models import Rule, User
@@ -158,7 +158,12 @@ def _apply(edit: Edit, *, by: str) -> None:
         return
     plain = {name: value for name, value in asdict(edit.after).items() if name != "id"}
     rule = Rule.objects.create(
-        **{**plain, "agents": list(edit.after.agents), "tools": list(edit.after.tools)}
+        **{
+            **plain,
+            "agents": list(edit.after.agents),
+            "tools": list(edit.after.tools),
+            "escalate": escalating.plain(edit.after.escalate),
+        }
     )
     releases.drafted(by=by, what=f"Rule {rule.name}", changed=[f"rule {rule.name}: created"])
 

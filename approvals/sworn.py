@@ -9,23 +9,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from approvals.models import Action, Vote
+from approvals.widening_models import Widening
+from policies import absences
+from policies.absence_models import Absence
 from traces import record, seal
 from traces.models import Entry
 
 ENDING = frozenset({"vote.undone", "action.pending"})
+# Two processes on one machine, or two machines whose clocks are kept, may differ by this much: seconds.
+CLOCKS_APART = 5
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
 
 
-def contradiction(action: Action, votes: Iterable[Vote]) -> str:
-    """Where the log says something else than the rows about who was asked, and who approved; empty if not."""
+def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple[Vote, Absence]] = ()) -> str:
+    """Where the log says something else than the rows about who was asked, who approved, and for whom they
+    stood in; empty if nowhere.
+    """
     if _asked(action) != action.approvals:
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
     if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
         return "the log holds no allowance that let this through: the action was altered outside agentsec"
+    if unsworn := _widened(action):
+        return f"the log does not hold that {unsworn}: the action was altered outside agentsec"
     standing = list(votes)
     entries = {entry.uuid: entry for entry in _entries(uuid__in=[vote.entry for vote in standing])}
     for vote in standing:
@@ -33,6 +43,11 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
         if withdrawn(action, vote.entry):
             return f"the log holds that the approval by {vote.user.username} counts no more"
+    for vote, absence in leaning:
+        header, _ = _read(entries[vote.entry]) if vote.entry in entries else ({}, {})
+        given = datetime.fromisoformat(header["at"]) if "at" in header else vote.at
+        if why := absences.unsworn(absence, at=given):
+            return f"{vote.user.username} stood in for nobody: {why}"
     return ""
 
 
@@ -63,6 +78,37 @@ def _let_through(action: Action) -> set[str]:
         if header.get("kind") == "action.ready" and body.get("digest") == action.digest:
             found.add(str(body.get("allowance", "")))
     return found
+
+
+def _widened(action: Action) -> str:
+    """What the rows say of other groups that may answer, and no entry does; empty if there is nothing."""
+    rows = list(action.widenings.all())
+    entries = {entry.uuid: entry for entry in _entries(uuid__in=[row.entry for row in rows])} if rows else {}
+    for row in rows:
+        header, body = _read(entries[row.entry]) if row.entry in entries else ({}, {})
+        signed = (header.get("kind"), header.get("action"), body.get("group"), body.get("to"))
+        if signed != (f"action.{row.why}", str(action.pk), row.group, row.by_group):
+            return f"{row.by_group} may answer for {row.group}"
+        if row.why == Widening.Why.ESCALATED and not _was_due(row, header, action):
+            return f"{row.by_group} was to answer for {row.group} by then"
+    return ""
+
+
+def _was_due(row: Widening, header: Mapping[str, Any], action: Action) -> bool:
+    """Whether the rule's time had gone by since the action was first asked about, by the times of the log."""
+    after = [
+        step["after"] for item in action.approvals if item["group"] == row.group
+        for step in item.get("escalate", ()) if step["to"] == row.by_group
+    ]  # fmt: skip
+    if not after:
+        # An edit has taken the step away, and with it what the row says.
+        return True
+    first = Entry.objects.filter(action_id=str(action.pk), kind="action.pending").order_by("id").first()
+    asked, _ = _read(first) if first is not None else ({}, {})
+    if "at" not in asked or "at" not in header:
+        return False
+    waited = datetime.fromisoformat(header["at"]) - datetime.fromisoformat(asked["at"])
+    return bool(waited.total_seconds() >= after[0] - CLOCKS_APART)
 
 
 def _entries(**wanted: Any) -> Iterable[Entry]:

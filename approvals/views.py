@@ -10,22 +10,38 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import decisions, editing, explain, files, forawhile, listing, presenters, queries
+from approvals import (
+    claims,
+    decisions,
+    editing,
+    explain,
+    files,
+    forawhile,
+    listing,
+    presenters,
+    queries,
+    rejecting,
+    signing,
+    vigilance,
+)
+from approvals.attention import Attention
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
+from approvals.reviewing import worded
 from policies.access import Verb, may
 from policies.models import User
 from traces.problems import Refused
 
 View = Callable[..., HttpResponse]
+LONGEST_COMMENT = 10_000
 
 
 def page_of(verb: Verb) -> Callable[[View], View]:
@@ -109,11 +125,30 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Approve, reject, or edit and approve, for exactly the digest that was shown."""
     user = person(request)
     action = queries.get_visible(user, action_id)
+    attention = vigilance.of_card(user, action, request.POST.dict())
     try:
-        decision = _decided(request, action)
+        decision = _decided(request, action, attention)
     except Refused as refused:
         return _not_decided(request, action, refused)
-    return _answer(request, decision, whole=request.POST.get("verdict") == "edit")
+    return _answer(
+        request, vigilance.gently(decision, attention), whole=request.POST.get("verdict") == "edit"
+    )
+
+
+@require_POST
+@page_of(Verb.INBOX_SEE)
+def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """What the person's passkey has to sign for the approval that the form would send; it decides nothing."""
+    user, post = person(request), request.POST
+    action = queries.get_visible(user, action_id)
+    try:
+        args = editing.read(post.dict(), action.args) if post.get("verdict") == "edit" else None
+        wish = signing.request(
+            action_id=action.pk, user=user, digest=post.get("digest", ""), comment=_comment(post), args=args
+        )
+    except Refused as refused:
+        return JsonResponse({"why": refused.detail}, status=409 if refused.code == "conflict" else 422)
+    return JsonResponse(wish)
 
 
 @require_POST
@@ -177,26 +212,34 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     return response
 
 
-def _decided(request: HttpRequest, action: Action) -> Decision:
+def _decided(request: HttpRequest, action: Action, attention: Attention) -> Decision:
     post, user = request.POST, person(request)
     said: dict[str, Any] = {
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
-        "comment": post.get("comment", "").strip(),
+        "comment": _comment(post),
+        "attention": attention,
     }
-    confirm = post.get("confirm", "")
+    confirm, answer = post.get("confirm", ""), post.get("answer", "")
+    claims.refuse(action, user=user, despite=post.get("despite_claim", ""))
     match post.get("verdict"):
         case "approve":
-            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post))
+            return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post), answer=answer)
         case "reject" if said["comment"]:
-            return decisions.reject(**said)
+            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
             raise Refused("invalid", "say why: the reason goes to the agent")
         case "edit":
-            return decisions.edit(**said, confirm=confirm, args=editing.read(post.dict(), action.args))
+            args = editing.read(post.dict(), action.args)
+            return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
+
+
+def _comment(post: QueryDict) -> str:
+    """The comment as it is signed and stored."""
+    return worded(post.get("comment", ""), longest=LONGEST_COMMENT)
 
 
 def _minutes(post: QueryDict) -> int:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from django.utils import timezone
 
-from approvals import word
+from approvals import duties, matching, stepup, word
 from approvals.models import Action, Vote
+from approvals.widening import voting_groups
 from approvals.word_models import USER, Word
-from policies.models import User
+from policies.absence_models import Absence, covered_groups, covering
+from policies.models import Role, User
 from traces.problems import Refused
-
-# How long after signing in a person counts as present.
-STEP_UP_LIFE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """The standing votes for the current digest. One person counts for one group. `words` is what the person
-    said whom the session serves.
+    """The standing votes for the current digest. One person counts for one group: `placed` says for which,
+    chosen so that as many as possible count, and empty where a vote is one too many. `words` is what the
+    person said whom the session serves.
     """
 
     votes: tuple[Vote, ...]
-    asked: dict[str, int]
-    needs_other_than: str
+    needs: Mapping[str, matching.Need]
+    editor: str
+    counting: Mapping[str, frozenset[str]]
+    step_up: frozenset[str]
+    absences: Mapping[int, tuple[Absence, ...]] = field(default_factory=dict)
     words: tuple[Word, ...] = ()
+
+    @cached_property
+    def placed(self) -> tuple[str, ...]:
+        return matching.place([self._ballot(vote) for vote in self.votes], self.needs)
 
     @property
     def given(self) -> tuple[Vote | Word, ...]:
@@ -37,43 +45,110 @@ class Tally:
 
     @property
     def counts(self) -> Counter[str]:
-        return Counter(vote.group for vote in self.given)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Who approved."""
-        voters = (vote.user.username for vote in self.votes)
-        return frozenset((*voters, *(word.name for word in self.words)))
+        return Counter([*filter(None, self.placed), *(word.group for word in self.words)])
 
     @property
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
-        counts = self.counts
-        open_ = [
-            _lacking(group, need - counts[group])
-            for group, need in self.asked.items()
-            if counts[group] < need
-        ]
-        if not open_ and not self.names - {self.needs_other_than}:
-            open_.append(f"somebody other than {self.needs_other_than or 'nobody'}")
+        open_ = [self._still(group) for group in self.needs if self.lacking(group)]
+        others = (vote for vote in self.votes if vote.user.username != self.editor)
+        others_words = {word.name for word in self.words} - {self.editor}
+        if not open_ and not others_words and not any(self.open_to(vote) for vote in others):
+            open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
 
-    def group_for(self, user: User) -> str:
-        """The group this person's vote counts for: one that still needs votes, if they are in such a one."""
-        counts = self.counts
-        mine = [group for group in self.asked if group in user.group_names]
+    def lacking(self, group: str) -> int:
+        """How many approvals this asked group still needs."""
+        return max(0, self.needs[group].quorum - self.counts[group])
+
+    def _still(self, group: str) -> str:
+        if group == USER:
+            return "the user’s own word"
+        still = f"{self.lacking(group)} of {group}"
+        staked = {
+            vote.user.username for vote in self.votes
+            if duties.has_stake(self.needs[group], vote.user) and group in self.open_to(vote)
+        }  # fmt: skip
+        free = any(
+            place == group and not duties.has_stake(self.needs[group], vote.user)
+            for vote, place in zip(self.votes, self.placed, strict=True)
+        )
+        return f"{still}, {duties.other_than(staked)}" if staked and not free else still
+
+    def groups_for(self, user: User) -> list[str]:
+        """The groups to which this person's vote may be put, the best first; those where it fills a place,
+        if there are any. Raises Refused("forbidden") where there is none at all.
+        """
+        mine = [group for group, names in self.counting.items() if names & user.answers_for]
         if not mine:
             raise Refused("forbidden", "you are in none of the groups that are asked")
-        return next((group for group in mine if counts[group] < self.asked[group]), mine[0])
+        filled = sum(map(bool, self.placed))
+        needed = [group for group in mine if self._filled_with(user, group) > filled]
+        # A vote that satisfied step-up may count for every group, any other only where none is wanted.
+        return sorted(needed or mine, key=lambda group: group not in self.step_up)
+
+    def _filled_with(self, user: User, group: str) -> int:
+        ballots = [self._ballot(vote) for vote in self.votes]
+        ballots.append(self._ballot(Vote(user=user, group=group)))
+        return sum(map(bool, matching.place(ballots, self.needs)))
+
+    def _ballot(self, vote: Vote) -> matching.Ballot:
+        return matching.Ballot(duties.marks(vote.user), self.open_to(vote))
+
+    def open_to(self, vote: Vote) -> tuple[str, ...]:
+        """The groups for which this vote may count as its voter stands now, that of the vote first."""
+        voter = vote.user
+        if not voter.has_role(Role.APPROVER):
+            return ()
+        reach = voter.group_names | self.covered(vote).keys()
+        mine = [group for group, names in self.counting.items() if names & reach]
+        strong = vote.group in self.step_up
+        fit = [group for group in mine if strong or group not in self.step_up]
+        return tuple(sorted(fit, key=lambda group: group != vote.group))
+
+    def covered(self, vote: Vote) -> dict[str, list[Absence]]:
+        """The groups for which its voter stood in when they voted, with the absences by which they did."""
+        rows = (row for row in self.absences.get(vote.user_id, ()) if row.covers(vote.at))
+        return covered_groups(rows)
+
+    def leaning(self) -> Iterator[tuple[Vote, Absence]]:
+        """Each vote with each absence by which it may count where its voter is no member."""
+        for vote in self.votes:
+            for group, rows in self.covered(vote).items():
+                if group not in vote.user.group_names:
+                    yield from ((vote, row) for row in rows)
 
 
 def tally(action: Action) -> Tally:
-    votes = action.votes.select_related("user").filter(
-        void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision
+    found = (
+        action.votes.select_related("user")
+        .prefetch_related("user__groups")
+        .filter(void=False, verdict=Vote.Verdict.APPROVE, digest=action.digest, revision=action.revision)
     )
-    asked = {item["group"]: int(item["quorum"]) for item in action.approvals}
-    words = word.approvals(action) if USER in asked else ()
-    return Tally(tuple(votes), asked, action.needs_other_than, words)
+    votes = tuple(found)
+    for vote in votes:
+        vote.user._group_names = frozenset(group.name for group in vote.user.groups.all())
+    return Tally(
+        votes=votes, absences=_absences(votes), needs=duties.needs(action), editor=action.needs_other_than,
+        counting=voting_groups(action), words=word.approvals(action) if word.asks(action) else (),
+        step_up=frozenset(item["group"] for item in action.approvals if item["step_up"]),
+    )  # fmt: skip
+
+
+def _absences(votes: Sequence[Vote]) -> dict[int, tuple[Absence, ...]]:
+    found: dict[int, tuple[Absence, ...]] = {}
+    for row in covering({vote.user_id for vote in votes}) if votes else ():
+        if row.stand_in_id is not None and row.user.has_role(Role.APPROVER):
+            found[row.stand_in_id] = (*found.get(row.stand_in_id, ()), row)
+    return found
+
+
+def stands_in_for(action: Action, user: User, group: str) -> list[str]:
+    """For whom this person votes now, where they are in no group themselves that counts for this one."""
+    counting = voting_groups(action)[group]
+    if counting & user.group_names:
+        return []
+    return sorted({row.user.username for name in counting for row in user.covers.get(name, ())})
 
 
 def void_all(action: Action) -> None:
@@ -82,46 +157,42 @@ def void_all(action: Action) -> None:
     action.words.filter(void=False).update(void=True)
 
 
-def _lacking(group: str, number: int) -> str:
-    return "the user’s own word" if group == USER else f"{number} of {group}"
-
-
 def unfit(action: Action) -> str:
     """Why the votes do not carry the action any more: a voter left, was shut out, or lost the role; else
     empty.
     """
     counted = tally(action)
-    for vote in counted.votes:
-        voter = User.objects.get(pk=vote.user_id)
-        if not voter.is_active or not voter.has_role("approver") or vote.group not in voter.group_names:
-            return f"{voter.username} may no longer decide for {vote.group}"
-        if why := word.double(action, voter):
-            return f"{voter.username} may not vote here: {why}"
     if why := word.unfit(action, counted.words):
         return why
-    return counted.missing and f"still needed: {counted.missing}"
+    for vote in counted.votes if counted.words else ():
+        if why := word.double(action, vote.user):
+            return f"{vote.user.username} may not vote here: {why}"
+    if not counted.missing:
+        return ""
+    for vote in counted.votes:
+        if not counted.open_to(vote):
+            return f"{vote.user.username} may no longer decide for {vote.group}"
+    return f"still needed: {counted.missing}"
 
 
-def refuse_confirm(action: Action, confirm: str) -> None:
-    """A destructive action is approved only by whoever types the name of its target."""
-    if action.effect != "destructive":
-        return
-    if not hmac.compare_digest(confirm.strip().encode(), action.target.strip().encode()):
-        raise Refused(
-            "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
-        )
-
-
-def refuse_weak_sign_in(action: Action, user: User, *, group: str, channel: str) -> None:
-    """Where a rule wants step-up, an approval comes from a page, soon after its voter signed in."""
-    if not any(item["step_up"] for item in action.approvals if item["group"] == group):
-        return
-    if channel != "browser":
-        raise Refused(
-            "forbidden", "this needs step-up, which a token never satisfies: approve it on its page"
-        )
-    if user.last_login is None or user.last_login < timezone.now() - STEP_UP_LIFE:
-        raise Refused("forbidden", "this needs step-up: sign out, sign in again, and approve it then")
+def put_to(action: Action, user: User, *, verdict: str, channel: str, signature: Mapping[str, str]) -> str:
+    """The group to which this person's vote goes. Raises Refused("forbidden"): none, or step-up is wanted
+    wherever it would count, and there is no `signature`.
+    """
+    counted = tally(action)
+    groups = counted.groups_for(user)
+    if verdict != Vote.Verdict.APPROVE:
+        return groups[0]
+    refusals = []
+    for group in groups:
+        try:
+            if group in counted.step_up and not signature:
+                stepup.refuse_unsigned(user, channel=channel)
+        except Refused as refused:
+            refusals.append(refused)
+        else:
+            return group
+    raise refusals[0]
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:

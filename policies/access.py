@@ -34,12 +34,15 @@ class Verb(StrEnum):
     PEOPLE_EDIT = "edit people and groups"
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
+    CHANNELS_EDIT = "set up where groups are told"
     KILL = "use the kill switch"
     ALLOWANCE_END = "revoke this allowance"
     TRUST_DECIDE = "decide how far an agent is trusted"
     ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
     HEALTH_READ = "read the health page"
+    INSIGHTS_SEE = "open the insights"
+    INSIGHTS_READ = "read insights of this group"
 
 
 class Where(StrEnum):
@@ -62,6 +65,7 @@ class Access:
 
 ANYWHERE, ASKED, TEAM = Where
 _EVERYBODY = dict.fromkeys(Role, ANYWHERE)
+_OVERSEERS = dict.fromkeys((Role.AUDITOR, Role.EDITOR, Role.ADMINISTRATOR), ANYWHERE)
 
 TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.INBOX_SEE: _EVERYBODY,
@@ -78,12 +82,15 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.PEOPLE_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.CHANNELS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
     Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
     Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
+    Verb.INSIGHTS_SEE: {**_OVERSEERS, Role.APPROVER: ANYWHERE},
+    Verb.INSIGHTS_READ: {**_OVERSEERS, Role.APPROVER: ASKED},
 }
 
 # The admin's models: what seeing and what changing them takes. A model that is not here is not there.
@@ -153,8 +160,13 @@ def teams_read(user: User | AnonymousUser) -> frozenset[str] | None:
 def groups_decided(user: User | AnonymousUser) -> frozenset[str]:
     """The groups for which this person may decide, for a query."""
     if isinstance(user, User) and user.has_role(Role.APPROVER):
-        return user.group_names
+        return user.answers_for
     return frozenset()
+
+
+def groups_overseen(user: User | AnonymousUser) -> frozenset[str] | None:
+    """The groups whose insights this person reads, for a query; None means every group."""
+    return None if may(user, Verb.INSIGHTS_READ).allowed else groups_decided(user)
 
 
 def _place(user: User, where: Where, team: str, asked: frozenset[str]) -> str:
@@ -164,6 +176,8 @@ def _place(user: User, where: Where, team: str, asked: frozenset[str]) -> str:
     if where is TEAM:
         return f"in the team {team}" if team and team in user.group_names else ""
     mine = sorted(asked & user.group_names)
+    if not mine and asked:
+        return next((f"in {group}, for who is away" for group in sorted(asked & user.answers_for)), "")
     return f"in {mine[0]}" if mine else ""
 
 

@@ -78,7 +78,7 @@ class ToolAdmin(DraftAdmin):
         # Rules, cases and the kill switch name it, so it keeps its name.
         return ["name"] if obj is not None else []
 
-    @admin.display(description="", ordering="paused")
+    @admin.display(description="pause", ordering="paused")
     def switch(self, tool: Tool) -> str:
         return "paused" if tool.paused else ""
 
@@ -112,7 +112,10 @@ class RuleAdmin(RuleDesk, DraftAdmin):
     fieldsets = [
         (None, {"fields": ["name", "description", "effect", "aloud"]}),
         ("When", {"fields": ["agents", "tools", "when", "fallback"]}),
-        ("Who is asked", {"fields": ["approvers", "quorum", "expires_after", "step_up"]}),
+        (
+            "Who is asked",
+            {"fields": ["approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate"]},
+        ),
         ("Whether it holds", {"fields": ["mode", "enabled", "until"]}),
         ("The words of a condition", {"fields": ["vocabulary"], "classes": ["collapse"]}),
     ]
@@ -200,6 +203,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
 class KeyInline(admin.TabularInline):
     model = AgentKey
+    template = "policies/_agent_keys.html"
     extra = 0
     fields = SHOWN_OF_KEY
     readonly_fields = SHOWN_OF_KEY
@@ -219,7 +223,6 @@ class AgentAdmin(RoomAdmin):
     list_filter = ["mode", "team"]
     list_select_related = ["team", "owner"]
     search_fields = ["name", "description"]
-    autocomplete_fields = ["owner"]
     inlines = [KeyInline]
     actions = ["pause", "read_only", "standard"]
 

@@ -9,10 +9,10 @@ from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import path
 
-from policies import accounts, agents, forms, people, secrets
+from policies import accounts, agents, factors, forms, people, secrets
 from policies.access import Verb
 from policies.admin_base import ReadOnlyAdmin, RoomAdmin, actor, require
 from policies.models import Agent, AgentKey, PersonalToken, Role, Rule, Secret, User
@@ -47,7 +47,12 @@ class UserAdmin(RoomAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.make_link)
-        return [path("<int:user_id>/link/", view, name="policies_user_link"), *super().get_urls()]
+        reset = self.admin_site.admin_view(self.reset_factors)
+        return [
+            path("<int:user_id>/link/", view, name="policies_user_link"),
+            path("<int:user_id>/factors/", reset, name="policies_user_factors"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
@@ -122,6 +127,21 @@ class UserAdmin(RoomAdmin):
         what = f"{user.username} opens this within 30 minutes and sets a password"
         shown = {"what": what, "value": url, "back": self.changed_page(user)}
         return self.page(request, "policies/shown_once.html", f"A link for {user.username}", **shown)
+
+    def reset_factors(self, request: HttpRequest, user_id: int) -> HttpResponse:
+        """By POST, forget the second factors of somebody who lost them."""
+        require(request, Verb.PEOPLE_EDIT)
+        user = get_object_or_404(User, pk=user_id)
+        back = self.changed_page(user)
+        if request.method == "POST":
+            try:
+                factors.reset(user=user, by=actor(request))
+            except Refused as refused:
+                return self.refused(request, refused, back=back)
+            self.message_user(request, f"{user.username} has no second factor any more.")
+            return redirect(back)
+        shown = {"back": back, "button": f"Forget {', '.join(factors.of(user).names) or 'nothing'}"}
+        return self.page(request, "policies/make.html", f"Second factors of {user.username}", **shown)
 
     @admin.action(description="Switch off", permissions=["change"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

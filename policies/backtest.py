@@ -198,16 +198,16 @@ def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef], declared: dic
 
 @dataclass(frozen=True)
 class _Ruling:
-    """An effect, the rules that gave it, and whom they ask: group, quorum, step-up."""
+    """An effect, the rules that gave it, and whom they ask: group, quorum, step-up, separate duties."""
 
     effect: str
     rules: tuple[str, ...]
-    asked: frozenset[tuple[str, int, bool]]
+    asked: frozenset[tuple[str, int, bool, bool]]
 
     @classmethod
     def of(cls, verdict: Verdict) -> _Ruling:
         rules = [match.name for match in verdict.matched if match.effect == verdict.effect]
-        asked = ((wish.group, wish.quorum, wish.step_up) for wish in verdict.approvals)
+        asked = (_asked(wish.to_json()) for wish in verdict.approvals)
         return cls(verdict.effect, tuple(rules) or (NOBODY,), frozenset(asked))
 
     @classmethod
@@ -215,8 +215,12 @@ class _Ruling:
         effect = verdict["effect"]
         if effect not in _STRICTNESS:
             raise ValueError(f"{effect!r} is no effect")
-        asked = ((wish["group"], wish["quorum"], wish["step_up"]) for wish in verdict["approvals"])
+        asked = (_asked(wish) for wish in verdict["approvals"])
         return cls(effect, tuple(_names(verdict)) or (NOBODY,), frozenset(asked))
+
+
+def _asked(wish: Mapping[str, Any]) -> tuple[str, int, bool, bool]:
+    return wish["group"], wish["quorum"], wish["step_up"], bool(wish.get("separate_duties"))
 
 
 @lru_cache(maxsize=2048)

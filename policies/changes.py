@@ -11,7 +11,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from policies import accounts, agents, foureyes, limits, people, secrets, soundness
+from policies import absences, accounts, agents, factors, foureyes, limits, people, secrets, soundness
 from policies.access import Verb, actor, may
 from policies.arguments import canonical
 from policies.foureyes import NeedsSecond, Wish
@@ -36,6 +36,7 @@ class Kind:
     verb: Verb
     before: Callable[[ProposedChange], Any]
     apply: Callable[[ProposedChange, str], str]
+    proposes: Verb | None = None  # where proposing takes less than confirming
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _may_propose(row: ProposedChange, kind: Kind) -> bool:
     if who != "user":
         return True
     proposer = User.objects.filter(pk=int(number)).first()
-    return proposer is not None and may(proposer, kind.verb).allowed
+    return proposer is not None and may(proposer, kind.proposes or kind.verb).allowed
 
 
 def _decide(row: ProposedChange, state: str, by: str, why: str = "") -> None:
@@ -228,6 +229,11 @@ def _change_person(row: ProposedChange, by: str) -> str:
     return ""
 
 
+def _reset_factors(row: ProposedChange, by: str) -> str:
+    factors.reset(user=_person(row.target), by=by)
+    return ""
+
+
 def _set_mode(row: ProposedChange, by: str) -> str:
     agents.set_mode(agent=_agent(row.target), mode=_after(row), by=by)
     return ""
@@ -245,6 +251,11 @@ def _store_secret(row: ProposedChange, by: str) -> str:
     return ""
 
 
+def _away(row: ProposedChange, by: str) -> str:
+    absences.apply_wish(_person(row.target), _after(row), by=by)
+    return ""
+
+
 def _lift(row: ProposedChange, by: str) -> str:
     limits.lift(scope=row.target, by=by)
     return ""
@@ -259,6 +270,9 @@ KINDS: Mapping[str, Kind] = {
     # That somebody of this name came meanwhile is told by creating.
     "person.create": Kind(Verb.PEOPLE_EDIT, lambda row: None, _create_person),
     "person": Kind(Verb.PEOPLE_EDIT, _person_now, _change_person),
+    # Anybody says that they are away; who stands in gets what they may.
+    "person.away": Kind(Verb.PEOPLE_EDIT, lambda row: None, _away, proposes=Verb.INBOX_SEE),
+    "person.factors": Kind(Verb.PEOPLE_EDIT, lambda row: factors.state(_person(row.target)), _reset_factors),
     "agent.mode": Kind(Verb.AGENTS_EDIT, lambda row: _agent(row.target).mode, _set_mode),
     "agent.key": Kind(Verb.KEYS_EDIT, lambda row: agents.living_keys(_agent(row.target)), _issue_key),
     "secret": Kind(Verb.SECRETS_EDIT, lambda row: secrets.stored(row.target), _store_secret),

@@ -206,6 +206,10 @@ def _fields(old: Mapping[str, Any], new: Mapping[str, Any], lean: Any) -> Iterat
 def _shown(name: str, value: Any) -> str:
     if name == "expires_after" and isinstance(value, int):
         return duration(value)
+    if name == "escalate":
+        return ", ".join(f"after {duration(step['after'])} to {step['to']}" for step in value or ())
+    if name == "separate_duties":
+        return written(bool(value))
     return written(value)
 
 

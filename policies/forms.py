@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
-from policies import worldfile, yamldump
+from policies import escalating, worldfile, yamldump
 from policies.arguments import ArgumentsRefused, canonical, check_schema, parse_json
 from policies.limit_models import Limit
 from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool, User
@@ -164,6 +164,12 @@ class RuleForm(FileForm):
         help_text="How long approval is waited for: 45s, 15m, 2h, 1d.", initial="15m"
     )
 
+    escalate = Lines(
+        required=False, label="Escalates", widget=forms.Textarea(attrs={"rows": 2, "cols": 40}),
+        help_text="One step a line, such as “10m leads”: after that time without a decision leads may answer "
+        "for the asked group too.",
+    )  # fmt: skip
+
     class Meta:
         model = Rule
         fields = "__all__"
@@ -172,6 +178,7 @@ class RuleForm(FileForm):
             "description": "Why it is there; whoever is asked reads this first.",
             "quorum": "How many of them have to approve.",
             "step_up": "Whoever approves signed in a few minutes ago.",
+            "separate_duties": "Neither the agent's owner nor whoever started its session approves alone.",
             "mode": "In shadow it decides nothing and only counts.",
             "until": "Then it ends by itself. Empty: it stays.",
         }
@@ -184,6 +191,24 @@ class RuleForm(FileForm):
                 part.attrs["aria-label"] = f"Until, {name}"
         if self.instance.pk and "expires_after" in self.fields:
             self.initial["expires_after"] = yamldump.duration(self.instance.expires_after)
+        if self.instance.pk and "escalate" in self.fields:
+            steps = escalating.steps(self.instance.escalate)
+            self.initial["escalate"] = "\n".join(
+                f"{yamldump.duration(step.after)} {step.to}" for step in steps
+            )
+
+    def clean_escalate(self) -> list[dict[str, Any]]:
+        try:
+            found = [
+                (worldfile.seconds(after), to)
+                for after, to in escalating.lines(self.cleaned_data["escalate"])
+            ]
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        known = set(Group.objects.filter(name__in=[to for _, to in found]).values_list("name", flat=True))
+        if strange := [to for _, to in found if to not in known]:
+            raise ValidationError(f"There is no group {strange[0]}.")
+        return escalating.plain(escalating.steps({"after": after, "to": to} for after, to in found))
 
     def clean_expires_after(self) -> int:
         try:
@@ -194,7 +219,8 @@ class RuleForm(FileForm):
     def as_file(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in cleaned.items() if value not in ("", None)}
         moment = {"until": cleaned["until"].isoformat()} if cleaned.get("until") else {}
-        return given | {"expires_after": f"{cleaned['expires_after']}s"} | moment
+        steps = [{"after": f"{step['after']}s", "to": step["to"]} for step in cleaned.get("escalate") or []]
+        return given | {"expires_after": f"{cleaned['expires_after']}s", "escalate": steps} | moment
 
 
 class CaseForm(FileForm):

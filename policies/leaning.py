@@ -8,7 +8,7 @@ not, which is why an allow that becomes an ask is stricter only where it has no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -30,7 +30,7 @@ _OPPOSITE = {LOOSER: STRICTER, STRICTER: LOOSER, EITHER: EITHER, SAME: SAME}
 # What happens where a rule applies to more calls than before.
 _MORE = {"allow": LOOSER, "block": STRICTER, "ask": EITHER}
 _WORDS = frozenset({"id", "name", "description"})
-_ASKING = frozenset({"approvers", "quorum", "expires_after", "step_up"})
+_ASKING = frozenset({"approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate"})
 _SEVERITY = {
     "effect": ("read", "write", "destructive"),
     "sends": ("none", "internal", "external"),
@@ -106,7 +106,17 @@ def _asking(name: str, was: RuleSpec, now: RuleSpec) -> Lean:
         return SAME if was.approvers.strip() == now.approvers.strip() else EITHER
     if name == "expires_after":
         return STRICTER if now.expires_after < was.expires_after else LOOSER
+    if name == "escalate":
+        return _escalating({step.to: step.after for step in was.escalate}, now)
     return STRICTER if getattr(now, name) > getattr(was, name) else LOOSER
+
+
+def _escalating(was: Mapping[str, int], now: RuleSpec) -> Lean:
+    """Each step lets more people decide: fewer or later ones are stricter."""
+    will = {step.to: step.after for step in now.escalate}
+    later = all(group in was and after >= was[group] for group, after in will.items())
+    sooner = all(group in will and will[group] <= after for group, after in was.items())
+    return STRICTER if later else LOOSER if sooner else EITHER
 
 
 def _scope(name: str, was: RuleSpec, now: RuleSpec) -> Lean:

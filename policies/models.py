@@ -15,7 +15,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies.absence_models import Absence, StandsIn  # noqa: F401 - Django finds models here
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
+from policies.factor_models import (  # noqa: F401 - Django finds models here
+    AuthenticatorApp,
+    CodeTries,
+    Passkey,
+    RecoveryCode,
+)
 from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds models here
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
@@ -33,7 +40,7 @@ class Role(models.TextChoices):
     MEMBER = "member", "Member"
 
 
-class User(AbstractUser):
+class User(StandsIn, AbstractUser):
     """A person. Groups are teams and approver groups at once; roles say what the person may do there."""
 
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
@@ -248,6 +255,8 @@ class Rule(models.Model):
     quorum = models.PositiveSmallIntegerField(default=1)
     expires_after = models.PositiveIntegerField(default=900, help_text="Seconds an approval is waited for.")
     step_up = models.BooleanField(default=False)
+    separate_duties = models.BooleanField(default=False)
+    escalate = models.JSONField(default=list, blank=True, help_text="Steps: {after (seconds), to (group)}.")
     fallback = models.BooleanField(
         default=False, help_text="Considered only where no other live rule matches: the last word of a set."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from policies import escalating
 from policies.facts import Facts
 from policies.rules import RuleSpec, sentence
 from policies.together import Answer
@@ -96,19 +97,25 @@ class Outcome:
 
 
 def _approvals(rules: Iterable[RuleSpec]) -> tuple[Approval, ...]:
-    """Each group's strictest wish: its largest quorum, its shortest time, step-up if any rule wants it."""
+    """Each group's strictest wish: its largest quorum, its shortest time, step-up and separate duties if any
+    rule wants them, and other groups only as all its rules let them in.
+    """
     by_group: dict[str, list[RuleSpec]] = {}
     for rule in rules:
         by_group.setdefault(rule.approvers.strip(), []).append(rule)
-    return tuple(
-        Approval(
-            group=group,
-            quorum=max(rule.quorum for rule in wishes),
-            rule=", ".join(rule.name for rule in wishes),
-            expires_after=min(rule.expires_after for rule in wishes),
-            step_up=any(rule.step_up for rule in wishes),
-        )
-        for group, wishes in sorted(by_group.items())
+    return tuple(_strictest(group, wishes) for group, wishes in sorted(by_group.items()))
+
+
+def _strictest(group: str, wishes: Sequence[RuleSpec]) -> Approval:
+    waited = min(rule.expires_after for rule in wishes)
+    return Approval(
+        group=group,
+        quorum=max(rule.quorum for rule in wishes),
+        rule=", ".join(rule.name for rule in wishes),
+        expires_after=waited,
+        step_up=any(rule.step_up for rule in wishes),
+        separate_duties=any(rule.separate_duties for rule in wishes),
+        escalate=escalating.joined([rule.escalate for rule in wishes], expires_after=waited),
     )
 
 

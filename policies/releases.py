@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from policies import cases, differ, foureyes, values
+from policies import cases, differ, escalating, foureyes, values
 from policies.arguments import ArgumentsRefused, canonical, check_schema, digest
 from policies.cases import Example
 from policies.engine import Compiled, RulesRefused, Verdict, compile_release
@@ -67,9 +67,7 @@ def draft_content() -> dict[str, Any]:
     """
     rules = [spec(rule) for rule in Rule.objects.all()]
     tools = [values.normalise(definition(tool).to_json(), max_depth=100) for tool in Tool.objects.all()]
-    groups: dict[str, list[str]] = {
-        rule.approvers: [] for rule in rules if rule.approvers and not rule.approvers.startswith("@")
-    }
+    groups: dict[str, list[str]] = {name: [] for rule in rules for name in asked(rule)}
     return release_content(rules=rules, tools=tools, groups=groups, detectors=DETECTORS)
 
 
@@ -93,8 +91,15 @@ def spec(rule: Rule) -> RuleSpec:
         id=rule.name, name=rule.name, description=rule.description, effect=rule.effect,
         agents=tuple(rule.agents), tools=tuple(rule.tools), when=rule.when, approvers=rule.approvers,
         quorum=rule.quorum, expires_after=rule.expires_after, step_up=rule.step_up, fallback=rule.fallback,
+        separate_duties=rule.separate_duties, escalate=escalating.steps(rule.escalate),
         mode=rule.mode, enabled=rule.enabled, until=rule.until,
     )  # fmt: skip
+
+
+def asked(rule: RuleSpec) -> list[str]:
+    """The groups that a rule asks, at once or later."""
+    first = [rule.approvers] if rule.approvers and not rule.approvers.startswith("@") else []
+    return first + [step.to for step in rule.escalate]
 
 
 def definition(tool: Tool) -> ToolDef:

@@ -8,7 +8,18 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from policies import differ, foureyes, history, limits, people, releases, soundness, values, world
+from policies import (
+    differ,
+    escalating,
+    foureyes,
+    history,
+    limits,
+    people,
+    releases,
+    soundness,
+    values,
+    world,
+)
 from policies.models import Release, Rule, Tool
 from policies.rules import RuleSpec
 from policies.tooling import ToolDef
@@ -148,8 +159,8 @@ def _set_rules(wanted: Iterable[RuleSpec], by: str) -> None:
     for name in rows.keys() - by_name.keys():
         rows[name].delete()
     for name, rule in by_name.items():
-        if rule.approvers and not rule.approvers.startswith("@"):
-            people.ensure_group(name=rule.approvers, by=by)
+        for group in releases.asked(rule):
+            people.ensure_group(name=group, by=by)
         row = rows.get(name)
         if row is None or releases.spec(row) != rule:
             _set(row or Rule(name=name), rule, without={"id"})
@@ -173,6 +184,8 @@ def _set(row: Rule | Tool, wanted: RuleSpec | ToolDef, *, without: set[str]) -> 
     for field in fields(wanted):
         if field.name not in without:
             value = getattr(wanted, field.name)
+            if field.name == "escalate":
+                value = escalating.plain(value)
             setattr(row, field.name, list(value) if isinstance(value, tuple) else value)
     row.save()
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from policies import engine, worldfile
+from policies import approvers, engine, escalating, worldfile
 from policies.celtext import Value
 from policies.conditions import MAX_ROWS, Condition, Row, RowRefused, term, write
+from policies.escalating import Step
 from policies.facts import FACTS, FUNCTIONS
 from policies.firewall import DETECTORS
 from policies.models import Agent, Tool
@@ -22,7 +23,7 @@ from policies.subjects import Declared, Subject, guessed, offered, typed
 from traces.problems import Refused
 
 MAX_WISH = 64 * 1024
-_TEXTS = ("effect", "agents", "tools", "approvers", "quorum", "expires_after", "when", "zone")
+_TEXTS = ("effect", "agents", "tools", "approvers", "quorum", "expires_after", "escalate", "when", "zone")
 _QUOTED = re.compile(r"""\"(?:\\.|[^"\\])*\"|'(?:\\.|[^'\\])*'""")
 _ARGUMENT = re.compile(r"(?<![\w.])args\s*\.\s*([A-Za-z_]\w*)")
 _FROM = ("came", "not_came", "any_from", "none_from", "all_from", "not_all_from")
@@ -75,9 +76,11 @@ def look(wish: Any) -> dict[str, Any]:
         when = _written(wish["rows"], {subject.expression: subject for subject in subjects}, refused)
     found = engine.check_condition(when) if when is not None else []
     shown = read(when) if when is not None and not found else None
+    rule = _spec(fields, wish, when or "")
     return {
         "when": when,
-        "sentence": sentence(_spec(fields, wish, when or "")) if when is not None else "",
+        "sentence": sentence(rule) if when is not None else "",
+        "warnings": approvers.warnings(rule) if fields["approvers"] else [],
         "rows": _shown(shown, subjects) if shown else None,
         "canonical": write(shown) if shown else None,
         "row_problems": [{"row": problem.row, "why": problem.why} for problem in refused],
@@ -140,7 +143,17 @@ def _spec(fields: Mapping[str, str], wish: Mapping[str, Any], when: str) -> Rule
         agents=tuple(words_of(fields["agents"])), tools=tuple(words_of(fields["tools"])),
         approvers=fields["approvers"] or "…", quorum=int(quorum[:4]) if quorum[:4].isdecimal() else 1,
         expires_after=waited, step_up=wish.get("step_up") is True, fallback=wish.get("fallback") is True,
+        separate_duties=wish.get("separate_duties") is True, escalate=_steps(fields["escalate"]),
     )  # fmt: skip
+
+
+def _steps(given: str) -> tuple[Step, ...]:
+    """The steps as far as they can be read: the sentence says these."""
+    try:
+        found = [(worldfile.seconds(after), to) for after, to in escalating.lines(given[:2000])]
+    except ValueError:
+        return ()
+    return escalating.steps({"after": after, "to": to} for after, to in found)
 
 
 def _written(given: Any, subjects: Mapping[str, Subject], refused: list[RowRefused]) -> str | None:

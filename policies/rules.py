@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from policies import escalating
 from policies.arguments import digest
+from policies.escalating import Step
 from policies.rowwords import aloud
 
 RELEASE_DOMAIN = b"agentsec/release/v1\n"
@@ -16,6 +18,7 @@ MODES = ("live", "shadow")
 MAX_QUORUM = 20
 MAX_EXPIRY = 30 * 24 * 3600
 
+_LATER = frozenset({"separate_duties", "escalate"})
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 
@@ -26,7 +29,8 @@ class RuleSpec:
     `approvers` is a group or `@user` (the person the session serves); `expires_after` in seconds; `until`
     (aware) is when the rule ends by itself; `mode` is live or shadow: judged and recorded, never obeyed.
     A `fallback` is the last word of a set: it is considered only where no other live rule matches, so that
-    "ask about everything else" leaves room for every allow.
+    "ask about everything else" leaves room for every allow. With `separate_duties` those who own the agent or
+    started the session are never the only ones who approve; `escalate` says whom else it asks, and when.
     """
 
     id: str
@@ -40,6 +44,8 @@ class RuleSpec:
     quorum: int = 1
     expires_after: int = 900
     step_up: bool = False
+    separate_duties: bool = False
+    escalate: tuple[Step, ...] = ()
     fallback: bool = False
     mode: str = "live"
     enabled: bool = True
@@ -49,13 +55,16 @@ class RuleSpec:
         """JSON values; `from_json` gives an equal rule back."""
         plain = asdict(self) | {"agents": list(self.agents), "tools": list(self.tools)}
         plain["until"] = self.until.astimezone(UTC).isoformat() if self.until else None
-        return plain
+        plain["escalate"] = escalating.plain(self.escalate)
+        # A release that was frozen before there were these keeps its digest, as long as no rule uses them.
+        return {name: value for name, value in plain.items() if value or name not in _LATER}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RuleSpec:
         """Raises KeyError, TypeError or ValueError for anything that `to_json` did not write."""
         until = datetime.fromisoformat(stored["until"]) if stored["until"] else None
         lists = {"agents": tuple(stored["agents"]), "tools": tuple(stored["tools"]), "until": until}
+        lists["escalate"] = escalating.steps(stored.get("escalate", ()))
         return cls(**(dict(stored) | lists))
 
 
@@ -72,8 +81,15 @@ def problems_of(rule: RuleSpec) -> list[str]:
         found.append(f"the quorum is 1 to {MAX_QUORUM}")
     if rule.approvers == "@user" and rule.quorum != 1:
         found.append("@user is one person, so the quorum is 1")
+    if rule.approvers == "@user" and rule.step_up:
+        found.append("@user gives their word without a passkey, so it cannot want step-up")
     if not 1 <= rule.expires_after <= MAX_EXPIRY:
         found.append(f"approval is waited for 1 to {MAX_EXPIRY} seconds")
+    if rule.separate_duties and rule.approvers == "@user":
+        found.append("@user is whoever the session serves, so their duties cannot be separated")
+    found += escalating.problems(
+        rule.escalate, approvers=rule.approvers.strip(), expires_after=rule.expires_after
+    )
     if rule.until is not None and rule.until.tzinfo is None:
         found.append("until must carry its time zone")
     return found
@@ -140,7 +156,16 @@ def _whom(rule: RuleSpec) -> str:
     within = f"within {duration(rule.expires_after)}" + (", with step-up" if rule.step_up else "")
     if rule.approvers == "@user":
         return f" the person it serves ({within})"
-    return f" {rule.approvers} ({rule.quorum} of them, {within})"
+    return f" {rule.approvers} ({rule.quorum} of them, {within}{_apart(rule)}{_later(rule)})"
+
+
+def _apart(rule: RuleSpec) -> str:
+    whom = ", not only the agent's owner or whoever started its session"
+    return whom if rule.separate_duties else ""
+
+
+def _later(rule: RuleSpec) -> str:
+    return "".join(f"; after {duration(step.after)} also {step.to}" for step in rule.escalate)
 
 
 def _names(globs: Sequence[str], anything: str) -> str:

@@ -32,8 +32,7 @@ def put(*, name: str, value: str, by: str) -> Secret:
     raw = value.encode()
     if not raw or len(raw) > MAX_BYTES:
         raise Refused("invalid", f"a secret holds 1 to {MAX_BYTES} bytes")
-    nonce = randomness.token_bytes(NONCE)
-    sealed = nonce + _cipher().encrypt(nonce, raw, name.encode())
+    sealed = seal(name, raw)
     title = f"store a value under the secret {name}"
     foureyes.gate(foureyes.Wish("secret", name, title, stored(name), "a new value", sealed), by=by)
     with transaction.atomic():
@@ -58,6 +57,12 @@ def stored(name: str) -> str:
     secret = Secret.objects.filter(name=name).first()
     at = secret and (secret.rotated_at or secret.created_at)
     return at.isoformat() if at else ""
+
+
+def seal(name: str, value: bytes) -> bytes:
+    """The value sealed under the instance's key, to be opened by the same name."""
+    nonce = randomness.token_bytes(NONCE)
+    return nonce + _cipher().encrypt(nonce, value, name.encode())
 
 
 def opened(name: str, sealed: bytes) -> str:

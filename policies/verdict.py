@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from policies import escalating
+from policies.escalating import Step
+
 # How a match names the allowance for a while that answered what was asked.
 ALLOWANCE = "allowance:"
 
@@ -36,7 +39,8 @@ class Considered:
 class Approval:
     """`quorum` people of `group` (or "@user") must approve within `expires_after` seconds.
 
-    `rule` names the rules that ask for it.
+    `rule` names the rules that ask for it. With `separate_duties` one of them has no stake in the call;
+    `escalate` says whose members may answer for the group too, and after how long.
     """
 
     group: str
@@ -44,6 +48,22 @@ class Approval:
     rule: str
     expires_after: int
     step_up: bool = False
+    separate_duties: bool = False
+    escalate: tuple[Step, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; what is not wished for is left out."""
+        wished = {"separate_duties": self.separate_duties, "escalate": escalating.plain(self.escalate)}
+        told = {name: value for name, value in wished.items() if value}
+        return {
+            "group": self.group, "quorum": self.quorum, "rule": self.rule,
+            "expires_after": self.expires_after, "step_up": self.step_up, **told,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Approval:
+        """Raises KeyError or TypeError for anything that `to_json` did not write."""
+        return cls(**{**stored, "escalate": escalating.steps(stored.get("escalate", ()))})
 
 
 @dataclass(frozen=True)
@@ -66,7 +86,8 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives an equal verdict back."""
         plain = asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        told = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        return told | {"approvals": [item.to_json() for item in self.approvals]}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Verdict:
@@ -75,7 +96,7 @@ class Verdict:
             effect=stored["effect"],
             reasons=tuple(stored["reasons"]),
             matched=tuple(Match(**item) for item in stored["matched"]),
-            approvals=tuple(Approval(**item) for item in stored["approvals"]),
+            approvals=tuple(map(Approval.from_json, stored["approvals"])),
             shadow=tuple(Match(**item) for item in stored["shadow"]),
             considered=tuple(Considered(**item) for item in stored["considered"]),
             release=stored["release"],

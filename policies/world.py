@@ -13,9 +13,9 @@ from django.db import connection, transaction
 from django.db.models import Model, ProtectedError
 from django.utils import timezone
 
-from policies import agents, budgets, changes, people, releases, worldfile, yamldump
+from policies import agents, approvers, budgets, changes, people, releases, worldfile, yamldump
 from policies.limit_models import Limit
-from policies.models import Agent, Case, Release, Role, Rule, Tool, User
+from policies.models import Agent, Case, Release, Rule, Tool, User
 from policies.values import canonical
 from policies.worldfile import CONFIG, Fault, Item, World
 from traces import record
@@ -136,10 +136,11 @@ def _apply_items(world: World, by: str, report: Report) -> Iterator[str]:
 
 def _apply_group(item: Item, by: str) -> list[str]:
     """An approver group that does not exist yet is made, and said."""
-    name = item.values.get("approvers", "")
-    if item.absent or not name or name.startswith("@"):
+    if item.absent or "effect" not in item.values:
         return []
-    return _ensured(name, by)
+    first, later = item.values.get("approvers", ""), item.values.get("escalate", ())
+    names = [name for name in (first, *(step["to"] for step in later)) if name and not name.startswith("@")]
+    return [line for name in names for line in _ensured(name, by)]
 
 
 def _apply_limit(item: Item, by: str) -> list[str]:
@@ -330,20 +331,13 @@ def _warnings(world: World) -> list[str]:
         named = [name for name in item.values.get("tools", []) if not {"*", "?"} & set(name)]
         unknown = [name for name in named if name not in declared]
         found += [f"rule {item.name} names the tool {name}, which nobody declared" for name in unknown]
-    quorums: dict[str, int] = {}
-    for item in rules:
-        group = item.values.get("approvers", "")
-        quorums[group] = max(quorums.get(group, 0), item.values.get("quorum", 1))
-    return found + [line for group, quorum in quorums.items() for line in _too_few(group, quorum)]
+    return found + _too_few({item.name for item in rules})
 
 
-def _too_few(group: str, quorum: int) -> list[str]:
-    if not group or group.startswith("@"):
-        return []
-    able = User.objects.filter(is_active=True, groups__name=group, roles__contains=[Role.APPROVER]).count()
-    if able >= quorum:
-        return []
-    return [f"a rule asks {quorum} of {group}, where {able or 'nobody'} may approve yet"]
+def _too_few(names: set[str]) -> list[str]:
+    """Groups that cannot answer, each said once however many rules ask it."""
+    rules = [releases.spec(rule) for rule in Rule.objects.filter(name__in=names)]
+    return list(dict.fromkeys(why for _, why in approvers.of_rules(rules)))
 
 
 def _dump_agent(agent: Agent) -> dict[str, Any]:
@@ -374,6 +368,8 @@ def _written(name: str, value: Any) -> Any:
         return int(value) if value == int(value) else f"{value.normalize():f}"
     if name == "expires_after":
         return yamldump.duration(value)
+    if name == "escalate":
+        return [{"after": yamldump.duration(step["after"]), "to": step["to"]} for step in value]
     if name == "until":
         return value.astimezone(timezone.get_default_timezone()).isoformat()
     return value

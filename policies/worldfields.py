@@ -188,6 +188,16 @@ def read_approvers(node: Node) -> str:
     return text
 
 
+def read_step(node: Node) -> dict[str, Any]:
+    if not isinstance(node.value, dict) or set(node.value) != {"after", "to"}:
+        raise Wrong("must be a mapping of after and to, such as {after: 10m, to: leads}", node)
+    return {"after": read_duration(node.value["after"]), "to": read_group(node.value["to"])}
+
+
+def read_steps(node: Node) -> list[dict[str, Any]]:
+    return sorted(read_list(node, of=read_step), key=lambda step: (step["after"], step["to"]))
+
+
 read_name = partial(read_text, form=_NAME, what="a name: letters, digits and . _ @ - only, at most 100")
 read_group = partial(read_text, longest=150, form=_GROUP, what="a group's name")
 read_labels = partial(

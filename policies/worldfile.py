@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from policies import engine, limit_models, yamlfile
+from policies import engine, escalating, limit_models, yamlfile
 from policies.models import Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.worldfields import (
@@ -41,6 +41,7 @@ from policies.worldfields import (
     read_schema,
     read_session,
     read_short,
+    read_steps,
     read_text,
     read_texts,
     read_words,
@@ -216,6 +217,8 @@ FIELDS: dict[str, dict[str, Reader]] = {
         "quorum": partial(read_count, least=1, most=20),
         "expires_after": read_duration,
         "step_up": read_flag,
+        "separate_duties": read_flag,
+        "escalate": read_steps,
         "fallback": read_flag,
         "mode": read_choices(Rule.Mode.values),
         "enabled": read_flag,
@@ -253,7 +256,8 @@ def _check_rule(item: Item) -> list[Fault]:
     if "effect" not in item.values:
         return [item.fault("effect", "is missing")]
     lists = {key: tuple(item.values.get(key, ())) for key in ("agents", "tools")}
-    rule = RuleSpec(id=item.name, name=item.name, **(dict(item.values) | lists))
+    known = dict(item.values) | lists | {"escalate": escalating.steps(item.values.get("escalate", ()))}
+    rule = RuleSpec(id=item.name, name=item.name, **known)
     faults = [item.fault("", why) for why in problems_of(rule)]
     return faults + [item.fault("when", str(problem)) for problem in engine.check_condition(rule.when)]
 

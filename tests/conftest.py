@@ -6,6 +6,7 @@ they will be is known before, since settings read it when they load (see `tests/
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import psycopg
@@ -30,6 +31,28 @@ settings.load_profile("agentsec")
 
 def pytest_configure(config: pytest.Config) -> None:
     keys.ensure(house.HOME)
+
+
+# Those who share an instance run where it runs, and first, since they take longest and wait most.
+INSTANCES = ("company", "live_instance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_place(item)))
+    items.sort(key=lambda item: _place(item) not in INSTANCES)
+
+
+def _place(item: pytest.Item) -> str:
+    """The instance that a test needs, else its file."""
+    wanted = getattr(item, "fixturenames", ())
+    return next((name for name in INSTANCES if name in wanted), item.path.name)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Thousands of modules and tests that stay need not be looked through again and again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

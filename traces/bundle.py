@@ -3,7 +3,8 @@
 A zip file. `entries/<uuid>.json` are header, sealed payload, the entry's own key, the opened payload and the
 inclusion proof; `receipt.json` is the entry that this export itself left in the log, and lists the entries
 and the digests of all other files, so that nothing can be taken out or put in; `checkpoint`, `log.pub`,
-`consistency.json` (from the checkpoints of earlier bundles) and `verify.py`; `summary.json` is for people.
+`consistency.json` (from the checkpoints of earlier bundles) and `verify.pyz`; `summary.json` is for people.
+With an approval that a passkey signed goes the entry by which that passkey was registered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
@@ -23,7 +23,7 @@ from django.db.models import OuterRef, Subquery, Sum
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from traces import keys, problems, proofs, record, seal, verify
+from traces import keys, problems, proofs, record, seal, signed, tool, verify
 from traces.models import Checkpoint, Entry, EntryQuerySet, Leaf, Session
 
 WAIT_SECONDS = 10.0
@@ -36,9 +36,9 @@ README = """An evidence bundle of agentsec.
 
 summary.json is for reading. To check that nothing in here was changed, left out or put in:
 
-    python3 verify.py BUNDLE.zip --key PUBKEY
+    python3 verify.pyz BUNDLE.zip --key PUBKEY
 
-Take verify.py and the public key from a source that you trust; the copies in here are for convenience.
+Take verify.pyz and the public key from a source that you trust; the copies in here are for convenience.
 """
 
 
@@ -82,9 +82,34 @@ def _chosen(asked: Sequence[str]) -> tuple[list[Entry], dict[str, int]]:
         if whole is not None:
             sessions[str(uuid.UUID(item))] = found[-1].seq or 0
         chosen.update({entry.pk: entry for entry in found})
+    chosen.update({entry.pk: entry for entry in _passkeys(chosen.values())})
     if len(chosen) > MAX_ENTRIES:
         raise problems.TooLarge(f"A bundle holds at most {MAX_ENTRIES} entries.")
     return [chosen[pk] for pk in sorted(chosen)], sessions
+
+
+def _passkeys(entries: Iterable[Entry]) -> list[Entry]:
+    """The registrations of the passkeys that signed these votes, and the removals of those since."""
+    votes = [_body(entry) for entry in entries if entry.kind == signed.VOTE]
+    # Whoever forged an entry may have written anything there: what is no id is left to the verifier to name.
+    found = [_identity(str(vote["signature"].get("passkey"))) for vote in votes if _is_signed(vote)]
+    named = {identity for identity in found if identity is not None}
+    if not named:
+        return []
+    added = Entry.objects.filter(kind=signed.ADDED, uuid__in=named)
+    removed = Entry.objects.filter(kind=signed.REMOVED).select_related("subject_key")
+    gone = [row for row in removed if _identity(str(_body(row).get("passkey"))) in named]
+    return [*added.select_related("subject_key"), *gone]
+
+
+def _is_signed(vote: Mapping[str, Any]) -> bool:
+    return isinstance(vote.get("signature"), dict)
+
+
+def _body(entry: Entry) -> dict[str, Any]:
+    """The entry's body; nothing where it cannot be read."""
+    payload = _opened(entry)[1]
+    return dict(json.loads(payload)["body"]) if payload else {}
 
 
 def refuse_too_much(entries: EntryQuerySet) -> None:
@@ -126,7 +151,7 @@ def _files(
         "README.txt": README.encode(),
         "summary.json": _pretty(_summary(asked, actor, entries)),
         "log.pub": f"{keys.verifier_key()}\n".encode(),
-        "verify.py": Path(verify.__file__).read_bytes(),
+        tool.NAME: tool.packed(),
     }
     for name, content in extra.items():
         if name in files or name in verify.PROOFS or name.startswith(("entries/", "/")) or ".." in name:

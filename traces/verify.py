@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
-"""Verify an evidence bundle of agentsec offline: `python3 verify.py BUNDLE --key PUBKEY [--state FILE]`.
+"""Verify an evidence bundle of agentsec offline: `python3 verify.pyz BUNDLE --key PUBKEY [--state FILE]`.
 
-This one file needs nothing but Python 3.11. Take it and the public key from a source that you trust,
-not from the bundle that you doubt.
+It needs nothing but Python 3.11 and the modules that it imports; `tool` packs them into one file. Take that
+and the public key from a source that you trust, not from the bundle that you doubt.
 
-Sources: Merkle trees RFC 6962 §2.1, checkpoints C2SP tlog-checkpoint and signed-note, Ed25519 RFC 8032
-§5.1.7. A payload is proved by the commitment in its header, HMAC-SHA-256 under the entry's own key.
+Sources: Merkle trees RFC 6962 §2.1, checkpoints C2SP tlog-checkpoint and signed-note. A payload is proved by
+the commitment in its header, HMAC-SHA-256 under the entry's own key.
 """
 
 from __future__ import annotations
@@ -26,6 +25,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from traces import signed
+from traces.passkeys import Passkey
+from traces.signatures import Invalid, valid_ed25519
+
 ALGORITHM_ED25519 = 1
 RECEIPT = "bundle.exported"
 PROOFS = {"checkpoint", "consistency.json", "receipt.json"}  # proved by themselves
@@ -39,15 +42,11 @@ Signature = Callable[[bytes, bytes, bytes], bool]
 unbase64 = functools.partial(base64.b64decode, validate=True)
 
 
-class Invalid(ValueError):
-    """Bytes that are not what they claim to be; the message says how."""
-
-
 @dataclass(frozen=True)
 class Finding:
     """Something that is wrong: what kind of change, which entry it hit (a UUID, or ""), and how it shows."""
 
-    kind: str  # edited | deleted | inserted | reordered | truncated | forked | unsigned
+    kind: str  # edited | deleted | inserted | reordered | truncated | forked | unsigned | forged
     entry: str
     why: str
 
@@ -163,47 +162,6 @@ def open_checkpoint(note: str, key: VerifierKey, valid: Signature | None = None)
     raise Invalid(f"no signature by {key.name} with the pinned key")
 
 
-P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, -1, P) % P
-BASE = (15112221349535400772501151409588531511454012693041857206046113283949847762202, 4 * pow(5, -1, P) % P)
-Point = tuple[int, int]
-
-
-def valid_ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Slow (some 50 ms) and free of dependencies; nothing here is secret, so time may vary."""
-    key, start, s = _decompress(public), _decompress(signature[:32]), int.from_bytes(signature[32:], "little")
-    if key is None or start is None or len(signature) != 64 or s >= L:
-        return False
-    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
-    return _multiply(s, BASE) == _add(start, _multiply(h, key))
-
-
-def _decompress(raw: bytes) -> Point | None:
-    y = int.from_bytes(raw, "little")
-    sign, y = y >> 255, y & (1 << 255) - 1
-    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    x = pow(square, (P + 3) // 8, P)
-    if (x * x - square) % P:
-        x = x * pow(2, (P - 1) // 4, P) % P
-    if len(raw) != 32 or y >= P or (x * x - square) % P or (x == 0 and sign):
-        return None
-    return (x if x & 1 == sign else P - x), y
-
-
-def _add(p: Point, q: Point) -> Point:
-    (x, y), (u, v) = p, q
-    t = D * x * u * y * v
-    return (x * v + y * u) * pow(1 + t, -1, P) % P, (y * v + x * u) * pow(1 - t, -1, P) % P
-
-
-def _multiply(scalar: int, point: Point) -> Point:
-    total = (0, 1)
-    for bit in bin(scalar)[2:]:
-        total = _add(total, total)
-        total = _add(total, point) if bit == "1" else total
-    return total
-
-
 @dataclass(frozen=True)
 class Record:
     """One entry of a bundle, proved: its header's fields, leaf hash, index, and payload if disclosed."""
@@ -259,8 +217,13 @@ def read_record(raw: bytes, checkpoint: Checkpoint) -> Record:
     return Record(meta=meta, leaf=leaf, index=index, payload=payload)
 
 
-def check_bundle(files: Files, key: VerifierKey, seen: Mapping[int, bytes]) -> Report:
-    """Check a bundle's files against the pinned key and the checkpoints (size → root) seen before."""
+def check_bundle(
+    files: Files, key: VerifierKey, seen: Mapping[int, bytes], pins: signed.Pins = None
+) -> Report:
+    """Check a bundle's files against the pinned key and the checkpoints (size → root) seen before.
+
+    In: `pins`, the passkeys that people are known to have (None: those that the log registered).
+    """
     report = Report()
     checkpoint = report.attempt("unsigned", "", lambda: open_checkpoint(files["checkpoint"].decode(), key))
     if checkpoint is None:
@@ -272,6 +235,8 @@ def check_bundle(files: Files, key: VerifierKey, seen: Mapping[int, bytes]) -> R
         return report
     records = check_entries(report, files, checkpoint, dict(listed["entries"]))
     report.attempt("edited", "", lambda: check_chains(report, records, listed["sessions"]))
+    for forged in report.attempt("edited", "", lambda: signed.forgeries(records, pins)) or ():
+        report.add("forged", forged.entry, forged.why)
     exported = listed["files"]
     for name in sorted(name for name in {*files, *exported} - PROOFS if not name.startswith("entries/")):
         if name not in files or name not in exported:
@@ -360,6 +325,11 @@ def read_bundle(path: Path, report: Report) -> dict[str, bytes]:
     return files
 
 
+def read_pins(path: Path) -> list[Passkey]:
+    """A JSON list of passkeys: {user, credential, key, rp_id}, as `manage.py passkeys` writes it."""
+    return [Passkey.read(item) for item in json.loads(path.read_text())]
+
+
 def remember(path: Path, state: dict[str, dict[str, str]]) -> None:
     (draft := path.with_name(path.name + ".new")).write_text(json.dumps(state, indent=1))
     draft.replace(path)
@@ -370,6 +340,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("bundle", type=Path, help="the exported .zip file")
     parser.add_argument("--key", required=True, help="the log's public key, or a file with it")
     parser.add_argument("--state", type=Path, help="a file that remembers the checkpoints seen")
+    parser.add_argument("--passkeys", type=Path, help="a file with the passkeys that people really have")
     return parser.parse_args(argv)
 
 
@@ -380,11 +351,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         key = VerifierKey.parse(Path(wish.key).read_text() if "+" not in wish.key else wish.key)
         state = json.loads(wish.state.read_text()) if wish.state and wish.state.exists() else {}
         seen = {int(size): bytes.fromhex(root) for size, root in state.get(key.name, {}).items()}
+        pins = read_pins(wish.passkeys) if wish.passkeys else None
         files = read_bundle(wish.bundle, unread := Report())
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         print(f"cannot verify: {error}", file=sys.stderr)
         return 2
-    report = check_bundle(files, key, seen)
+    report = check_bundle(files, key, seen, pins)
     if findings := [*unread.findings, *report.findings]:
         print(*findings, sep="\n")
         print(f"NOT VERIFIED: {len(findings)} finding(s) in {wish.bundle}")

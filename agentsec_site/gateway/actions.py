@@ -14,7 +14,7 @@ from agentsec_site.gateway.intake import read
 from agentsec_site.gateway.replies import download, reply
 from agentsec_site.gateway.schemas import ERRORS, NOTHING, ActionIn, ActionOut, Nothing, Raw, ResultIn, Wait
 from agentsec_site.gateway.waiting import Seen, in_thread, settle
-from approvals import answers, decisions, files, handout, pipeline, queries, results
+from approvals import answers, decisions, files, handout, pipeline, queries, questions, results
 from approvals.models import Action
 from policies.models import Agent
 from traces.problems import NotFound
@@ -128,10 +128,13 @@ def _look(caller: auth.Caller, action_id: UUID) -> Seen:
     """
     if isinstance(caller, auth.PersonCaller):
         return reviewer.look(action_id, caller.user)
-    handed = handout.take(action_id, agent=caller.agent) if "act" in caller.key.scopes else None
+    acts = "act" in caller.key.scopes
+    handed = handout.take(action_id, agent=caller.agent) if acts else None
     action = _own(caller.agent, action_id)
     body = answers.answer(action, handout=handed)
-    return Seen(200 if handed is not None or not action.is_open else 202, body, _again_in(action))
+    status = 200 if handed is not None or not action.is_open else 202
+    news = acts and questions.deliver(action)
+    return Seen(status, body, _again_in(action), news=news, mark=questions.counted(action))
 
 
 def _again_in(action: Action) -> float | None:

@@ -12,6 +12,7 @@ from typing import cast
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
+from policies import factors
 from policies.agents import authenticate_key
 from policies.models import Agent, AgentKey, User
 from policies.people import authenticate_token
@@ -86,6 +87,8 @@ def _person(token: str) -> PersonCaller:
     user = authenticate_token(token) if _PERSONAL_TOKEN.fullmatch(token) else None
     if user is None:
         raise Unauthorized("The token is unknown, expired or revoked.")
+    if why := factors.lacking(user):
+        raise Forbidden(why)
     return PersonCaller(user=user)
 
 

@@ -26,7 +26,7 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, decisions, evidence, holding, queries, word
+from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting, word
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
@@ -40,7 +40,7 @@ router = Router(tags=["reviewers"])
 def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor = Query("")) -> HttpResponse:
     """What waits and this person may see, the most urgent first. `next` is the `after` of the next page."""
     user = require(auth.person(request), Verb.INBOX_SEE)
-    rows = queries.inbox(user).prefetch_related("votes__user", "words")
+    rows = queries.inbox(user).prefetch_related("votes__user", "questions__user", "words")
     if after:
         deadline, key = _opened(after)
         rows = rows.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, id__gt=key))
@@ -57,11 +57,15 @@ def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor =
 @router.post("/actions/{uuid:action_id}/decision", auth=auth.people, response={200: DecisionOut, **ERRORS})
 def decide(request: HttpRequest, action_id: UUID, body: DecisionIn) -> HttpResponse:
     """Vote on exactly what `digest` names. With `args`, edit to these arguments and approve them."""
-    decision = _decided(auth.person(request), action_id, body)
+    user = auth.person(request)
+    claim = claims.others(queries.get_visible(user, action_id), user)
+    decision = _decided(user, action_id, body)
     action = answers.answer(decision.action)
     told = {"effect": decision.effect, "message": decision.message, "action": action}
     if decision.allowance is not None:
         told["allowance"] = allowances.describe(decision.allowance, True)
+    if claim is not None:
+        told["claim"] = claim.to_json()
     return reply(told)
 
 
@@ -77,12 +81,14 @@ def export(request: HttpRequest, action_id: UUID) -> HttpResponse:
 def look(action_id: UUID, user: User) -> Seen:
     """What a person sees of an action; 202 while it is open."""
     action = queries.get_visible(user, action_id)
-    return Seen(202 if action.is_open else 200, describe(action, user))
+    status = 202 if action.is_open else 200
+    return Seen(status, describe(action, user), mark=questions.counted(action))
 
 
 def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str, Any]:
     """The action as its agent gets it, and what a reviewer needs besides."""
     access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
+    claim = claims.of(action)
     return {
         **answers.answer(action, holds=holds),
         "tool": action.tool,
@@ -101,6 +107,7 @@ def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str
         "origins": action.origins,
         "findings": action.findings,
         "decided_by": action.decided_by,
+        "claim": claim and claim.to_json(),
         "may_decide": {"allowed": access.allowed, "why": access.why},
     }
 
@@ -125,7 +132,7 @@ def _decided(user: User, action_id: UUID, body: DecisionIn) -> decisions.Decisio
         "channel": "rest",
     }
     if body.verdict == "reject":
-        return decisions.reject(**common)
+        return decisions.reject(**common, advice=rejecting.advice(body.advice))
     if body.args is not None:
         return decisions.edit(**common, args=body.args, confirm=body.confirm)
     return decisions.approve(**common, confirm=body.confirm, for_minutes=body.for_minutes or 0)

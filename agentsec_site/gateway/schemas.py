@@ -134,6 +134,9 @@ class DecisionIn(Strict):
     args: dict[str, Any] | None = Field(
         None, description="With approve: edit to these arguments and approve them."
     )
+    advice: Annotated[str, Field(max_length=2000, pattern=NO_NUL)] = Field(
+        "", description="With reject: what the agent should do instead."
+    )
     confirm: Prose = Field("", description="The target's name, where the tool is destructive.")
     for_minutes: Annotated[int, Field(ge=1, le=1440)] | None = Field(
         None, description="With approve: allow equal calls of this session for so many minutes too."
@@ -145,6 +148,8 @@ class DecisionIn(Strict):
             raise ValueError("for_minutes only goes with approve, and not with args")
         if self.args is not None and self.verdict == "reject":
             raise ValueError("args only go with approve")
+        if self.advice and self.verdict == "approve":
+            raise ValueError("advice only goes with reject")
         return self
 
 
@@ -214,6 +219,10 @@ class ActionOut(Out):
         description="Where its user's own word is asked for: state (waiting, given, impossible) and why.",
     )
     held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
+    questions: list[dict[str, Any]] = Field(
+        [], description="What reviewers ask: id, text, by, at; answer. `POST …/answers` answers."
+    )
+    rejection: dict[str, Any] | None = Field(None, description="reason, and advice what to do instead.")
 
 
 class FileOut(Out):
@@ -231,6 +240,7 @@ class DecisionOut(Out):
     message: str
     action: ActionOut
     allowance: dict[str, Any] | None = Field(None, description="What `for_minutes` made.")
+    claim: dict[str, Any] | None = Field(None, description="Who had claimed it when you decided it anyway.")
 
 
 class ProofOut(Out):

@@ -74,7 +74,7 @@ def _ruled(step: Ruled) -> dict[str, Any]:
         "considered": [asdict(item) for item in verdict.considered],
         "rules": [_line(line) for line in step.explained.lines],
         "elsewhere": [asdict(rule) for rule in step.explained.elsewhere],
-        "approvals": [asdict(item) for item in verdict.approvals],
+        "approvals": [item.to_json() for item in verdict.approvals],
         "facts": step.facts.to_json(),
         "held": step.held,
     }

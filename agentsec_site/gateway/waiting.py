@@ -26,11 +26,14 @@ class Seen:
     """One look at what is waited for: the HTTP status and body to answer with, were the wait over now.
 
     `again_in` (seconds) is when a look is worth while although nobody will tell, for example at `not_before`.
+    `news` ends the wait although nothing is settled, and so does a `mark` other than that of the first look.
     """
 
     status: int
     body: Mapping[str, Any]
     again_in: float | None = None
+    news: bool = False
+    mark: str = ""
 
     @property
     def settled(self) -> bool:
@@ -51,10 +54,12 @@ async def settle(
     end = clock() + seconds
     hub = live.hub()
     with hub.subscribe(topic) as news:
+        first: Seen | None = None
         while True:
             seen = await in_thread(look)
+            first = first or seen
             left = end - clock()
-            if seen.settled or left <= 0:
+            if seen.settled or seen.news or seen.mark != first.mark or left <= 0:
                 return seen
             look = look_again
             fallback = left if hub.connected.is_set() else FALLBACK_SECONDS

@@ -6,7 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import authenticate, logout
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -16,13 +16,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agentsec_site.context import THEMES
+from agentsec_site.pages import entering
 from agentsec_site.pages.guard import person
-from policies import people
+from policies import passkeys, people
 from policies.access import actor
 from policies.models import Link, PersonalToken
 from traces.problems import HTTP_STATUS, Refused
-
-BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @never_cache
@@ -30,7 +29,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """The one door for people. Too many wrong passwords are answered by django-axes before this page."""
-    wanted = _wanted(request)
+    wanted = wanted_page(request)
     if request.headers.get("HX-Request"):
         # A fragment was asked for after the session ended: the whole page goes to the sign-in.
         return HttpResponse(
@@ -40,19 +39,25 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         name, password = request.POST.get("username", ""), request.POST.get("password", "")
         user = authenticate(request, username=name, password=password)
         if user is not None:
-            login(request, user)
-            return HttpResponseRedirect(wanted)
+            return entering.enter(request, user, method="password", wanted=wanted)
     elif request.user.is_authenticated:
         return HttpResponseRedirect(wanted)
     failed = request.method == "POST"
-    shown = {"next": wanted, "failed": failed, "name": request.POST.get("username", "")}
+    shown = {
+        "next": wanted,
+        "failed": failed,
+        "name": request.POST.get("username", ""),
+        "passkeys_at": passkeys.site(),
+    }
     return render(request, "people/sign_in.html", shown, status=401 if failed else 200)
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
+    """With `next`, to sign in again: for what wants to know that it is still the same person."""
+    wanted = wanted_page(request)
     logout(request)
-    return redirect("sign-in")
+    return redirect("sign-in" if wanted == "/" else f"/sign-in?{urlencode({'next': wanted})}")
 
 
 @never_cache
@@ -63,7 +68,8 @@ def welcome(request: HttpRequest, token: str) -> HttpResponse:
     try:
         link = people.peek(token)
         if link.purpose == Link.Purpose.DEMO:
-            return _enter(request, people.open_demo(token=token, remote=request.META.get("REMOTE_ADDR", "")))
+            person_of_demo = people.open_demo(token=token, remote=request.META.get("REMOTE_ADDR", ""))
+            return entering.let_in(request, person_of_demo, method="demo link")
         if request.method == "POST":
             return _redeem(request, token)
     except Refused as refused:
@@ -76,12 +82,8 @@ def _redeem(request: HttpRequest, token: str) -> HttpResponse:
     if password != request.POST.get("again", ""):
         raise Refused("invalid", "The two passwords differ.", field="again")
     name, email = request.POST.get("name", "").strip(), request.POST.get("email", "").strip()
-    return _enter(request, people.redeem(token=token, password=password, name=name, email=email))
-
-
-def _enter(request: HttpRequest, user: people.User) -> HttpResponse:
-    login(request, user, backend=BACKEND)
-    return redirect("/")
+    user = people.redeem(token=token, password=password, name=name, email=email)
+    return entering.enter(request, user, method="link")
 
 
 def _refused(request: HttpRequest, refused: Refused, token: str) -> HttpResponse:
@@ -147,7 +149,7 @@ def _shown_page(request: HttpRequest) -> str:
     return f"{shown.path}?{shown.query}" if shown.query else shown.path or "/"
 
 
-def _wanted(request: HttpRequest) -> str:
+def wanted_page(request: HttpRequest) -> str:
     """Where to go after signing in: a page of this site, never another site."""
     wanted = request.POST.get("next") or request.GET.get("next") or "/"
     here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())

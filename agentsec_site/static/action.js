@@ -20,7 +20,8 @@
   }
 
   function refreshPanel() {
-    const busy = document.getElementById("panel").contains(document.activeElement);
+    const typing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
+    const busy = typing || document.getElementById("panel").contains(document.activeElement);
     const what = busy ? "#panel-status" : "#panel";
     load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
   }

@@ -97,13 +97,13 @@
   }
 
   function closeForms() {
-    if ($("reject-form")) $("reject-form").hidden = true;
+    for (const form of document.querySelectorAll("#reject-form, [data-aside]")) form.hidden = true;
     document.querySelector('[data-shows="reject"]')?.setAttribute("aria-expanded", "false");
     $("edit-slot")?.replaceChildren();
     document.activeElement?.blur();
   }
 
-  const formOpen = () => !!$("edit-form") || $("reject-form")?.hidden === false;
+  const formOpen = () => !!document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
 
   function approveByKey() {
     const form = $("approve-form");
@@ -238,7 +238,7 @@
     for (const node of rows()) if (!ids.has(node.dataset.id) && whole) leave(node.dataset.id);
     for (const node of [...fresh.children]) {
       const old = row(node.dataset.id)?.dataset;
-      if (old?.digest !== node.dataset.digest || old?.held !== node.dataset.held || !waiting) {
+      if (old?.digest !== node.dataset.digest || old?.held !== node.dataset.held || old?.claim !== node.dataset.claim || !waiting) {
         if (waiting || row(node.dataset.id)) put(node, { quiet: true });
         else list().prepend(node);
       }

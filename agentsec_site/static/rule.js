@@ -32,8 +32,8 @@
   const rows = new window.agentsecRows(byId("cond-list"), desk, () => { dirty = true; later(); });
 
   function wish() {
-    const given = Object.fromEntries(["effect", "agents", "tools", "approvers", "quorum", "expires_after"].map((name) => [name, field(name)?.value ?? ""]));
-    const ticks = { step_up: Boolean(field("step_up")?.checked), fallback: Boolean(field("fallback")?.checked) };
+    const given = Object.fromEntries(["effect", "agents", "tools", "approvers", "quorum", "expires_after", "escalate"].map((name) => [name, field(name)?.value ?? ""]));
+    const ticks = { step_up: Boolean(field("step_up")?.checked), separate_duties: Boolean(field("separate_duties")?.checked), fallback: Boolean(field("fallback")?.checked) };
     const condition = view === "rows" && !byHand ? { rows: rows.wish() } : { when: text.value };
     return { ...given, ...ticks, zone, ...condition };
   }
@@ -95,6 +95,8 @@
     }
     suggestAgain();
     concern(said.concerns, said.unknown);
+    const warned = said.warnings.join(" ");
+    if (unanswered.textContent !== warned) unanswered.textContent = warned;
     byId("cond-said").classList.toggle("is-old", !said.sentence);
     show(said.problems);
   }
@@ -103,6 +105,11 @@
   const note = Object.assign(document.createElement("div"), { id: "cond-concerns", className: "help" });
   note.setAttribute("role", "status");
   field("tools")?.closest(".flex-container")?.parentElement.append(note);
+
+  /* Who is asked and cannot answer. */
+  const unanswered = Object.assign(document.createElement("div"), { id: "cond-unanswered", className: "help is-none" });
+  unanswered.setAttribute("role", "status");
+  field("quorum")?.closest(".flex-container")?.parentElement.append(unanswered);
 
   function concern({ names, count }, unknown) {
     const given = (field("tools")?.value ?? "").trim() !== "";
@@ -266,7 +273,7 @@
   /* ---- what is typed is checked; what asks nobody shows no approvers */
   text.addEventListener("input", () => { dirty = true; later(); });
   text.addEventListener("scroll", () => { marks.scrollTop = text.scrollTop; });
-  for (const name of ["effect", "agents", "tools", "approvers", "quorum", "expires_after", "step_up", "fallback"]) {
+  for (const name of ["effect", "agents", "tools", "approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate", "fallback"]) {
     field(name)?.addEventListener("input", later);
   }
   const asks = document.querySelector(".field-approvers")?.closest("fieldset");

@@ -278,16 +278,20 @@ def test_the_agent_hears_how_its_users_word_stands(asking: Cast) -> None:
     assert word.note(Action.objects.get(pk=action.pk)) == {"state": "given"}
 
 
-def test_a_step_up_rule_wants_the_person_signed_in(asking: Cast) -> None:
-    world.apply(
-        'rules:\n  - {name: orders, effect: ask, tools: [order.place], approvers: "@user", step_up: true}\n',
-        by="tests",
+def test_no_rule_wants_step_up_of_the_user(asking: Cast) -> None:
+    rule = '{name: orders, effect: ask, tools: [order.place], approvers: "@user", step_up: true}'
+    with pytest.raises(Refused, match="cannot want step-up"):
+        world.apply(f"rules:\n  - {rule}\n", by="tests")
+
+
+def test_a_word_never_answers_step_up(asking: Cast) -> None:
+    """As a release of an older version may want it."""
+    action = order(asking)
+    Action.objects.filter(pk=action.pk).update(
+        approvals_json=action.approvals_json.replace('"step_up": false', '"step_up": true')
     )
-    dana, action = person("dana", roles=()), order(asking)
-    assert refusal(action, host(asking)) == "forbidden"
-    assert refusal(action, confirming.of_account(dana)) == "forbidden"
-    User.objects.filter(pk=dana.pk).update(last_login=timezone.now())
-    assert approve(action, confirming.of_account(User.objects.get(pk=dana.pk))) == "approved"
+    dana = person("dana", roles=())
+    assert refusal(action, host(asking)) == refusal(action, confirming.of_account(dana)) == "forbidden"
 
 
 # ---- a link of their own

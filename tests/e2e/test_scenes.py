@@ -16,6 +16,7 @@ from agentsec_site.demo.client import Problem
 from agentsec_site.demo.scenes import injection
 from agentsec_site.home import secret
 from tests.e2e.company import Company
+from traces import tool
 
 pytestmark = pytest.mark.e2e
 
@@ -162,8 +163,7 @@ def _told(bundle: Path) -> str:
 
 def _verify(company: Company, bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """As an auditor does: one file, an empty folder, the public key that was pinned before."""
-    alone = folder / "verify.py"
-    alone.write_bytes((Path(embedded.REPOSITORY) / "traces" / "verify.py").read_bytes())
+    (alone := folder / tool.NAME).write_bytes(tool.packed())
     key = (company.live.home / "keys" / "log.pub").read_text().strip()
     command = [sys.executable, "-I", str(alone), str(bundle), "--key", key]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

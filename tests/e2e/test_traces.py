@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from agentsec_site import packages
-from agentsec_site.embedded import REPOSITORY
 from tests.e2e.company import Company
+from traces import tool
 
 pytestmark = [
     pytest.mark.e2e,
@@ -96,7 +96,8 @@ def test_exported_evidence_verifies_offline_with_nothing_but_itself(
     bundle = tmp_path / "evidence.zip"
     download.value.save_as(bundle)
     # The verifier and the key are the site's own, not those that came with the bundle.
-    verifier, key = REPOSITORY / "traces" / "verify.py", company.live.home / "keys" / "log.pub"
+    (verifier := tmp_path / tool.NAME).write_bytes(tool.packed())
+    key = company.live.home / "keys" / "log.pub"
     done = subprocess.run(
         [sys.executable, "-I", str(verifier), str(bundle), "--key", str(key)],
         capture_output=True, text=True, cwd=tmp_path, check=False,

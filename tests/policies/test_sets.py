@@ -211,7 +211,7 @@ def test_a_set_asks_another_group_where_it_is_named_and_stays_with_it() -> None:
     world.begin()
     report = sets.apply("finance", by="operator", approvers="treasury")
     assert "group treasury: created" in report.changes
-    assert "a rule asks 2 of treasury, where nobody may approve yet" in report.warnings
+    assert any(line.startswith("Nobody of treasury can answer") for line in report.warnings)
     asked = dict(Rule.objects.values_list("name", "approvers"))
     assert (asked["large-sums"], asked["everything-else"]) == ("treasury", "approvers")
     assert sets.apply("finance", by="operator").changes == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from agentsec_site.home import SetupError
@@ -32,7 +34,14 @@ def test_a_port_that_is_none_is_named(port: int) -> None:
 def test_a_wildcard_address_is_reached_through_loopback() -> None:
     found = listen("0.0.0.0", 0)
     with found.socket:
-        assert found.url == f"http://127.0.0.1:{found.port}"
+        assert found.url == f"http://localhost:{found.port}"
+
+
+def test_a_name_at_which_somebody_else_answers_is_not_used() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        found = listen("127.0.0.1", other.getsockname()[1])
+        with found.socket:
+            assert found.url == f"http://127.0.0.1:{found.port}"
 
 
 @pytest.mark.parametrize(

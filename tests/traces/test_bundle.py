@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.traces.ledger import Ledger
-from traces import bundle, keys, problems, proofs, record, sequencer, verify
+from traces import bundle, keys, problems, proofs, record, sequencer, tool, verify
 from traces.models import Checkpoint, Entry, Session
 
 Change = Callable[[dict[str, bytes]], None]
@@ -79,10 +79,10 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def run(folder: Path, data: bytes, *options: str) -> subprocess.CompletedProcess[str]:
-    """verify.py in a folder with nothing else, by an interpreter that finds no package."""
+    """The verifier in a folder with nothing else, by an interpreter that finds no package."""
     (folder / "bundle.zip").write_bytes(data)
-    (folder / "verify.py").write_bytes(Path(verify.__file__).read_bytes())
-    command = [sys.executable, "-I", "-S", "verify.py", "bundle.zip", "--key", keys.verifier_key(), *options]
+    (folder / tool.NAME).write_bytes(tool.packed())
+    command = [sys.executable, "-I", "-S", tool.NAME, "bundle.zip", "--key", keys.verifier_key(), *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -132,7 +132,7 @@ def test_what_does_not_exist_cannot_be_exported(running: Ledger) -> None:
         bundle.export(["act-unknown"])
 
 
-@pytest.mark.parametrize("name", ["verify.py", "checkpoint", "entries/x.json", "../x", "/etc/passwd"])
+@pytest.mark.parametrize("name", ["verify.pyz", "checkpoint", "entries/x.json", "../x", "/etc/passwd"])
 def test_a_further_file_takes_no_name_of_ours(session: Session, name: str) -> None:
     with pytest.raises(problems.Invalid):
         bundle.export([str(session.pk)], extra={name: "x"})
@@ -206,7 +206,7 @@ OTHERS: dict[str, Change] = {
         {"checkpoint": files["checkpoint"].replace(b"\n", b"\n1", 1)}
     ),
     "an entry as receipt": lambda files: files.update({"receipt.json": files[names(files)[0]]}),
-    "another verifier": lambda files: files.update({"verify.py": b"print('VERIFIED')"}),
+    "another verifier": lambda files: files.update({"verify.pyz": b"print('VERIFIED')"}),
 }
 
 

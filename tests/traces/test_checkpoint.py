@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from traces import checkpoint, verify
+from traces import checkpoint, signatures, verify
 from traces.checkpoint import Signer, VerifierKey
 
 SIGNER = Signer(name="example.org/log", key=Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -77,7 +77,7 @@ def test_another_keys_checkpoint_is_refused() -> None:
 @given(st.binary(max_size=100), st.binary(min_size=32, max_size=32))
 def test_both_checks_of_ed25519_accept_a_signature(message: bytes, seed: bytes) -> None:
     key = Ed25519PrivateKey.from_private_bytes(seed)
-    assert verify.valid_ed25519(key.public_key().public_bytes_raw(), message, key.sign(message))
+    assert signatures.valid_ed25519(key.public_key().public_bytes_raw(), message, key.sign(message))
 
 
 @settings(max_examples=20)
@@ -85,12 +85,12 @@ def test_both_checks_of_ed25519_accept_a_signature(message: bytes, seed: bytes) 
 def test_a_signature_with_one_byte_changed_is_refused(place: int, flip: int) -> None:
     signature = bytearray(SIGNER.key.sign(b"message"))
     signature[place] ^= flip
-    assert not verify.valid_ed25519(SIGNER.public, b"message", bytes(signature))
+    assert not signatures.valid_ed25519(SIGNER.public, b"message", bytes(signature))
 
 
 @pytest.mark.parametrize("length", [0, 31, 63, 65])
 def test_a_signature_of_another_length_is_refused(length: int) -> None:
-    assert not verify.valid_ed25519(SIGNER.public, b"message", bytes(length))
+    assert not signatures.valid_ed25519(SIGNER.public, b"message", bytes(length))
 
 
 @pytest.mark.parametrize("text", ["", "a+b+c", "name+00000000+" + base64.b64encode(bytes(33)).decode()])

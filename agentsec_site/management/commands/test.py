@@ -1,6 +1,7 @@
 """`manage.py test`: everything that proves agentsec, with pytest; further arguments are pytest's.
 
-It runs on two cores at once, each file on one of them with services of its own; `-n 0` runs on one.
+It runs on two cores at once, each file on one of them with services of its own, and what needs the same
+whole instance together; `-n 0` runs on one.
 """
 
 from __future__ import annotations
@@ -31,4 +32,4 @@ def _at_once(words: list[str]) -> list[str]:
     """How many cores pytest uses, where nobody said it: more than two find no more files to share."""
     if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in words):
         return []
-    return ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadfile"]
+    return ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", "--no-loadscope-reorder"]

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from agentsec_site.management.base import AgentsecCommand
-from traces import audit, keys, verify
+from approvals import stepup
+from traces import audit, keys, tool, verify
 from traces.problems import Invalid
 
 
@@ -25,19 +26,39 @@ class Command(AgentsecCommand):
             "--key", default="", help="the log's public key, or a file with it (default: ours)"
         )
         parser.add_argument(
+            "--passkeys", type=Path, help="a file with the passkeys that people really have (bundles)"
+        )
+        parser.add_argument(
+            "--tool",
+            type=Path,
+            metavar="PYZ",
+            help="write the verifier as one file that runs anywhere, and end",
+        )
+        parser.add_argument(
             "--state", type=Path, help="where to remember the checkpoints seen (database: HOME/log.seen)"
         )
 
     def run(self, **options: Any) -> None:
+        if options["tool"]:
+            options["tool"].write_bytes(tool.packed())
+            self.stdout.write(
+                f"{options['tool']}: run it with `python3 {options['tool']} BUNDLE --key PUBKEY`"
+            )
+            return
         if options["file"]:
             wish = [options["file"], "--key", options["key"] or keys.verifier_key()]
-            sys.exit(verify.main([*wish, "--state", str(options["state"])] if options["state"] else wish))
+            given = [name for name in ("state", "passkeys") if options[name]]
+            sys.exit(
+                verify.main(wish + [part for name in given for part in (f"--{name}", str(options[name]))])
+            )
         key = _key(options["key"] or keys.verifier_key())
         state = Path(options["state"] or settings.HOME / "log.seen")
         remembered = _recall(state)
         seen = {int(size): bytes.fromhex(root) for size, root in remembered.get(key.name, {}).items()}
         with psycopg.connect(settings.AGENTSEC_DATABASE_URL, autocommit=True) as connection:
             found = audit.verify_database(connection, key=key, seen=seen)
+        for forged in stepup.forgeries():
+            found.add("forged", forged.entry, forged.why)
         self._tell(found)
         if found.findings:
             sys.exit(1)

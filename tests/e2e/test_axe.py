@@ -1,0 +1,96 @@
+"""Every page by axe-core, light and dark: no violation; and no page breaks its own content policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.company import Company
+from tests.e2e.crawl import pages
+from tests.e2e.screenshots import cards, fill
+
+pytestmark = pytest.mark.e2e
+AXE = "options => axe.run(document, options).then(found => found.violations)"
+ALL: dict[str, Any] = {"resultTypes": ["violations"]}
+# What the theme can change; everything else was looked at in the light one.
+CONTRAST = ALL | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+# axe itself sets inline styles, which are refused and change nothing: reports are read before it runs.
+REFUSED = (
+    "window.refused = []; addEventListener('securitypolicyviolation', (event) => refused.push("
+    "`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`))"
+)
+# Colours that move from one theme to the other are neither.
+DARK = (
+    "document.documentElement.dataset.theme = 'dark';"
+    "new Promise(requestAnimationFrame)"
+    ".then(() => Promise.all(document.getAnimations().map((each) => each.finished)))"
+)
+# What only somebody's keys bring up: forms and dialogs of the inbox.
+BY_KEY = {"?": "#keys", "r": "#reject-form", "e": "#edit-form"}
+
+
+@pytest.fixture(scope="module")
+def busy(company: Company) -> Company:
+    """The company with something of every kind in it: waiting, decided, run, refused."""
+    fill(company)
+    return company
+
+
+@pytest.fixture
+def watched(browser: Browser, busy: Company) -> Iterator[Page]:
+    """A page of the demo's person that keeps what its content policy refused, until axe touches it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.add_init_script(REFUSED)
+    page = context.new_page()
+    page.goto(busy.live.link)
+    yield page
+    context.close()
+
+
+def violations(page: Page, options: dict[str, Any]) -> list[str]:
+    page.evaluate(AXE_SCRIPT)
+    return [
+        f"{found['id']} ({found['impact']}): {node['target']} {node['html'][:160]}"
+        for found in page.evaluate(AXE, options)
+        for node in found["nodes"]
+    ]
+
+
+def both(page: Page) -> list[str]:
+    """What is wrong with the open page in the light, and what the dark adds."""
+    refused = [f"content policy: {each}" for each in page.evaluate("window.refused || []")]
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    light = violations(page, ALL)
+    page.evaluate(DARK)
+    return refused + light + [f"dark: {each}" for each in violations(page, CONTRAST)]
+
+
+def test_axe_finds_nothing_on_any_page(busy: Company, watched: Page) -> None:
+    wrong: list[str] = []
+    for kind in pages(watched, busy.live.url, also=cards(busy)):
+        wrong += [f"{kind}: {found}" for found in both(watched)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("key", list(BY_KEY))
+def test_axe_finds_nothing_in_what_a_key_opens(busy: Company, watched: Page, key: str) -> None:
+    item = busy.waiting("email.send", ready=lambda item: "collector" in json.dumps(item["args"]))
+    watched.goto(f"{busy.live.url}/?open={item['id']}")
+    expect(watched.locator("#card")).to_be_visible()
+    watched.keyboard.press(key)
+    expect(watched.locator(BY_KEY[key])).to_be_visible()
+    assert both(watched) == []
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/reset", "/welcome/none", "/nowhere"])
+def test_axe_finds_nothing_for_a_stranger(busy: Company, browser: Browser, path: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{busy.live.url}{path}")
+    found = both(page)
+    page.close()
+    assert found == []
