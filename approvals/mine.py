@@ -59,7 +59,6 @@ class Ask:
     action: Action
     blocks: tuple[payloads.Block, ...]
     came: tuple[Came, ...]
-    step_up: bool
 
     @property
     def destructive(self) -> bool:
@@ -161,8 +160,7 @@ def _ask(action: Action) -> Ask:
         )
         for item in found for quote in item.quotes
     )  # fmt: skip
-    step_up = any(item["step_up"] for item in action.approvals if item["group"] == USER)
-    return Ask(action, payloads.blocks(action.args, context), came, step_up)
+    return Ask(action, payloads.blocks(action.args, context), came)
 
 
 def _mark(waiting: Sequence[Action], past: Sequence[Past]) -> str:

@@ -124,6 +124,8 @@ def contradiction(action: Action, words: Iterable[Word]) -> str:
             return "the log does not hold whom the session serves: it was altered outside agentsec"
         if not any(_says(header, body, word, action) for header, body in sworn.sealed(uuid=word.entry)):
             return f"the log holds no approval by {SERVED}: it was made outside agentsec"
+        if sworn.withdrawn(action, word.entry):
+            return f"the log holds that the approval by {SERVED} counts no more"
     return ""
 
 

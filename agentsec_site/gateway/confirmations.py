@@ -49,6 +49,9 @@ class LinkIn(Strict):
     minutes: Annotated[int, Field(ge=1, le=wordlinks.LONGEST_MINUTES)] = wordlinks.LINK_MINUTES
 
 
+DEFAULT_LINK = LinkIn()
+
+
 class ConfirmationsOut(Out):
     confirmations: list[dict[str, Any]]
     more: bool = Field(description="Whether more wait than were asked for.")
@@ -94,7 +97,7 @@ def confirm(request: HttpRequest, action_id: UUID, body: ConfirmationIn) -> Http
 @router.post(
     "/sessions/{uuid:session_id}/confirmation-link", auth=auth.agents, response={200: LinkOut, **ERRORS}
 )
-def make_link(request: HttpRequest, session_id: UUID, body: LinkIn) -> HttpResponse:
+def make_link(request: HttpRequest, session_id: UUID, body: LinkIn = DEFAULT_LINK) -> HttpResponse:
     """A link for whom the session serves, to see and answer what it asks of them without an account."""
     caller = auth.agent_caller(request, scope="attest")
     session = sessions.get_session(caller.agent, session_id)

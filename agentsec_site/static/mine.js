@@ -64,7 +64,7 @@
       const answer = await fetch(`/mine/asks?seen=${mark}`, { headers: { Accept: "text/html" }, redirect: "error" });
       if (answer.status === 401) {
         document.querySelectorAll(".mine-ask").forEach(close);
-        say("Your link has ended. Ask the application for a new one.");
+        say("Your link or sign-in has ended. Ask the application for a new link, or sign in again.");
         return;
       }
       if (answer.status === 200) merge(new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("mine"));

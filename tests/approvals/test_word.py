@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 import tests.cast
-from approvals import alike, confirming, decisions, execution, mine, queries, word, wordlinks
+from approvals import alike, confirming, decisions, evidence, execution, mine, queries, word, wordlinks
 from approvals.confirming import Speaker
 from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
@@ -133,6 +133,16 @@ def test_the_log_holds_whose_word_it_was_and_by_which_way(asking: Cast) -> None:
     entry = Entry.objects.about(str(action.pk)).get(kind="vote.approve")
     assert entry.actor == f"host:{asking.host_key.pk}"
     assert "by the host’s word" in entry.span.title
+
+
+def test_evidence_and_trace_tell_it(asking: Cast) -> None:
+    action = order(asking)
+    approve(action, host(asking))
+    told = evidence.chapters(Entry.objects.about(str(action.pk)).select_related("subject_key"))
+    assert [said["body"]["by"] for said in told["votes"]] == ["dana"]
+    page = text(browser(asking.auditor).get(f"/traces/sessions/{action.session_id}"))
+    assert "the host application" in page
+    assert "dana approved, by the host’s word" in text(browser(asking.auditor).get(f"/actions/{action.pk}"))
 
 
 def test_the_users_no_ends_it_whatever_was_said_before(asking: Cast) -> None:
@@ -268,16 +278,20 @@ def test_the_agent_hears_how_its_users_word_stands(asking: Cast) -> None:
     assert word.note(Action.objects.get(pk=action.pk)) == {"state": "given"}
 
 
-def test_a_step_up_rule_wants_the_person_signed_in(asking: Cast) -> None:
-    world.apply(
-        'rules:\n  - {name: orders, effect: ask, tools: [order.place], approvers: "@user", step_up: true}\n',
-        by="tests",
+def test_no_rule_wants_step_up_of_the_user(asking: Cast) -> None:
+    rule = '{name: orders, effect: ask, tools: [order.place], approvers: "@user", step_up: true}'
+    with pytest.raises(Refused, match="cannot want step-up"):
+        world.apply(f"rules:\n  - {rule}\n", by="tests")
+
+
+def test_a_word_never_answers_step_up(asking: Cast) -> None:
+    """As a release of an older version may want it."""
+    action = order(asking)
+    Action.objects.filter(pk=action.pk).update(
+        approvals_json=action.approvals_json.replace('"step_up": false', '"step_up": true')
     )
-    dana, action = person("dana", roles=()), order(asking)
-    assert refusal(action, host(asking)) == "forbidden"
-    assert refusal(action, confirming.of_account(dana)) == "forbidden"
-    User.objects.filter(pk=dana.pk).update(last_login=timezone.now())
-    assert approve(action, confirming.of_account(User.objects.get(pk=dana.pk))) == "approved"
+    dana = person("dana", roles=())
+    assert refusal(action, host(asking)) == refusal(action, confirming.of_account(dana)) == "forbidden"
 
 
 # ---- a link of their own
@@ -395,6 +409,20 @@ def test_another_sites_form_decides_nothing(asking: Cast) -> None:
     assert state(action) == "pending"
 
 
+def test_garbage_is_answered_in_words(asking: Cast) -> None:
+    action = order(asking)
+    client = opened(asking, action.session)
+    edit = {"verdict": "edit", "digest": action.digest}
+    for post in ({}, {"verdict": "yes"}, {"verdict": "approve", "digest": "x\x00"}, edit):
+        page = client.post(f"/mine/actions/{action.pk}/decide", post, follow=True)
+        assert page.status_code == 200 and "Nothing was done" in text(page)
+    for path in ("%00", "lnk_", "lnk_" + "\u00e9" * 43, "x" * 5000, "..%2f"):
+        assert client.get(f"/mine/{path}").status_code in (404, 410)
+    assert "Rejected" in answer(client, action, "reject", comment="no\x00 way" + "x" * 20_000)
+    action.refresh_from_db()
+    assert action.decision_reason.startswith("no") and "\x00" not in action.decision_reason
+
+
 def test_undo_within_five_seconds_and_not_later(asking: Cast) -> None:
     action = order(asking)
     client = opened(asking, action.session)
@@ -499,6 +527,16 @@ def test_a_word_that_stands_in_a_table_only_starts_nothing(
     )  # fmt: skip
     Action.objects.filter(pk=action.pk).update(state="ready")
     assert started(action, sequencer_dsn) == "cancelled" and "log" in action.decision_reason
+
+
+def test_a_word_taken_back_is_not_brought_back_in_its_table(
+    committed_asking: Cast, sequencer_dsn: str
+) -> None:
+    action = confirmed(committed_asking, "account")
+    confirming.undo(action_id=action.pk, speaker=confirming.of_account(User.objects.get(username="dana")))
+    Word.objects.update(void=False)
+    Action.objects.filter(pk=action.pk).update(state="ready")
+    assert started(action, sequencer_dsn) == "cancelled"
 
 
 def test_a_session_renamed_in_its_table_starts_nothing(committed_asking: Cast, sequencer_dsn: str) -> None:

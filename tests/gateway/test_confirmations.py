@@ -101,7 +101,7 @@ def test_a_reviewer_sees_the_word_beside_the_votes(asking: Door) -> None:
 
 def test_a_link_is_made_and_ended(asking: Door) -> None:
     session = asking.host.session(user="dana")
-    status, told = asking.host.post(f"/sessions/{session}/confirmation-link", {"minutes": 5})
+    status, told = asking.host.post(f"/sessions/{session}/confirmation-link")
     assert status == 200 and "/mine/lnk_" in told["url"]
     assert asking.host.delete(f"/sessions/{session}/confirmation-link")[0] == 204
     path = "/mine/" + told["url"].rpartition("/")[2]
