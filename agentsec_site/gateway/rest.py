@@ -15,6 +15,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from agentsec_site.gateway import (
+    absence,
     actions,
     allowances,
     auth,
@@ -142,6 +143,7 @@ for part in (
     router,
     actions.router,
     reviewer.router,
+    absence.router,
     allowances.router,
     switch.router,
     log.router,

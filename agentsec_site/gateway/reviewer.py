@@ -26,7 +26,7 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, decisions, evidence, holding, queries
+from approvals import answers, decisions, evidence, holding, queries, whoelse
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
@@ -77,7 +77,8 @@ def export(request: HttpRequest, action_id: UUID) -> HttpResponse:
 def look(action_id: UUID, user: User) -> Seen:
     """What a person sees of an action; 202 while it is open."""
     action = queries.get_visible(user, action_id)
-    return Seen(202 if action.is_open else 200, describe(action, user))
+    told = describe(action, user) | {"who_else": whoelse.of(action, user).to_json()}
+    return Seen(202 if action.is_open else 200, told)
 
 
 def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str, Any]:

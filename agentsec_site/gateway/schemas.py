@@ -209,6 +209,9 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
+    rejection: dict[str, Any] | None = Field(
+        None, description="`reason`: why people said no, or that nobody decided in time."
+    )
     held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
 
 
