@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from agentsec_site.gateway import auth
 from agentsec_site.gateway.replies import reply
-from agentsec_site.gateway.schemas import ERRORS, NO_CONTROL, NOTHING, Nothing, Strict
+from agentsec_site.gateway.schemas import ERRORS, NO_CONTROL, NOTHING, Nothing, Strict, Time
 from policies import absences, changes
 from policies.absence_models import Absence
 from policies.access import Verb, actor, require
@@ -23,8 +23,8 @@ router = Router(tags=["reviewers"])
 
 
 class AbsenceIn(Strict):
-    since: AwareDatetime | None = Field(None, description="From when; from now on where it is absent.")
-    until: AwareDatetime
+    since: Time | None = Field(None, description="From when; from now on where it is absent.")
+    until: Time
     stand_in: Annotated[str, Field(max_length=150, pattern=NO_CONTROL)] | None = Field(
         None, description="The username of an approver who may decide what this person could."
     )
