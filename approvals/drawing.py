@@ -36,16 +36,16 @@ class Drawn:
     known: Known
 
 
-def drawn(action: Action, *, user: User, authority: frozenset[str]) -> Drawn:
-    """The payload of this action, for this reader.
+def drawn(action: Action, *, user: User | None, authority: frozenset[str]) -> Drawn:
+    """The payload of this action, for this reader; for None, somebody to whom nothing of other calls is told.
 
     Asks for what the user said, and for earlier calls where the kind compares with any.
     """
-    args, known = action.args, known_to(action)
+    args, known = action.args, known_to(action, met=user is not None)
     call = Call(args, _context(action, authority, known))
     kind = payloads.kind_of(call)
     wish = kind.wish(call)
-    drawing = kind.draw(call, earlier(action, wish, user=user) if wish else ())
+    drawing = kind.draw(call, earlier(action, wish, user=user) if wish and user else ())
     return Drawn(kind.name, drawing.figures, payloads.blocks(call, drawing), payloads.raw(args), known)
 
 
@@ -86,9 +86,9 @@ def _may_read(user: User, row: Action, *, session: Any) -> bool:
     return may(user, Verb.TRACE_READ, team=row.team, groups=row.groups).allowed
 
 
-def known_to(action: Action) -> Known:
+def known_to(action: Action, *, met: bool = True) -> Known:
     """The domains that this action's reader takes others for: the organisation's, those that the user named
-    in the session (not in what the user quoted), and those that this tool was used on before.
+    in the session (not in what the user quoted), and, with `met`, those that this tool was used on before.
     """
     session = action.session
     # Who opened it without `attest` is the agent itself, which names nothing for the user.
@@ -96,8 +96,10 @@ def known_to(action: Action) -> Known:
     named = {*settings.AGENTSEC_DOMAINS, *(host for text in said for host in lookalikes.hosts(text))}
     rows = Action.objects.filter(agent=action.agent_id, tool=action.tool, created_at__lt=action.created_at)
     targets = rows.filter(state=S.SUCCEEDED).order_by("-created_at").values_list("target", flat=True)
-    met = {host for target in targets[:LOOKED_AT] for host in lookalikes.hosts(target[:_HEARD_EACH])}
-    return lookalikes.known(named, met)
+    found = targets[:LOOKED_AT] if met else ()
+    return lookalikes.known(
+        named, {host for target in found for host in lookalikes.hosts(target[:_HEARD_EACH])}
+    )
 
 
 def _said(action: Action) -> Sequence[str]:
