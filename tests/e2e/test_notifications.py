@@ -33,7 +33,7 @@ def test_an_administrator_adds_a_channel_and_sees_its_secret_once(page: Page, co
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{company.live.url}/policies/notifications")
     page.locator("summary", has_text="Add a channel").click()
-    page.get_by_label("Group").select_option("ops")
+    page.get_by_label("Group", exact=True).select_option("ops")
     page.get_by_label("Signed webhook").check()
     page.get_by_label("Address", exact=True).fill("https://hooks.corp.example/one")
     page.get_by_role("button", name="Add", exact=True).click()
