@@ -38,8 +38,8 @@ def test_an_administrator_adds_a_channel_and_sees_its_secret_once(page: Page, co
     page.get_by_label("Address", exact=True).fill("https://hooks.corp.example/one")
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.locator("#secret")).to_have_text(re.compile(r"whsec_\S{40,}"))
-    page.get_by_role("link", name="Back").click()
-    channel = page.locator("details.outlet", has_text="ops")
+    page.get_by_role("link", name="Back", exact=True).click()
+    channel = page.locator("details.outlet", has_text="ops: Signed webhook")
     expect(channel).to_be_visible()
     assert "whsec_" not in page.content()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
