@@ -46,7 +46,8 @@ def drawn(action: Action, *, user: User | None, authority: frozenset[str]) -> Dr
     kind = payloads.kind_of(call)
     wish = kind.wish(call)
     drawing = kind.draw(call, earlier(action, wish, user=user) if wish and user else ())
-    return Drawn(kind.name, drawing.figures, payloads.blocks(call, drawing), payloads.raw(args), known)
+    figures = tuple(figure for figure in drawing.figures if not figure.about)
+    return Drawn(kind.name, figures, payloads.blocks(call, drawing), payloads.raw(args), known)
 
 
 def _context(action: Action, authority: frozenset[str], known: Known) -> Context:

@@ -21,7 +21,7 @@ CONTENTS = ("content", "contents", "new_content", "file_text", "text", "new_sour
 EDITS = ("edits", "changes")
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d{1,9})? \+(\d{1,9})(?:,\d{1,9})? @@")
 MOST_EDITS = 50
-_SAME = "shown above as a difference"
+_SAME = "Shown above as a difference"
 
 
 @dataclass(frozen=True)

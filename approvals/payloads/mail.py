@@ -26,7 +26,7 @@ def _draw(call: Call, past: Sequence[Past]) -> Drawing:
     ]
     shown = names[:MOST_SHOWN]
     figures = tuple(
-        Figure("mail", mailhtml.mail(name, call.args[name], call.context.known)) for name in shown
+        Figure("mail", mailhtml.mail(name, call.args[name], call.context.known), name) for name in shown
     )
     return Drawing(
         figures, ORDER, dict.fromkeys(shown, "html"),

@@ -37,6 +37,7 @@ _AS = {f"h{level}": "b" for level in range(1, 7)}
 _KEPT = (clean.TAGS - {"a"}) - _AS.keys()
 _EMPTY = frozenset(("br", "hr"))
 _BREAKS = frozenset(("blockquote", "br", "hr", "li", "ol", "p", "pre", "table", "tr", "ul", *_AS))
+_LINES = frozenset(("br", "li", "tr"))  # these begin a line and end none
 _NAMED = re.compile(r"(?:https?://)?((?:[\w-]+\.)+[^\W\d_]{2,})(?:[/:?#].*)?", re.IGNORECASE | re.DOTALL)
 _BLANKS = re.compile(r"[ \t]+")
 _BLANK_LINES = re.compile(r"\n\s*\n\s*")
@@ -163,9 +164,9 @@ class _Writer(HTMLParser):
         if tag == "a":
             self._end_link()
             return
-        if tag in _BREAKS:
+        if tag in _BREAKS - _LINES:
             self.said.append("\n")
-        elif tag in ("td", "th"):
+        if tag in ("td", "th"):
             self.said.append("\t")
         tag = _AS.get(tag, tag)
         if tag not in self.open:

@@ -76,6 +76,7 @@ class Block:
     note: str = ""
     fold: str = ""
     tricks: tuple[Trick, ...] = ()
+    figures: tuple[Any, ...] = ()
 
     @property
     def first(self) -> tuple[Value, ...]:
@@ -160,10 +161,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Figure:
-    """Something drawn above the arguments: `form` names its partial, `data` is what that shows."""
+    """Something drawn above the arguments, or above the one that it is `about`: `form` names its partial,
+    `data` is what that shows.
+    """
 
     form: str
     data: Any
+    about: str = ""
 
     @property
     def template(self) -> str:

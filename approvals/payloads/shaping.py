@@ -43,6 +43,7 @@ def _finished(name: str, call: Call, drawing: Drawing) -> Block:
     fold = drawing.folds.get(name, "")
     return replace(
         block, authority=name in call.context.authority, fold=fold, tricks=tuple(_told(block)),
+        figures=tuple(figure for figure in drawing.figures if figure.about == name),
         title=_words(schema, "title", name), note=_words(schema, "description", name),
         size=block.size or (size(block.value.text) if fold else ""),
     )  # fmt: skip

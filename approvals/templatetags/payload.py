@@ -176,6 +176,12 @@ def _own(requester: str) -> Known:
 
 
 @register.filter
+def listed(texts: Iterable[str]) -> SafeString:
+    """Texts with commas between."""
+    return agentsec.visible(", ".join(texts))
+
+
+@register.filter
 def marks(text: Any, known: Known) -> SafeString:
     """A text with its tricks marked."""
     whole = str("" if text is None else text)

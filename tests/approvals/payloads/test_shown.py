@@ -46,7 +46,13 @@ def page(args: dict[str, Any], *, past: tuple[Past, ...] = (), **about: Any) -> 
     made = Call(args, Context(**{"runs": "agent", "known": KNOWN, **about}))
     kind = payloads.kind_of(made)
     drawing = kind.draw(made, past)
-    drawn = Drawn(kind.name, drawing.figures, payloads.blocks(made, drawing), payloads.raw(args), KNOWN)
+    drawn = Drawn(
+        kind.name,
+        tuple(f for f in drawing.figures if not f.about),
+        payloads.blocks(made, drawing),
+        payloads.raw(args),
+        KNOWN,
+    )
     card = SimpleNamespace(payload=drawn, program={}, action={})
     return render_to_string("approvals/_payload.html", {"card": card}).partition('<details class="raw">')[0]
 
