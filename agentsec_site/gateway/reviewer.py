@@ -26,7 +26,18 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting, whoelse, word
+from approvals import (
+    answers,
+    claims,
+    decisions,
+    evidence,
+    holding,
+    queries,
+    questions,
+    rejecting,
+    whoelse,
+    word,
+)
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
