@@ -27,7 +27,7 @@ from traces import record
 
 N = Notice.State
 TICK_SECONDS = 1.0
-THREADS = 2
+THREADS = 4
 # Longer than any delivery takes, or two senders would tell the same.
 LEASE = timedelta(minutes=2)
 PAUSE = timedelta(minutes=1)
