@@ -165,7 +165,8 @@ def succeeded(claimed: Claimed, *, now: datetime) -> None:
     rows = _under_way(outlet)
     told = _told(outlet, rows)
     rows.update(state=N.SENT, ended_at=now)
-    _release(claimed, message=None, attempts=0, sent_at=now, next_at=now + PAUSE, last_error="")
+    _release(claimed, message=None, attempts=0, sent_at=now, next_at=now + PAUSE, failed_at=None,
+             last_error="")  # fmt: skip
     _log("notice.sent", outlet, told, f"Told by {outlet.channel}")
 
 

@@ -254,6 +254,12 @@ def test_after_six_attempts_it_is_given_up_and_said(cast: Cast, hook: Receiver) 
     outlet.refresh_from_db()
     assert (len(hook.got), outlet.last_error, outlet.failed_at is not None) == (6, "it answered 503", True)
     assert Entry.objects.filter(kind="notice.given_up").count() == 1
+    hook.answers.clear()
+    cast.deploy()
+    Action.objects.update(deadline=after(90_000))
+    let_pass(10_000)
+    outlet.refresh_from_db()
+    assert (outlet.last_error, outlet.failed_at) == ("", None)
 
 
 def test_a_wish_to_wait_is_granted(cast: Cast, hook: Receiver) -> None:
