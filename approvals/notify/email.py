@@ -23,8 +23,12 @@ def available() -> bool:
 
 
 def subject(letter: Letter) -> str:
-    """One line without an address in it, whatever the agent wrote."""
-    return words.line(f"[agentsec] {words.defang(letter.title)}", most=LONGEST_SUBJECT)
+    """One line without an address in it, whatever the agent wrote.
+
+    Nor an encoded word (RFC 2047), which mail programs would decode into what no check here has seen.
+    """
+    safe = words.defang(letter.title).replace("=?", "= ?").replace("?=", "? =")
+    return words.line(f"[agentsec] {safe}", most=LONGEST_SUBJECT)
 
 
 def fields(item: Item) -> list[tuple[str, str]]:

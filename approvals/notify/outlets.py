@@ -155,6 +155,8 @@ def try_out(*, outlet: Outlet, by: str) -> None:
     why = ""
     try:
         CHANNELS[outlet.channel].deliver(letter, destination(outlet))
+        # Whatever was in the way is over.
+        Outlet.objects.filter(pk=outlet.pk, attempts=0).update(failed_at=None, last_error="")
     except Undelivered as undelivered:
         why = undelivered.why
     with transaction.atomic():

@@ -27,7 +27,7 @@ from traces import record
 
 N = Notice.State
 TICK_SECONDS = 1.0
-THREADS = 2
+THREADS = 4
 # Longer than any delivery takes, or two senders would tell the same.
 LEASE = timedelta(minutes=2)
 PAUSE = timedelta(minutes=1)
@@ -165,7 +165,8 @@ def succeeded(claimed: Claimed, *, now: datetime) -> None:
     rows = _under_way(outlet)
     told = _told(outlet, rows)
     rows.update(state=N.SENT, ended_at=now)
-    _release(claimed, message=None, attempts=0, sent_at=now, next_at=now + PAUSE, last_error="")
+    _release(claimed, message=None, attempts=0, sent_at=now, next_at=now + PAUSE, failed_at=None,
+             last_error="")  # fmt: skip
     _log("notice.sent", outlet, told, f"Told by {outlet.channel}")
 
 

@@ -12,8 +12,9 @@ from traces import presenters
 
 _BLANKS = re.compile(r"[\s\u0085\u2028\u2029]+")
 _SCHEME = re.compile(r"://|(?<![\w.])(mailto|tel|sms|xmpp|slack|skype|msteams|vscode|javascript|data):", re.I)
-# Between a letter or digit and what could be a top-level domain; also the dots that browsers take for one.
-_DOT = re.compile(r"(?<=[\w\-])[.\u3002\uff0e\uff61](?=[^\W\d_])")
+# Before what could be a top-level domain, whatever stands in front (a domain may be an emoji); also the other
+# dots that browsers take for one.
+_DOT = re.compile(r"(?<=[^\s.])[.\u3002\uff0e\uff61](?=[^\W\d_]|[^\s\x00-\x7f])")
 
 
 def line(text: str, *, most: int) -> str:

@@ -79,7 +79,8 @@ def after(seconds: float) -> datetime:
 def let_pass(seconds: float = 16) -> int:
     """What the sender does when so much time has passed; how many messages it worked on."""
     now = after(seconds)
-    routing.route(now=now)
+    while routing.route(now=now) == routing.BATCH:
+        pass
     return sum(1 for _ in iter(lambda: sending.step(now=now), False))
 
 
@@ -253,6 +254,12 @@ def test_after_six_attempts_it_is_given_up_and_said(cast: Cast, hook: Receiver) 
     outlet.refresh_from_db()
     assert (len(hook.got), outlet.last_error, outlet.failed_at is not None) == (6, "it answered 503", True)
     assert Entry.objects.filter(kind="notice.given_up").count() == 1
+    hook.answers.clear()
+    cast.deploy()
+    Action.objects.update(deadline=after(90_000))
+    let_pass(10_000)
+    outlet.refresh_from_db()
+    assert (outlet.last_error, outlet.failed_at) == ("", None)
 
 
 def test_a_wish_to_wait_is_granted(cast: Cast, hook: Receiver) -> None:
@@ -431,3 +438,12 @@ def test_that_something_was_decided_wakes_nobody(cast: Cast, post: Post) -> None
     decisions.reject(action_id=action.pk, user=cast.second, digest=action.digest, comment="no")
     let_pass(120)
     assert len(post.mails) == 1
+
+
+def test_a_group_that_an_edit_asks_too_is_told(cast: Cast, hook: Receiver) -> None:
+    channel(cast, hook)
+    action = cast.order(500)
+    args = {**action.args, "amount": 20_000}
+    decisions.edit(action_id=action.pk, user=cast.second, digest=action.digest, args=args)
+    let_pass()
+    assert "Order paper for 20000" in json.loads(hook.got[0].body)["text"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from datetime import UTC, datetime, time, timedelta
+from email import message_from_bytes, policy
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -75,6 +76,13 @@ def test_no_agent_adds_a_header_or_a_link_to_a_mail(text: str, total: int) -> No
     assert "<script" not in markup and "://" not in ours.sub("", markup.replace('"', " "))
 
 
+def test_no_agent_hides_words_in_an_encoded_subject() -> None:
+    hidden = "=?utf-8?Q?Refund_https=3A//evil.example_=E2=80=AE?="
+    mail = email.message(letter(hidden), Destination(email="ada@corp.example"))
+    read = message_from_bytes(mail.message().as_bytes(), policy=policy.default)["Subject"]
+    assert "Refund https" not in read and "\u202e" not in read
+
+
 @given(NASTY)
 def test_a_webhook_is_ascii_json_whatever_it_tells(text: str) -> None:
     assert webhook.posting.encode(webhook.payload(letter(text))).isascii()
@@ -88,6 +96,8 @@ def test_a_webhook_is_ascii_json_whatever_it_tells(text: str) -> None:
         ("evil。com", "evil[.]com"),
         ("pay 3.50 EUR", "pay 3.50 EUR"),
         ("Stop. Then go", "Stop. Then go"),
+        ("look at 💩.la", "look at 💩[.]la"),
+        ("evil.рф and wait...", "evil[.]рф and wait..."),
         ("mailto:a@b.co", "mailto[:]a@b[.]co"),
     ],
 )
