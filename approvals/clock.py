@@ -27,7 +27,7 @@ from approvals import (
     states,
 )
 from approvals.models import Action, Execution
-from policies import grants
+from policies import absences, grants
 from policies.models import Grant
 from traces.problems import Refused
 
@@ -56,7 +56,19 @@ def tick() -> None:
     """Everything that is due now, each part on its own: one that fails does not hold up the others."""
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (stop, expire, escalate, end_allowances, recover, reap, resume, sweep, forget_keys, shadow):
+    for part in (
+        stop,
+        expire,
+        escalate,
+        stand_in,
+        end_allowances,
+        recover,
+        reap,
+        resume,
+        sweep,
+        forget_keys,
+        shadow,
+    ):
         try:
             part(now)
         except DatabaseError:
@@ -87,6 +99,11 @@ def expire(now: datetime) -> int:
 def escalate(now: datetime) -> int:
     """Pending actions whose group has not decided within the time that its rule gives it."""
     return escalation.escalate_due(now)
+
+
+def stand_in(now: datetime) -> int:
+    """Absences that begin or end now: who stands in sees more or less from this moment."""
+    return absences.tell_due(now)
 
 
 def end_allowances(now: datetime) -> int:
