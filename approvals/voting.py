@@ -112,11 +112,11 @@ class Tally:
         return tuple(sorted(fit, key=lambda group: group != vote.group))
 
     def covered(self, vote: Vote) -> dict[str, list[Absence]]:
-        """The groups for which its voter stood in when they voted, with the absences by which they did."""
-        if vote.pk is None:
-            return vote.user.covers
+        """The groups that matter here for which its voter stood in when they voted, and by which absences."""
         rows = (row for row in self.absences.get(vote.user_id, ()) if row.covers(vote.at))
-        return covered_groups(rows)
+        found = vote.user.covers if vote.pk is None else covered_groups(rows)
+        matter = frozenset().union(*self.counting.values())
+        return {group: absences for group, absences in found.items() if group in matter}
 
     def leaning(self) -> Iterator[tuple[Vote, Absence]]:
         """Each vote with each absence by which it may count where its voter is no member."""

@@ -164,3 +164,11 @@ def test_who_stands_in_for_the_editor_does_not_vouch_for_the_edit(cast: Cast) ->
     action.refresh_from_db()
     assert approve(action, User.objects.get(pk=zoe.pk)).effect == "counted"
     assert approve(action, person("cleo", "comms")).effect == "approved"
+
+
+def test_standing_in_elsewhere_makes_no_stake_here(apart: Cast) -> None:
+    both = person("bea", "finance", "ops")
+    zoe, until = person("zoe", "finance"), timezone.now() + timedelta(days=1)
+    absences.go_away(user=both, since=None, until=until, stand_in=zoe, by="user:1")
+    action = order(apart, user="bea")
+    assert approve(action, User.objects.get(pk=zoe.pk)).effect == "approved"
