@@ -30,7 +30,7 @@ from approvals import (
     states,
 )
 from approvals.models import Action, Execution
-from policies import grants
+from policies import absences, grants
 from policies.models import Grant
 from traces.problems import Refused
 
@@ -63,6 +63,7 @@ def tick() -> None:
         stop,
         expire,
         escalate,
+        stand_in,
         end_allowances,
         end_claims,
         forget_looks,
@@ -104,6 +105,11 @@ def expire(now: datetime) -> int:
 def escalate(now: datetime) -> int:
     """Pending actions whose group has not decided within the time that its rule gives it."""
     return escalation.escalate_due(now)
+
+
+def stand_in(now: datetime) -> int:
+    """Absences that begin or end now: who stands in sees more or less from this moment."""
+    return absences.tell_due(now)
 
 
 def end_allowances(now: datetime) -> int:

@@ -37,23 +37,27 @@ def marks(user: User) -> frozenset[str]:
     """The names by which a session or an agent may mean this person. Case and blanks tell nobody apart: it is
     safer to take two people for one here than one for two.
     """
-    return frozenset(filter(None, map(_mark, (user.username, user.email))))
-
-
-def has_stake(need: Need, user: User) -> bool:
-    """Whether this person's vote alone cannot satisfy what one group needs."""
-    return bool(need.interested & marks(user))
+    return frozenset(filter(None, map(mark, (user.username, user.email))))
 
 
 def why(action: Action, user: User) -> str:
     """Why this person's vote alone will not do, as the end of a sentence; empty where it may."""
+    own = _why(action, user)
+    if own or user.group_names.intersection(action.groups):
+        return own
+    absent = {row.user.username: row.user for name in action.groups for row in user.covers.get(name, ())}
+    staked = sorted(name for name, other in absent.items() if _why(action, other))
+    return f"you stand in for {staked[0]}, who has a stake in it" if staked else ""
+
+
+def _why(action: Action, user: User) -> str:
     if action.needs_other_than and action.needs_other_than == user.username:
         return "you changed who or what is affected"
     mine = marks(user)
     for item in action.approvals:
         if not _separates(item):
             continue
-        if _mark(_owner(action.agent)) in mine:
+        if mark(_owner(action.agent)) in mine:
             return f"you own {action.agent.name}"
         if mine & _starters(action.session):
             return "you started the session, as its host says"
@@ -68,7 +72,7 @@ def notes(action: Action) -> list[str]:
     for item in action.approvals:
         if _separates(item):
             whom = _listed(item.get("interested", ()))
-            said.append(f"For {item['group']} somebody else than {whom} has to approve.")
+            said.append(f"For {item['group']} somebody other than {whom} has to approve.")
         if item.get("unvouched"):
             said.append(
                 "Nobody vouches for who started the session, so two different people have to approve."
@@ -102,11 +106,11 @@ def _stakes(action: Action, item: Mapping[str, Any]) -> frozenset[str]:
     if not _separates(item):
         return frozenset()
     names = {*item.get("interested", ()), _owner(action.agent), *_users(action.session)}
-    return frozenset(filter(None, map(_mark, {*names, action.needs_other_than})))
+    return frozenset(filter(None, map(mark, {*names, action.needs_other_than})))
 
 
 def _starters(session: Session) -> frozenset[str]:
-    return frozenset(filter(None, map(_mark, _users(session))))
+    return frozenset(filter(None, map(mark, _users(session))))
 
 
 def _users(session: Session) -> list[str]:
@@ -125,7 +129,8 @@ def _owner(agent: Agent) -> str:
     return agent.owner.username if agent.owner else ""
 
 
-def _mark(name: str) -> str:
+def mark(name: str) -> str:
+    """A name as names are compared here."""
     return name.strip().casefold()
 
 

@@ -205,10 +205,16 @@ def panel(action: Action, *, user: User, holds: Holds | None = None) -> Panel:
     return Panel(
         action=action, asked=_asked(action, counted), votes=votes, my_vote=mine, missing=counted.missing,
         undo_until=_undo_until(action, mine), why_not=why_not,
-        held=(holds or holding.holds()).of(action), offer=None if why_not else forawhile.offer(action),
+        held=(holds or holding.holds()).of(action), offer=_offer(action, user) if not why_not else None,
         spared=str(spared["why"]) if spared else "",
         may_decide=may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups).allowed,
     )  # fmt: skip
+
+
+def _offer(action: Action, user: User) -> forawhile.Offer | None:
+    """To allow it for a while takes a member: who only stands in, or was asked later, is not offered it."""
+    asked = {item["group"] for item in action.approvals}
+    return forawhile.offer(action) if asked & user.group_names else None
 
 
 def _asked(action: Action, counted: Tally) -> tuple[Asked, ...]:

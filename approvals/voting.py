@@ -51,8 +51,9 @@ class Tally:
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
         open_ = [self._still(group) for group in self.needs if self.lacking(group)]
-        others = (vote for vote in self.votes if vote.user.username != self.editor)
-        others_words = {word.name for word in self.words} - {self.editor}
+        editor = duties.mark(self.editor)
+        others = (vote for vote in self.votes if not editor or editor not in self._names(vote))
+        others_words = {duties.mark(word.name) for word in self.words} - {editor}
         if not open_ and not others_words and not any(self.open_to(vote) for vote in others):
             open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
@@ -67,10 +68,10 @@ class Tally:
         still = f"{self.lacking(group)} of {group}"
         staked = {
             vote.user.username for vote in self.votes
-            if duties.has_stake(self.needs[group], vote.user) and group in self.open_to(vote)
+            if self._has_stake(vote, group) and group in self.open_to(vote)
         }  # fmt: skip
         free = any(
-            place == group and not duties.has_stake(self.needs[group], vote.user)
+            place == group and not self._has_stake(vote, group)
             for vote, place in zip(self.votes, self.placed, strict=True)
         )
         return f"{still}, {duties.other_than(staked)}" if staked and not free else still
@@ -93,7 +94,18 @@ class Tally:
         return sum(map(bool, matching.place(ballots, self.needs)))
 
     def _ballot(self, vote: Vote) -> matching.Ballot:
-        return matching.Ballot(duties.marks(vote.user), self.open_to(vote))
+        return matching.Ballot(self._names(vote), self.open_to(vote))
+
+    def _has_stake(self, vote: Vote, group: str) -> bool:
+        return bool(self.needs[group].interested & self._names(vote))
+
+    def _names(self, vote: Vote) -> frozenset[str]:
+        """By which names its voter is known, and those for whom they stand in: who has a stake in a call
+        gets no free hand by being away.
+        """
+        own = vote.user.group_names
+        absent = [row.user for group, rows in self.covered(vote).items() if group not in own for row in rows]
+        return duties.marks(vote.user).union(*map(duties.marks, absent))
 
     def open_to(self, vote: Vote) -> tuple[str, ...]:
         """The groups for which this vote may count as its voter stands now, that of the vote first."""
@@ -107,9 +119,11 @@ class Tally:
         return tuple(sorted(fit, key=lambda group: group != vote.group))
 
     def covered(self, vote: Vote) -> dict[str, list[Absence]]:
-        """The groups for which its voter stood in when they voted, with the absences by which they did."""
+        """The groups that matter here for which its voter stood in when they voted, and by which absences."""
         rows = (row for row in self.absences.get(vote.user_id, ()) if row.covers(vote.at))
-        return covered_groups(rows)
+        found = vote.user.covers if vote.pk is None else covered_groups(rows)
+        matter = frozenset().union(*self.counting.values())
+        return {group: absences for group, absences in found.items() if group in matter}
 
     def leaning(self) -> Iterator[tuple[Vote, Absence]]:
         """Each vote with each absence by which it may count where its voter is no member."""

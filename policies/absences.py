@@ -28,6 +28,8 @@ from traces.problems import Refused
 
 AWAY, BACK = "person.away", "person.back"
 LONGEST = timedelta(days=366)
+# Longer than the clock's tick, so that no moment falls between two looks.
+JUST = timedelta(seconds=2)
 
 
 @transaction.atomic
@@ -76,6 +78,16 @@ def come_back(*, user: User, by: str) -> Absence | None:
     log(BACK, by, user, {"away": str(row.entry)}, "is back")
     _tell()
     return row
+
+
+def tell_due(now: datetime) -> int:
+    """Let sockets ask again where an absence has just begun or ended by itself; how many have."""
+    span = (now - JUST, now)
+    rows = Absence.objects.filter(ended_at=None).exclude(stand_in=None)
+    found = rows.filter(Q(since__range=span) | Q(until__range=span)).count()
+    if found:
+        _tell()
+    return found
 
 
 def of(user: User) -> Absence | None:

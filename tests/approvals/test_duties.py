@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from approvals import decisions, duties, starting
 from approvals.models import Action
-from policies import world
+from policies import absences, world
 from policies.models import Agent, User
 from tests.cast import Cast, person
 from traces.models import Session
@@ -141,3 +143,32 @@ def test_whoever_vouched_for_an_edit_and_left_vouches_no_more(cast: Cast) -> Non
     cleo.groups.clear()
     outcome = starting.start(action_id=action.pk, worker="tests")
     assert isinstance(outcome, starting.Dropped)
+
+
+def test_who_stands_in_for_the_starter_does_not_suffice_either(apart: Cast) -> None:
+    zoe, until = person("zoe", "archive"), timezone.now() + timedelta(days=1)
+    absences.go_away(user=apart.second, since=None, until=until, stand_in=zoe, by="user:1")
+    action = order(apart, user="ben")
+    zoe = User.objects.get(pk=zoe.pk)
+    assert duties.why(action, zoe) == "you stand in for ben, who has a stake in it"
+    assert approve(action, zoe).effect == "counted"
+    assert approve(action, apart.approver).effect == "approved"
+
+
+def test_who_stands_in_for_the_editor_does_not_vouch_for_the_edit(cast: Cast) -> None:
+    zoe, until = person("zoe", "archive"), timezone.now() + timedelta(days=1)
+    absences.go_away(user=cast.approver, since=None, until=until, stand_in=zoe, by="user:1")
+    action = cast.mass_mail()
+    args = {**action.args, "to": ["other@example.com"]}
+    decisions.edit(action_id=action.pk, user=cast.approver, digest=action.digest, args=args, channel="rest")
+    action.refresh_from_db()
+    assert approve(action, User.objects.get(pk=zoe.pk)).effect == "counted"
+    assert approve(action, person("cleo", "comms")).effect == "approved"
+
+
+def test_standing_in_elsewhere_makes_no_stake_here(apart: Cast) -> None:
+    both = person("bea", "finance", "ops")
+    zoe, until = person("zoe", "finance"), timezone.now() + timedelta(days=1)
+    absences.go_away(user=both, since=None, until=until, stand_in=zoe, by="user:1")
+    action = order(apart, user="bea")
+    assert approve(action, User.objects.get(pk=zoe.pk)).effect == "approved"
