@@ -6,6 +6,7 @@ beside it is fixed tags with fixed classes.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from traces import presenters
 from traces.templatetags import agentsec
 
 register = template.Library()
+# On one line, what stood on the next must not pass for the end of a comment.
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
 _SIGNS = {"+": ("ins", "ins", "added: "), "-": ("del", "del", "removed: ")}
 
 
@@ -32,9 +35,10 @@ _SIGNS = {"+": ("ins", "ins", "added: "), "-": ("del", "del", "removed: ")}
 def cut(text: Any, most: int = 100) -> SafeString:
     """A text for a line: whole if it is short, else its start, how much is left out, and its end.
 
-    The end of an address says whose it is, so a long one must not hide it. The whole is the title.
+    A line's end shows as ↵. The end of an address says whose it is, so a long one must not hide it. The whole
+    is the title.
     """
-    whole = str("" if text is None else text)
+    whole = _LINE_END.sub(" ↵ ", str("" if text is None else text).strip())
     if len(whole) <= most:
         return agentsec.visible(whole)
     head = most * 3 // 5
