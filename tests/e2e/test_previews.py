@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"there is no {CHROMIUM}"),
 ]
 HOSTILE = """<html><body><h1>Spring news</h1><script>document.title = 'owned'</script>
-<p onclick="document.title = 'owned'">Sign in at <a href="https://evil.example/x">https://acme.example/login</a></p>
+<p onclick="document.title = 'owned'">
+Sign in at <a href="https://evil.example/x">https://acme.example/login</a></p>
 <img src="https://track.example/p.gif" onerror="document.title = 'owned'"><style>.panel {display: none}</style>
 <form action="https://evil.example"><button>Approve</button></form></body></html>"""
 
@@ -57,7 +58,7 @@ def test_a_hostile_mail_is_shown_harmless_with_its_words_beside_it(company: Comp
     expect(berlin.locator("#panel")).to_be_visible()
     expect(card.locator(".trick").first).to_contain_text("turns the direction")
     card.get_by_text("HTML source").click()
-    expect(card.locator(".form-program pre")).to_contain_text("document.title = 'owned'")
+    expect(card.locator(".form-program details pre")).to_contain_text("document.title = 'owned'")
     assert "owned" not in berlin.title()
 
     title = card.locator("time[data-ago]").first.get_attribute("title")
