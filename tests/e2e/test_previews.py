@@ -20,8 +20,10 @@ pytestmark = [
 ]
 HOSTILE = """<html><body><h1>Spring news</h1><script>document.title = 'owned'</script>
 <p onclick="document.title = 'owned'">
-Sign in at <a href="https://evil.example/x">https://acme.example/login</a></p>
-<img src="https://track.example/p.gif" onerror="document.title = 'owned'"><style>.panel {display: none}</style>
+Sign in at
+<a href="https://evil.example/x">https://acme.example/login</a></p>
+<img src="https://track.example/p.gif" onerror="document.title = 'owned'">
+<style>.panel {display: none}</style>
 <form action="https://evil.example"><button>Approve</button></form></body></html>"""
 
 
