@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +23,8 @@ S = Action.State
 STARTED = (S.RUNNING, S.SUCCEEDED, S.FAILED, S.INTERRUPTED)
 LOOKED_AT = 500  # of this agent's newest calls of the tool, these are searched
 MOST_READ = 2_000_000  # characters of arguments of earlier calls, of all together
-_HEARD, _HEARD_EACH = 50, 20_000
+# Of what was said and of targets: how many are read for domains, how much of each, how many domains are kept.
+_HEARD, _HEARD_EACH, _TARGET_EACH, _DOMAINS = 50, 5_000, 300, 1_000
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,13 @@ def known_to(action: Action, *, met: bool = True) -> Known:
     session = action.session
     # Who opened it without `attest` is the agent itself, which names nothing for the user.
     said = [*([session.user, session.purpose] if session.attested else []), *_said(action)]
-    named = {*settings.AGENTSEC_DOMAINS, *(host for text in said for host in lookalikes.hosts(text))}
+    heard = (host for text in said for host in lookalikes.hosts(text[:_HEARD_EACH]))
+    named = {*settings.AGENTSEC_DOMAINS, *islice(heard, _DOMAINS)}
     rows = Action.objects.filter(agent=action.agent_id, tool=action.tool, created_at__lt=action.created_at)
     targets = rows.filter(state=S.SUCCEEDED).order_by("-created_at").values_list("target", flat=True)
     found = targets[:LOOKED_AT] if met else ()
-    return lookalikes.known(
-        named, {host for target in found for host in lookalikes.hosts(target[:_HEARD_EACH])}
-    )
+    dealt = (host for target in found for host in lookalikes.hosts(target[:_TARGET_EACH]))
+    return lookalikes.known(named, islice(dealt, _DOMAINS))
 
 
 def _said(action: Action) -> Sequence[str]:
@@ -113,4 +115,4 @@ def _unquoted(text: str, quoted: Sequence[Sequence[int]]) -> str:
     for start, end in sorted((int(start), int(end)) for start, end in quoted):
         parts.append(text[at : max(at, start)])
         at = max(at, end)
-    return " ".join((*parts, text[at:]))[:_HEARD_EACH]
+    return " ".join((*parts, text[at:]))

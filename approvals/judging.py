@@ -187,5 +187,6 @@ def _short(value: Any) -> str:
         return "—"
     if isinstance(value, list) and len(value) > 3:
         return f"{', '.join(_short(item) for item in value[:3])} and {len(value) - 3} more"
-    text = " ".join(_plain(value).split())
+    # A line's end shows: what stands on the next line must not pass for the end of a comment.
+    text = " ".join(_plain(value).strip().replace("\n", " ↵ ").split())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

@@ -116,7 +116,7 @@ def _unseen(text: str) -> Iterator[Trick]:
 
 def _mixed(text: str) -> Iterator[Trick]:
     for word in _WORD.finditer(text):
-        if not word[0].isascii() and (said := mixed(word[0])):
+        if not word[0].isascii() and (said := mixed(word[0][:_SHOWN])):
             yield Trick(*word.span(), said)
 
 

@@ -12,16 +12,19 @@ from approvals.payloads.parts import Call, Drawing, Figure, Kind, Past, Value, l
 
 NAMES = ("command", "cmd", "script", "source", "command_line")
 VECTORS = ("argv", "args", "command", "cmd")
+LONGEST_LINE = 1_000
+_SCRIPT = ("-c", "-lc", "-ec")
+_OPERATORS = frozenset("();<>|&")
 _WORDS = frozenset(("shell", "bash", "sh", "zsh", "terminal", "exec", "command", "powershell"))
 
 
 @dataclass(frozen=True)
 class Vector:
-    """What runs, item by item; `whole` is the same as one line that a POSIX shell would read back."""
+    """A command item by item, and what is to be said of that. `signs` are where a shell's operators stand."""
 
     items: tuple[Value, ...]
-    whole: str
-    shell: bool
+    said: str
+    signs: frozenset[int] = frozenset()
 
 
 def _fits(call: Call) -> bool:
@@ -32,8 +35,8 @@ def _fits(call: Call) -> bool:
 
 def _draw(call: Call, past: Sequence[Past]) -> Drawing:
     name = call.text(NAMES)
-    items = _items(call)
-    figures = (Figure("vector", _vector(items, call)),) if items else ()
+    found = _vector(_items(call), call) or (_split(call.args[name], call) if name else None)
+    figures = (Figure("vector", found),) if found else ()
     return Drawing(figures, (*NAMES, *VECTORS), {name: "shell"} if name else {})
 
 
@@ -55,12 +58,27 @@ def _given(call: Call) -> str:
     return ""
 
 
-def _vector(items: Sequence[str], call: Call) -> Vector:
-    values = tuple(leaf(item, "", call.context) for item in items)
-    through = (
-        len(items) > 2 and items[1] in ("-c", "-lc", "-ec") and items[0].rpartition("/")[2].endswith("sh")
-    )
-    return Vector(values, shlex.join(items), through)
+def _vector(items: Sequence[str], call: Call) -> Vector | None:
+    if not items:
+        return None
+    through = len(items) > 2 and items[1] in _SCRIPT and items[0].rpartition("/")[2].endswith("sh")
+    said = "a shell reads the third one" if through else "no shell reads it"
+    return Vector(tuple(leaf(item, "", call.context) for item in items), f"What runs, item by item; {said}.")
+
+
+def _split(line: str, call: Call) -> Vector | None:
+    """A short command line in words, as a POSIX shell splits it; None for a script."""
+    if "\n" in line.strip() or len(line) > LONGEST_LINE:
+        return None
+    reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+    reader.whitespace_split, reader.commenters = True, ""
+    try:
+        words = list(reader)
+    except ValueError as wrong:
+        return Vector((), f"A shell would not read this line to its end ({wrong}).")
+    signs = frozenset(at for at, word in enumerate(words) if word and set(word) <= _OPERATORS)
+    values = tuple(leaf(word, "", call.context) for word in words)
+    return Vector(values, "Its words, as a POSIX shell splits them before it expands anything.", signs)
 
 
 KIND = Kind("shell", _fits, _draw)

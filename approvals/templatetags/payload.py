@@ -6,10 +6,12 @@ beside it is fixed tags with fixed classes.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import islice
 from typing import Any
 
 from django import template
@@ -20,11 +22,15 @@ from approvals.models import Action
 from approvals.payloads.linediff import Diff, Line, Stretch
 from approvals.payloads.parts import Code, Node, Value
 from policies import lookalikes
-from policies.lookalikes import Known, Trick
+from policies.lookalikes import Known
 from traces import presenters
 from traces.templatetags import agentsec
 
 register = template.Library()
+_FOREIGN = ' class="from-untrusted"'
+MOST_TOLD = 50
+# On one line, what stood on the next must not pass for the end of a comment.
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
 _SIGNS = {"+": ("ins", "ins", "added: "), "-": ("del", "del", "removed: ")}
 
 
@@ -32,9 +38,10 @@ _SIGNS = {"+": ("ins", "ins", "added: "), "-": ("del", "del", "removed: ")}
 def cut(text: Any, most: int = 100) -> SafeString:
     """A text for a line: whole if it is short, else its start, how much is left out, and its end.
 
-    The end of an address says whose it is, so a long one must not hide it. The whole is the title.
+    A line's end shows as ↵. The end of an address says whose it is, so a long one must not hide it. The whole
+    is the title.
     """
-    whole = str("" if text is None else text)
+    whole = _LINE_END.sub(" ↵ ", str("" if text is None else text).strip())
     if len(whole) <= most:
         return agentsec.visible(whole)
     head = most * 3 // 5
@@ -156,9 +163,18 @@ def _value(value: Value) -> str:
 
 
 @register.inclusion_tag("approvals/payload/_tricks.html")
-def tricks_in(text: Any, known: Known) -> dict[str, Any]:
-    """What tricks a text plays on eyes, told in words."""
-    return {"tricks": _once(lookalikes.tricks(str(text or ""), known))}
+def tricks_in(texts: Iterable[str], known: Known) -> dict[str, Any]:
+    """What tricks these texts play on eyes, told in words, each once and MOST_TOLD at most."""
+    found = (trick for text in texts for trick in lookalikes.tricks(text, known))
+    return {"tricks": list({trick.said: trick for trick in islice(found, MOST_TOLD)}.values())}
+
+
+@register.filter
+def items(values: Iterable[Value]) -> SafeString:
+    """Values as the items of a list; what only outsiders may have written is marked."""
+    return _safe(
+        "".join(f"<li{_FOREIGN if v.origin == 'untrusted' else ''}>{_value(v)}</li>" for v in values)
+    )
 
 
 @register.simple_tag
@@ -185,17 +201,14 @@ def listed(texts: Iterable[str]) -> SafeString:
 def marks(text: Any, known: Known) -> SafeString:
     """A text with its tricks marked."""
     whole = str("" if text is None else text)
-    return agentsec.marked(whole, lookalikes.tricks(whole, known))
+    found = lookalikes.tricks(whole, known)
+    return agentsec.marked(whole, found) if found else _safe(_text(whole))
 
 
 @register.filter
 def trusted_markup(markup: str) -> SafeString:
     """What `mailhtml` wrote: fixed tags without attributes, all else escaped."""
     return _safe(markup)
-
-
-def _once(found: Iterable[Trick]) -> list[Trick]:
-    return list({trick.said: trick for trick in found}.values())
 
 
 def _clear(text: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import re
+import time
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -13,10 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from approvals import drawing, presenters
 from approvals.models import Action
 from approvals.payloads import Wish
-from policies import sessions
+from policies import releases, sessions, world
 from policies.models import User
-from tests.cast import MANY, Cast, cast, person
+from tests.cast import MANY, WORLD, Cast, cast, person
 from traces.models import Session
+from traces.problems import Refused
 
 __all__ = ["cast"]
 
@@ -164,3 +167,24 @@ def test_a_card_asks_the_database_the_same_however_much_went_before(cast: Cast) 
 def test_an_agent_that_opens_its_own_session_names_nothing_for_the_user(cast: Cast) -> None:
     session = cast.session(attested=False, user="x@evil.example", purpose="see evil.example")
     assert drawing.known_to(cast.mass_mail(session)).named == frozenset()
+
+
+def test_what_was_said_is_read_for_domains_only_so_far(cast: Cast) -> None:
+    session = cast.session()
+    for part in range(3):
+        say(cast, session, " ".join(f"h{part}x{number}.example" for number in range(20_000)))
+    action = cast.mass_mail(session)
+    start = time.process_time()
+    assert 0 < len(drawing.known_to(action).named) <= 1_000
+    assert time.process_time() - start < 1
+
+
+def test_a_kind_that_the_definition_names_is_how_the_card_draws_it(cast: Cast) -> None:
+    world.apply(WORLD.replace("name: notes.read\n", "name: notes.read\n    preview: sql\n"), by="tests")
+    tool = releases.current().tool("notes.read")
+    assert tool.config == {"preview": "sql"}
+
+
+def test_a_kind_that_is_none_is_refused_with_its_line(cast: Cast) -> None:
+    with pytest.raises(Refused, match="preview"):
+        world.apply(WORLD.replace("name: notes.read\n", "name: notes.read\n    preview: film\n"), by="tests")

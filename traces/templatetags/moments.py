@@ -33,7 +33,8 @@ _BY_CLOCK = {"ago": "minute", "left": "hour"}
 def moment(at: Any, style: str = "minute", look: str = "") -> SafeString | str:
     """A `<time>` with the exact moment as its title. Styles: those of STYLES, "ago" and "left", which count.
 
-    Nothing for None; what is no moment stays as it is. `look` is more classes. Without a script it reads in UTC and says so.
+    Nothing for None; what is no moment stays as it is. `look` is more classes. Without a script it reads
+    in UTC and says so.
     """
     if not isinstance(at, datetime):
         return "" if at is None else str(at)

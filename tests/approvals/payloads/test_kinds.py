@@ -179,12 +179,19 @@ def test_a_fixed_command_is_shown_filled_item_by_item() -> None:
         .data
     )
     assert [item.text for item in found.items] == ["/bin/echo", "deployed x; rm -rf /"]
-    assert not found.shell
+    assert "no shell" in found.said
 
 
 def test_a_vector_that_goes_through_a_shell_says_so() -> None:
     found = drawn({"command": "ls | sh"}, runs="shell", argv=("/bin/sh", "-c", "{command}")).figures[0].data
-    assert found.shell
+    assert "a shell reads" in found.said
+
+
+def test_a_command_line_is_shown_word_by_word() -> None:
+    found = drawn({"command": "rm -rf 'a b' && echo \"x y\" >f"}, tool="Bash").figures[0].data
+    assert [item.text for item in found.items] == ["rm", "-rf", "a b", "&&", "echo", "x y", ">", "f"]
+    assert found.signs == {3, 6}
+    assert "to its end" in drawn({"command": "echo 'oops"}, tool="Bash").figures[0].data.said
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,10 @@ def test_a_long_address_shows_both_its_ends_and_how_much_is_between() -> None:
     assert f"…{len(address) - 96} more…" in shown
 
 
+def test_a_second_line_does_not_pass_for_part_of_a_comment() -> None:
+    assert words(cut("ls # tidy\nrm -rf /", 96)) == "ls # tidy ↵ rm -rf /"
+
+
 def timed(args: dict[str, Any], **about: Any) -> tuple[float, str]:
     page({"warm": "up"})
     start = time.process_time()

@@ -88,5 +88,10 @@ def test_a_hostile_megabyte_is_quick(unit: str) -> None:
     assert time.process_time() - start < 1.5
 
 
+def test_one_endless_word_is_not_kept_in_memory() -> None:
+    lookalikes.tricks("\u0430" * 90_000 + "a", KNOWN)
+    assert all("\u0430" * 200 not in each for each in said("\u0430" * 90_000 + "a"))
+
+
 def test_what_was_not_looked_at_is_told() -> None:
     assert "beyond character 100,000" in said("x" * 100_001)[-1]
