@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 from django.test import Client
 
@@ -56,7 +55,6 @@ SELECT id, 500 + 30000 * random() ^ 4, random() < 0.1 FROM votes
 
 def run(calls: int) -> None:
     """Make the company, print the table."""
-    settings.ALLOWED_HOSTS = ["*"]
     active = history.found_company()
     history.write(calls, active=active)
     world.apply(DESK, by="bench")
@@ -137,6 +135,6 @@ def person(name: str, role: str, *groups: str) -> User:
 
 
 def signed_in(user: User) -> Client:
-    client = Client()
+    client = Client(SERVER_NAME="localhost")
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return client
