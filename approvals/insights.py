@@ -142,7 +142,7 @@ class Insights:
     """The page: all in all, one breakdown, oneself, and for administrators everybody together."""
 
     wish: Wish
-    groups: frozenset[str] | None
+    groups: tuple[str, ...] | None
     total: Counted | None
     rows: tuple[Counted, ...]
     more: int
@@ -161,7 +161,8 @@ def insights(user: User, wish: Wish) -> Insights:
     if together is not None and together.people < FEW:
         together = None
     shown = tuple(ordered[:SHOWN])
-    return Insights(wish, groups, total, shown, len(ordered) - len(shown), own, together)
+    mine = None if groups is None else tuple(sorted(groups))
+    return Insights(wish, mine, total, shown, len(ordered) - len(shown), own, together)
 
 
 @dataclass
