@@ -22,6 +22,7 @@ from approvals.attention import UNKNOWN, Attention
 from approvals.attention_models import Look
 from approvals.decisions import Decision
 from approvals.models import Action, Vote
+from approvals.presenters import Risk
 from policies.models import User
 from traces.problems import Refused
 
@@ -87,13 +88,16 @@ def sameness(action: Action) -> str:
     return sha256(f"{action.tool}\n{action.approvals_json}".encode()).hexdigest()[:16]
 
 
-def barred(action: Action) -> str:
-    """Why this one is approved only by itself; empty where it may be approved with others."""
+def barred(action: Action, risk: Risk | None = None) -> str:
+    """Why this one is approved only by itself; empty where it may be approved with others.
+
+    `risk` where the caller knows it already.
+    """
     if action.effect == "destructive":
         return "it is destructive: approve it by itself, by typing its target"
     if any(item["step_up"] for item in action.approvals):
         return "it needs step-up: approve it by itself"
-    risk = presenters.risk(action)
+    risk = risk or presenters.risk(action)
     return f"its risk is high ({risk.why}): approve it by itself" if risk.word == "High" else ""
 
 

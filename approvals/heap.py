@@ -13,6 +13,7 @@ from approvals.models import Action
 from approvals.origins import SENTENCES, WORST_FIRST
 from policies.access import Verb, may
 from policies.models import User
+from traces.problems import Refused
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ class Heap:
 def heap(user: User, verdict: str, wanted: Iterable[str]) -> Heap:
     """The list of these actions, as far as this person may see them, in the order of the inbox.
 
-    A constant number of queries. Raises Refused("invalid") for anything but approve or reject.
+    A constant number of queries. Raises Refused("invalid") for too many, or another verdict.
     """
     bulk.refuse_verdict(verdict)
-    rows = queries.visible(user).filter(pk__in=_keys(wanted)).order_by("deadline", "id")
+    keys = _keys(wanted)
+    if len(keys) > bulk.MOST:
+        raise Refused("invalid", f"at most {bulk.MOST} actions at once, not {len(keys)}")
+    rows = queries.visible(user).filter(pk__in=keys).order_by("deadline", "id")
     actions = list(rows.prefetch_related("votes"))
     waiting = [action for action in actions if action.state == Action.State.PENDING]
     same = Counter(map(bulk.sameness, waiting)).most_common(1)
@@ -85,7 +89,7 @@ def _keys(wanted: Iterable[str]) -> Sequence[UUID]:
             found.append(UUID(text))
         except ValueError:
             continue
-    return list(dict.fromkeys(found))[: bulk.MOST]
+    return list(dict.fromkeys(found))
 
 
 def _origins(action: Action) -> tuple[Marked, ...]:

@@ -6,8 +6,11 @@ to that person alone; of looks at cards nothing is told that fewer than three pe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +22,7 @@ from approvals.growth_models import Suggestion
 from approvals.models import Vote
 from approvals.vigilance import QUICK_MS
 from policies.access import Verb, groups_overseen, may
-from policies.models import User
+from policies.models import Agent, User
 
 PERIODS = (7, 30, 90)
 BREAKDOWNS = ("rule", "group", "agent", "tool")
@@ -29,42 +32,29 @@ SHOWN = 200
 STREAK = 20
 _READ_VOTES = 20_000
 
-_ASKED = """
-WITH asked AS MATERIALIZED (
-    SELECT a.tool, a.agent_id, a.approvals_json, a.revision > 1 AS edited, a.state = 'pending' AS waiting,
-           a.state = ANY(%(approved)s) OR (a.state = 'expired' AND a.decided_by <> '') AS approved,
-           a.state = 'rejected' AS rejected, a.state = 'expired' AND a.decided_by = '' AS expired,
-           extract(epoch FROM v.at - a.created_at)::float8 AS took, v.seen_ms, v.looker
-    FROM approvals_action a
-    LEFT JOIN (
-        SELECT DISTINCT ON (w.action_id) w.action_id, w.at, l.seen_ms,
-               CASE WHEN l.seen_ms IS NOT NULL THEN w.user_id END AS looker
+# One pass over what was asked. Times are told in steps of a twentieth of a natural logarithm, about 5 %, so
+# that what stands under several rules or groups is added up here instead of being sorted again there.
+_STEP = 20
+_COUNTED = """
+SELECT {key}, outcome, edited, took, seen, bit_or(lookers), count(*), grouping(outcome) FROM (
+    SELECT a.{key}, a.revision > 1 AS edited, v.lookers,
+        CASE WHEN a.state = ANY(%(approved)s) OR (a.state = 'expired' AND a.decided_by <> '') THEN 'approved'
+             ELSE a.state END AS outcome,
+        CASE WHEN a.state <> 'pending' THEN
+             floor(ln(greatest(date_part('epoch', v.at - a.created_at), 0.1)) * {step})::int END AS took,
+        CASE WHEN a.state <> 'pending' THEN
+             floor(ln(greatest(v.seen_ms * 0.001::float8, 0.1)) * {step})::int END AS seen
+    FROM approvals_action a LEFT JOIN (
+        SELECT w.action_id, max(w.at) AS at, max(l.seen_ms) AS seen_ms,
+            bit_or(CASE WHEN l.seen_ms IS NOT NULL THEN 1::bigint << (w.user_id %% 63)::int END) AS lookers
         FROM approvals_vote w LEFT JOIN approvals_look l ON l.vote_id = w.id
-        WHERE NOT w.void AND w.at >= %(since)s ORDER BY w.action_id, w.at DESC
-    ) v ON v.action_id = a.id AND a.state <> 'pending'
+        WHERE NOT w.void AND w.at >= %(since)s GROUP BY w.action_id
+    ) v ON v.action_id = a.id
     WHERE a.created_at >= %(since)s AND a.approvals_json <> '[]'
       AND (%(groups)s::text[] IS NULL OR jsonb_exists_any(a.groups, %(groups)s))
-), kinds AS (
-    SELECT DISTINCT stored.approvals_json, item->>'group' AS who, rule
-    FROM (SELECT DISTINCT approvals_json FROM asked) stored,
-         jsonb_array_elements(stored.approvals_json::jsonb) item,
-         unnest(string_to_array(item->>'rule', ', ')) rule
-    WHERE %(groups)s::text[] IS NULL OR item->>'group' = ANY(%(groups)s)
-)
+) found GROUP BY GROUPING SETS (({key}, outcome, edited, took), ({key}, seen))
 """
-_COUNTS = """
-count(*), count(*) FILTER (WHERE approved), count(*) FILTER (WHERE rejected), count(*) FILTER (WHERE expired),
-count(*) FILTER (WHERE edited), count(*) FILTER (WHERE waiting),
-percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY took),
-percentile_cont(0.5) WITHIN GROUP (ORDER BY seen_ms), count(DISTINCT looker)
-"""
-# A rule or group counts an action once, however many of its questions name it.
-_BY = {
-    "rule": "asked JOIN (SELECT DISTINCT approvals_json, rule AS name FROM kinds) k USING (approvals_json)",
-    "group": "asked JOIN (SELECT DISTINCT approvals_json, who AS name FROM kinds) k USING (approvals_json)",
-    "agent": "asked JOIN (SELECT id AS agent_id, name FROM policies_agent) k USING (agent_id)",
-    "tool": "(SELECT *, tool AS name FROM asked) k",
-}
+_KEYS = {"rule": "approvals_json", "group": "approvals_json", "agent": "agent_id", "tool": "tool"}
 _PEOPLE = """
 SELECT count(*), count(*) FILTER (WHERE l.seen_ms IS NOT NULL), count(DISTINCT v.user_id),
        percentile_cont(0.5) WITHIN GROUP (ORDER BY l.seen_ms),
@@ -152,7 +142,7 @@ class Insights:
     """The page: all in all, one breakdown, oneself, and for administrators everybody together."""
 
     wish: Wish
-    groups: frozenset[str] | None
+    groups: tuple[str, ...] | None
     total: Counted | None
     rows: tuple[Counted, ...]
     more: int
@@ -171,7 +161,28 @@ def insights(user: User, wish: Wish) -> Insights:
     if together is not None and together.people < FEW:
         together = None
     shown = tuple(ordered[:SHOWN])
-    return Insights(wish, groups, total, shown, len(ordered) - len(shown), own, together)
+    mine = None if groups is None else tuple(sorted(groups))
+    return Insights(wish, mine, total, shown, len(ordered) - len(shown), own, together)
+
+
+@dataclass
+class _Tally:
+    """What is added up under one name: outcomes, and how often which step of time."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    edited: int = 0
+    took: Counter[int] = field(default_factory=Counter)
+    seen: Counter[int] = field(default_factory=Counter)
+    lookers: int = 0  # a bit for some of the people: where it counts three, there are three or more
+
+    def told(self, name: str) -> Counted:
+        outcomes = self.outcomes
+        return Counted(
+            name=name, asked=outcomes.total(), approved=outcomes["approved"], rejected=outcomes["rejected"],
+            expired=outcomes["expired"], edited=self.edited, waiting=outcomes["pending"],
+            median=_quantile(self.took, 0.5), p90=_quantile(self.took, 0.9),
+            looked=_quantile(self.seen, 0.5) if self.lookers.bit_count() >= FEW else None,
+        )  # fmt: skip
 
 
 def _counted(
@@ -181,22 +192,60 @@ def _counted(
     said: dict[str, Any] = {
         "approved": list(APPROVED), "since": since, "groups": None if groups is None else sorted(groups),
     }  # fmt: skip
-    statement = (
-        f"{_ASKED} SELECT NULL, {_COUNTS} FROM asked"
-        f" UNION ALL SELECT name, {_COUNTS} FROM {_BY[wish.by]} GROUP BY name"
-    )
     with connection.cursor() as cursor:
-        cursor.execute(statement, said)
-        found = [_row(row) for row in cursor.fetchall()]
-    total = next(row for row in found if row.name == "")
-    return total if total.asked else None, [row for row in found if row is not total]
+        cursor.execute(_COUNTED.format(key=_KEYS[wish.by], step=_STEP), said)
+        found = cursor.fetchall()
+    names, total, tallies = _naming(wish.by, groups), _Tally(), defaultdict[str, _Tally](_Tally)
+    known: dict[Any, tuple[_Tally, ...]] = {}
+    for key, *row in found:
+        if key not in known:
+            known[key] = (total, *(tallies[name] for name in names(key)))
+        for tally in known[key]:
+            _add(tally, *row)
+    rows = [tally.told(name) for name, tally in tallies.items()]
+    return total.told("") if found else None, rows
 
 
-def _row(row: tuple[Any, ...]) -> Counted:
-    name, asked, approved, rejected, expired, edited, waiting, took, seen, people = row
-    median, p90 = took or (None, None)
-    looked = seen / 1000 if seen is not None and people >= FEW else None
-    return Counted(name or "", asked, approved, rejected, expired, edited, waiting, median, p90, looked)
+def _add(
+    tally: _Tally, outcome: str, edited: bool, took: int, seen: int, lookers: int, count: int, by_seen: int
+) -> None:
+    """Add one row, which tells either of outcomes and times or of looks."""
+    if by_seen:
+        tally.lookers |= lookers or 0
+        if seen is not None:
+            tally.seen[seen] += count
+        return
+    tally.outcomes[outcome] += count
+    tally.edited += count if edited else 0
+    if took is not None:
+        tally.took[took] += count
+
+
+def _naming(by: str, groups: frozenset[str] | None) -> Callable[[Any], Iterable[str]]:
+    """From what a row is stored under to the names it counts for, each once."""
+    if by == "tool":
+        return lambda tool: (tool,)
+    if by == "agent":
+        agents = dict(Agent.objects.values_list("pk", "name"))
+        return lambda key: (agents[key],)
+
+    def asked(stored: str) -> Iterable[str]:
+        items = [item for item in json.loads(stored) if groups is None or item["group"] in groups]
+        if by == "group":
+            return {item["group"] for item in items}
+        return {name for item in items for name in item["rule"].split(", ")}
+
+    return asked
+
+
+def _quantile(steps: Counter[int], share: float) -> float | None:
+    """The time below which this share lies, as the middle of its step; None where there is none."""
+    rank, passed = share * steps.total(), 0
+    for step in sorted(steps):
+        passed += steps[step]
+        if passed >= rank:
+            return math.exp((step + 0.5) / _STEP)
+    return None
 
 
 def _ordered(rows: Iterable[Counted], sort: str) -> list[Counted]:

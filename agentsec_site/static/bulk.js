@@ -119,7 +119,8 @@
     const query = new URLSearchParams({ verdict: event.submitter?.value ?? "approve" });
     for (const id of picked.keys()) query.append("id", id);
     body.replaceChildren();
-    await load(`${form.getAttribute("action")}?${query}`, { target: "#bulk-body", swap: "innerHTML" });
+    /* A source of its own: htmx queues what one element asks for, and drops all but the last. */
+    await load(`${form.getAttribute("action")}?${query}`, { source: "#bulk-body", target: "#bulk-body", swap: "innerHTML" });
     if (!body.childElementCount) return;
     dialog.showModal();
     body.querySelector("[autofocus]")?.focus();
@@ -154,7 +155,7 @@
     if (!last || now() > last.until) { dialog.close(); toast("Too late to undo.", { slot: "decision", danger: true }); return; }
     const values = { bulk: last.bulk };
     last = null;
-    htmx.ajax("POST", `${form.getAttribute("action")}/undo`, { target: "#bulk-body", swap: "innerHTML", values })
+    htmx.ajax("POST", `${form.getAttribute("action")}/undo`, { source: "#bulk-body", target: "#bulk-body", swap: "innerHTML", values })
       .then(() => { if (body.querySelector('[role="alert"]') && !dialog.open) dialog.showModal(); }).catch(() => undefined);
   }
 

@@ -8,6 +8,7 @@ from django import template
 
 from approvals import bulk, typed, vigilance
 from approvals.models import Action
+from approvals.presenters import Row
 from policies.models import Role, User
 from traces.presenters import visible
 
@@ -17,13 +18,15 @@ register = template.Library()
 
 
 @register.inclusion_tag("approvals/_tick.html")
-def bulk_tick(action: Action) -> dict[str, Any]:
+def bulk_tick(row: Row) -> dict[str, Any]:
     """A tick for what waits: what it is like, and why it is approved only by itself."""
-    waits = action.state == Action.State.PENDING
+    action = row.action
+    if action.state != Action.State.PENDING:
+        return {"waits": False}
     label = f"Select {action.tool}: {action.target[:LABEL]}"
     return {
-        "action": action, "waits": waits, "label": visible(label),
-        "alike": bulk.sameness(action) if waits else "", "alone": bulk.barred(action) if waits else "",
+        "action": action, "waits": True, "label": visible(label),
+        "alike": bulk.sameness(action), "alone": bulk.barred(action, row.risk),
     }  # fmt: skip
 
 

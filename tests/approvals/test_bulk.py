@@ -86,6 +86,11 @@ def test_a_session_that_read_an_injection_since_is_not_approved_in_a_heap(cast: 
     assert "injection" in done.refused[0].message
 
 
+def test_what_wants_step_up_is_approved_by_itself() -> None:
+    action = Action(effect="write", approvals_json='[{"group": "comms", "step_up": true}]')
+    assert "step-up" in bulk.barred(action)
+
+
 def test_what_is_not_theirs_to_see_does_not_exist(cast: Cast) -> None:
     action = cast.mass_mail()
     done = many(cast.stranger, "approve", action)

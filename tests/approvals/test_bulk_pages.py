@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -71,6 +72,12 @@ def test_a_stranger_and_garbage_list_nothing(cast: Cast) -> None:
     assert client.get("/bulk", {"verdict": "delete"}, **HTMX).status_code == 422
     assert client.post("/bulk/decide", {"verdict": "approve", "item": ["x:y"]}, **HTMX).status_code == 422
     assert client.post("/bulk/undo", {"bulk": "x"}, **HTMX).status_code == 422
+
+
+def test_more_than_fifty_are_refused_instead_of_cut(cast: Cast) -> None:
+    wanted = {"verdict": "approve", "id": [str(uuid4()) for _ in range(51)]}
+    answer = browser(cast.approver).get("/bulk", wanted, **HTMX)
+    assert answer.status_code == 422 and "at most 50" in text(answer).lower()
 
 
 def test_looking_decides_nothing_and_deciding_is_no_get(cast: Cast) -> None:

@@ -9,7 +9,7 @@ from django.core.management import CommandError
 
 from agentsec_site.management.commands.bench import Command
 from approvals.models import Action
-from bench import backtest_run, engine, history, provenance, provenance_gateway
+from bench import backtest_run, engine, history, insights_run, provenance, provenance_gateway
 from bench.timing import measure
 from tests.cast import Cast
 
@@ -63,6 +63,19 @@ def test_a_month_made_up_is_one_that_a_backtest_can_read(monkeypatch: pytest.Mon
     assert history.write(30, active=active) > 30_000
     done, _ = backtest_run.tried()
     assert (done.difference.judged, done.difference.unread, done.difference.changed) == (30, 0, 0)
+
+
+@pytest.mark.django_db
+def test_insights_and_deciding_many_are_measured_with_their_queries(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(insights_run, "ROUNDS", 1)
+    monkeypatch.setattr(insights_run, "HEAP", 2)
+    monkeypatch.setattr(insights_run, "REVIEWERS", 3)
+    monkeypatch.setattr(history, "found_company", partial(history.found_company, rules=8, bots=2))
+    insights_run.run(40)
+    told = [line[:16].strip() for line in capsys.readouterr().out.splitlines()]
+    assert told[3:] == ["page by rule", "page by group", "page by agent", "page by tool", "2 at once"]
 
 
 def test_an_unknown_benchmark_is_refused_by_name() -> None:
