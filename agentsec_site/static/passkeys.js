@@ -74,7 +74,7 @@
 
   /* Forms of htmx with a field to sign: an approval. A refusal is left to the form's own answer, which says why. */
   document.addEventListener("htmx:confirm", (event) => {
-    const form = event.detail.elt, field = form.querySelector?.("input[data-signs]");
+    const form = event.detail.elt, field = form instanceof HTMLFormElement && form.querySelector("input[data-signs]");
     if (!field) return;
     event.preventDefault();
     once(form, async () => {
