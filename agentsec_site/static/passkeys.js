@@ -87,6 +87,13 @@
     });
   });
 
+  /* A panel that was asked for before somebody began to sign does not take the form from under the signature. */
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, requestConfig } = event.detail;
+    if (target.id !== "panel" || requestConfig.verb !== "get") return;
+    if ([...target.querySelectorAll("form")].some((form) => busy.has(form))) event.detail.shouldSwap = false;
+  });
+
   /* Plain forms: making a passkey, signing in with one. */
   document.addEventListener("submit", (event) => {
     const form = event.target, field = form.querySelector("input[data-passkey]");
