@@ -34,9 +34,9 @@ def demand(action: Action, user: User) -> Demand:
         return Demand()
     if group not in counted.step_up:
         return Demand()
-    if not user.passkeys.exists():
-        return Demand(group, passkeys.site().why_not or "You have no passkey yet.")
-    return Demand(group)
+    return Demand(
+        group, "" if passkeys.usable(user) else passkeys.site().why_not or "You have no passkey yet."
+    )
 
 
 def request(

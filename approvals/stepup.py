@@ -59,7 +59,7 @@ def refuse_unsigned(user: User, *, channel: str) -> None:
         raise Refused(
             "forbidden", "this needs step-up, which a token never satisfies: approve it on its page"
         )
-    if not user.passkeys.exists():
+    if not passkeys.usable(user):
         raise Refused("forbidden", "this needs step-up: add a passkey on your account page, then approve it")
     raise Refused("forbidden", "this needs step-up: approve it with your passkey")
 

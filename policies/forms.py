@@ -177,7 +177,7 @@ class RuleForm(FileForm):
         help_texts = {
             "description": "Why it is there; whoever is asked reads this first.",
             "quorum": "How many of them have to approve.",
-            "step_up": "Whoever approves signed in a few minutes ago.",
+            "step_up": "Whoever approves signs it with their passkey.",
             "separate_duties": "Neither the agent's owner nor whoever started its session approves alone.",
             "mode": "In shadow it decides nothing and only counts.",
             "until": "Then it ends by itself. Empty: it stays.",

@@ -125,6 +125,11 @@ def register(*, user: User, state: Mapping[str, Any], answer: str, name: str) ->
         )  # fmt: skip
 
 
+def usable(user: User) -> list[Passkey]:
+    """This person's passkeys for the site's name as it is now: under another name none can be shown."""
+    return list(user.passkeys.filter(rp_id=site().rp_id))
+
+
 def ask(user: User | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a browser needs to sign in by a passkey (of this person, where known), and the state to keep.
 
@@ -136,7 +141,7 @@ def ask(user: User | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def request(challenge: bytes, *, user: User | None = None) -> dict[str, Any]:
     """Ask a browser for a signature of this challenge, as JSON."""
-    known = [] if user is None else [_allowed(each) for each in user.passkeys.all()]
+    known = [] if user is None else [_allowed(each) for each in usable(user)]
     return {
         "publicKey": {
             "challenge": base64url(challenge), "rpId": _rp_id(), "userVerification": "required",

@@ -1,6 +1,6 @@
 """Check one entry or one session on the spot, and say each step and what came of it.
 
-This is the same arithmetic that `verify.py` does offline; there it needs no trust in this server.
+This is the same arithmetic that `verify.pyz` does offline; there it needs no trust in this server.
 """
 
 from __future__ import annotations

@@ -124,8 +124,9 @@
     here.parentElement.scrollLeft += link.left + link.width / 2 - row.left - row.width / 2;
   }
 
-  /* A fragment into the page. What goes wrong has had its toast by the events above. */
-  const load = (address, where) => htmx.ajax("GET", address, where).catch(() => undefined);
+  /* A fragment into the page. What goes wrong has had its toast by the events above.
+     Each place waits in a queue of its own: in one for all, htmx forgets every request but the last. */
+  const load = (address, where) => htmx.ajax("GET", address, { source: where.target, ...where }).catch(() => undefined);
 
   window.agentsec = { load, toast, tick, now, csrf: () => meta("csrf-token") };
 })();

@@ -74,7 +74,7 @@
 
   /* Forms of htmx with a field to sign: an approval. A refusal is left to the form's own answer, which says why. */
   document.addEventListener("htmx:confirm", (event) => {
-    const form = event.detail.elt, field = form.querySelector?.("input[data-signs]");
+    const form = event.detail.elt, field = form instanceof HTMLFormElement && form.querySelector("input[data-signs]");
     if (!field) return;
     event.preventDefault();
     once(form, async () => {
@@ -85,6 +85,13 @@
       if (wish.ok && wish.publicKey) field.value = await get(wish);
       event.detail.issueRequest(true);
     });
+  });
+
+  /* A panel that was asked for before somebody began to sign does not take the form from under the signature. */
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { target, requestConfig } = event.detail;
+    if (target.id !== "panel" || requestConfig.verb !== "get") return;
+    if ([...target.querySelectorAll("form")].some((form) => busy.has(form))) event.detail.shouldSwap = false;
   });
 
   /* Plain forms: making a passkey, signing in with one. */
