@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from approvals import payloads, word
+from approvals import drawing, payloads, word
 from approvals.confirming import Speaker
 from approvals.models import Action, ActionQuerySet
 from approvals.origins import authorities
@@ -149,10 +149,8 @@ def _told(action: Action) -> Past:
 
 def _ask(action: Action) -> Ask:
     found = authorities(action)
-    origins = {path.lstrip("/"): str(one.get("origin", "")) for path, one in action.origins.items()}
-    context = payloads.Context(
-        runs=action.runs, authority=frozenset(item.name for item in found), origins=origins
-    )
+    names = frozenset(item.name for item in found)
+    drawn = drawing.drawn(action, user=None, authority=names)
     came = tuple(
         Came(
             item.name, SENTENCES.get(quote.origin, quote.origin), quote.values,
@@ -160,7 +158,7 @@ def _ask(action: Action) -> Ask:
         )
         for item in found for quote in item.quotes
     )  # fmt: skip
-    return Ask(action, payloads.blocks(action.args, context), came)
+    return Ask(action, drawn.blocks, came)
 
 
 def _mark(waiting: Sequence[Action], past: Sequence[Past]) -> str:

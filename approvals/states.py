@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import notify
+from approvals import feed, notify
 from approvals.models import Action
 from policies import budgets
 from traces import live, record
@@ -101,10 +101,9 @@ def _notify(action: Action, before: str) -> None:
 def announce(action: Action) -> None:
     """Tell every page and long poll that the action changed: ids only, after commit."""
     told = {"type": "action", "id": str(action.pk), "state": action.state}
+    more = {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
+    live.publish("inbox", told | more | {"v": feed.note(action)})
     live.publish(f"action:{action.pk}", told)
-    live.publish(
-        "inbox", told | {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
-    )
 
 
 def already(action: Action) -> str:

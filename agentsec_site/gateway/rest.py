@@ -15,6 +15,7 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from agentsec_site.gateway import (
+    absence,
     actions,
     allowances,
     auth,
@@ -147,6 +148,7 @@ for part in (
     reviewer.router,
     collab.router,
     bulk.router,
+    absence.router,
     allowances.router,
     confirmations.router,
     switch.router,

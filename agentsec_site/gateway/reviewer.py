@@ -26,7 +26,18 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting, word
+from approvals import (
+    answers,
+    claims,
+    decisions,
+    evidence,
+    holding,
+    queries,
+    questions,
+    rejecting,
+    whoelse,
+    word,
+)
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
@@ -82,7 +93,8 @@ def look(action_id: UUID, user: User) -> Seen:
     """What a person sees of an action; 202 while it is open."""
     action = queries.get_visible(user, action_id)
     status = 202 if action.is_open else 200
-    return Seen(status, describe(action, user), mark=questions.counted(action))
+    told = describe(action, user) | {"who_else": whoelse.of(action, user).to_json()}
+    return Seen(status, told, mark=questions.counted(action))
 
 
 def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str, Any]:

@@ -222,7 +222,10 @@ class ActionOut(Out):
     questions: list[dict[str, Any]] = Field(
         [], description="What reviewers ask: id, text, by, at; answer. `POST …/answers` answers."
     )
-    rejection: dict[str, Any] | None = Field(None, description="reason, and advice what to do instead.")
+    rejection: dict[str, Any] | None = Field(
+        None,
+        description="`reason`: why people said no, or that nobody decided in time; `advice` what to do instead.",
+    )
 
 
 class FileOut(Out):

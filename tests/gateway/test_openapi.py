@@ -14,6 +14,9 @@ from tests.gateway.conftest import Door
 
 DESIGNED = {
     "POST /sessions",
+    "GET /absence",
+    "POST /absence",
+    "DELETE /absence",
     "POST /sessions/{session_id}/events",
     "POST /files",
     "POST /actions",
