@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from approvals import drawing, payloads, word
+from approvals import drawing, payloads, typed, word
 from approvals.confirming import Speaker
 from approvals.models import Action, ActionQuerySet
 from approvals.origins import authorities
@@ -176,5 +176,5 @@ def describe(action: Action) -> dict[str, Any]:
         "summary": action.summary, "target": action.target, "args": action.args, "origins": origins,
         "reason": action.reason, "revision": action.revision, "digest": action.digest,
         "asked_at": action.created_at.isoformat(), "expires_at": action.deadline.isoformat(),
-        "confirm": action.target if action.effect == "destructive" else None,
+        "confirm": typed.words(action) if action.effect == "destructive" else None,
     }  # fmt: skip

@@ -234,6 +234,7 @@ def test_it_waits_for_no_reviewer_and_an_auditor_reads_along(asking: Cast) -> No
     assert not queries.inbox(asking.approver).exists()
     card = text(browser(asking.auditor).get(f"/actions/{action.pk}/card"))
     assert "<b>dana</b>’s own word" in card and 'id="approve-form"' not in card
+    assert "@user" not in card and "nobody" not in card.lower().replace("no reviewer", "")
     assert "waits for dana’s own word" in text(browser(asking.auditor).get("/"))
 
 
@@ -257,6 +258,14 @@ def test_one_person_is_not_two(asking: Cast) -> None:
     with pytest.raises(Refused, match="counts once"):
         decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest)
     assert "counts once" in text(browser(asking.approver).get(f"/actions/{action.pk}/card"))
+
+
+def test_what_nobody_answered_says_whose_word_did_not_come(asking: Cast) -> None:
+    dear, nobodys = order(asking, amount=20_000), order(asking, attested=False)
+    for action in (dear, nobodys):
+        decisions.expire(action=action)
+    assert "nobody of comms decided within 15 min; the user’s own word did not come" in dear.decision_reason
+    assert "without `attest`" in nobodys.decision_reason
 
 
 def test_what_users_agreed_to_suggests_no_rule(asking: Cast) -> None:
