@@ -19,6 +19,7 @@ ROOMS = (
     ("Traces", "/traces", Verb.TRACES_SEE),
     ("Firewall", "/firewall", Verb.FIREWALL_TRY),
     ("Policies", "/admin/", Verb.POLICY_READ),
+    ("Insights", "/insights", Verb.INSIGHTS_SEE),
     ("Health", "/health", Verb.HEALTH_READ),
 )
 POLICIES = "/admin/"
@@ -34,6 +35,7 @@ POLICY_ROOMS = (
     ("Suggested rules", "/policies/suggestions", Verb.POLICY_READ),
     ("Trust in agents", "/policies/trust", Verb.POLICY_READ),
     ("Limits", "/policies/limits", Verb.POLICY_READ),
+    ("Notifications", "/policies/notifications", Verb.ACCOUNTS_READ),
     ("Access review", "/policies/access-review", Verb.ACCOUNTS_READ),
     ("Changes", "/changes", Verb.POLICY_READ),
 )

@@ -21,6 +21,7 @@ from rq import Worker
 
 from approvals import jobs, queries, sandbox
 from approvals.models import Action, Execution
+from approvals.notify import standing as notices
 from policies import approvers
 from policies.access import Verb, may
 from traces.models import Checkpoint, Outbox
@@ -172,6 +173,15 @@ def _approvers() -> Part:
     return Part("Approvers", "wait", "Missing", told + more)
 
 
+def _notices() -> Part:
+    told = notices.read()
+    if told.late:
+        return Part("Notifications", "danger", "Behind", f"{told.late}: is the clock running? {told.detail}")
+    if told.trouble:
+        return Part("Notifications", "danger", "Failing", f"{told.trouble}. {told.detail}")
+    return Part("Notifications", "ok", "On time", told.detail)
+
+
 PARTS: tuple[Callable[[], Part], ...] = (
-    _database, _redis, _log, _workers, _sandbox, _actions, _approvers,
+    _database, _redis, _log, _workers, _sandbox, _actions, _approvers, _notices,
 )  # fmt: skip

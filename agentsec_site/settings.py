@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from policies.addresses import read_list
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("AGENTSEC_HOME") or BASE_DIR / "var").resolve()
 KEYS = Path(os.environ.get("AGENTSEC_KEYS") or HOME / "keys")
@@ -43,6 +45,16 @@ def number(name: str, default: int, *, least: int = 1, most: int = 100_000) -> i
     if not (given.isascii() and given.isdecimal() and least <= int(given[:9]) <= most):
         raise ImproperlyConfigured(f"{name} is a whole number from {least} to {most}, not {given!r}")
     return int(given[:9])
+
+
+def fetch_allow() -> list[str]:
+    """Hosts and networks as the operator lists them; one that cannot be read is refused at the start."""
+    entries = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
+    try:
+        read_list(entries)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"AGENTSEC_FETCH_ALLOW: {error}") from None
+    return entries
 
 
 def site_url() -> str:
@@ -98,6 +110,9 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# Whether people who are signed in confirm what a session asks of a user of exactly their name. Off where the
+# hosts' users are not the people of this site.
+AGENTSEC_WORD_BY_ACCOUNT = os.environ.get("AGENTSEC_WORD_BY_ACCOUNT", "1") == "1"
 # The longest that a reviewer may allow equal calls for a while; 0 switches it off.
 AGENTSEC_ALLOWANCE_MINUTES = number("AGENTSEC_ALLOWANCE_MINUTES", 60, least=0, most=1440)
 # How long a claim outlives its open card, and how much longer people may decide once the agent was asked.
@@ -121,6 +136,10 @@ AGENTSEC_TRUST = {
 }
 # After how many days without use something is proposed for removal, and the next access review is due.
 AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
+# Whether messages that leave the house say how many actions wait, and nothing of what they are.
+AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
+# Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
+AGENTSEC_FETCH_ALLOW = fetch_allow()
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 AGENTSEC_STALE_SECONDS = 6.0
 
@@ -210,12 +229,19 @@ SESSION_COOKIE_NAME = "agentsec_session"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AGENTSEC_URL.startswith("https://")
 CSRF_COOKIE_HTTPONLY = True
-EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+# The demonstration's own mail is put where its agents' mail arrives.
+EMAIL_BACKEND = (
+    "django.core.mail.backends.filebased.EmailBackend"
+    if AGENTSEC_DEMO and not EMAIL_HOST
+    else "django.core.mail.backends.smtp.EmailBackend"
+)
+EMAIL_FILE_PATH = HOME / "demo-mail"
 EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "25"))
 EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
 EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS") == "1"
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "agentsec@localhost")
 
 # The browser may load nothing but ours: no inline script or style anywhere, the stock admin included.

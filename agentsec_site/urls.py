@@ -7,12 +7,13 @@ from django.urls import include, path
 
 from agentsec_site import health
 from agentsec_site.gateway.rest import api
-from agentsec_site.pages import factors, people, second, switch
+from agentsec_site.pages import factors, insights, people, second, switch
 
 urlpatterns = [
     path("", include("approvals.urls")),
     path("healthz", health.healthz, name="healthz"),
     path("health", health.page, name="health"),
+    path("insights", insights.page, name="insights"),
     path("sign-in", people.sign_in, name="sign-in"),
     path("sign-out", people.sign_out, name="sign-out"),
     path("sign-in/passkey/options", second.options, name="sign-in-options"),
@@ -39,6 +40,7 @@ urlpatterns = [
     path("", include("agentsec_site.pages.growth_urls")),
     path("", include("agentsec_site.pages.change_urls")),
     path("", include("agentsec_site.pages.absence_urls")),
+    path("", include("agentsec_site.pages.notification_urls")),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

@@ -14,6 +14,8 @@ import sys
 
 import uvicorn
 
+from agentsec_site.wire import FramesProtocol
+
 
 def config() -> uvicorn.Config:
     """Forwarded headers are believed only from the proxies that AGENTSEC_PROXIES names."""
@@ -21,7 +23,7 @@ def config() -> uvicorn.Config:
     os.environ.setdefault("AGENTSEC_POOL", "1")
     return uvicorn.Config(
         "agentsec_site.asgi:application",
-        ws="websockets-sansio",
+        ws=FramesProtocol,
         ws_per_message_deflate=False,
         ws_max_size=1024 * 1024,
         log_config=None,

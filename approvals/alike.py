@@ -15,6 +15,7 @@ from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from approvals.models import Action, ActionQuerySet, Vote
+from approvals.word_models import USER
 
 S = Action.State
 APPROVED = (S.READY, S.RUNNING, S.SUCCEEDED, S.FAILED, S.INTERRUPTED)
@@ -63,6 +64,8 @@ def groups() -> list[Alike]:
     start = since()
     voted = Vote.objects.filter(at__gte=start).values("action")
     decided = Action.objects.filter(pk__in=voted, created_at__gte=start)
+    # What one user agreed to says nothing of what another would.
+    decided = decided.exclude(groups__contains=[USER])
     rows = _counted(decided.values_list("agent_id", "tool", "approvals_json"))
     found = [
         Alike(agent, tool, asked, rules_of(asked), approved, rejected, edited, first, last)

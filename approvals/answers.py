@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from approvals import holding, questions
+from approvals import holding, questions, word
 from approvals.handout import Handout
 from approvals.holding import Holds
 from approvals.models import Action
@@ -41,6 +41,8 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
         told["approvals"] = [{"group": item["group"], "quorum": item["quorum"]} for item in action.approvals]
         if why := holds.of(action) if holds else holding.held(action):
             told["held"] = why
+        if said := word.note(action):
+            told["confirmation"] = said
     if action.decision_reason:
         told["decision"] = {"reason": action.decision_reason}
     if action.state in (Action.State.REJECTED, Action.State.EXPIRED):

@@ -1,87 +1,36 @@
 """Who hears what: read from the database for every message, rendered once an audience.
 
-An audience is the set of people to whom a message looks the same: those who are in the same ones of the asked
-groups, auditors apart. What is sent to a person is what `policies.access` lets them read at that moment.
+An audience is the set of people to whom a message looks the same: those of the same roles and groups. What is
+sent to one is what `policies.access` lets them read at that moment; whether each of them still is what they were
+is asked beside it (`approvals.standing`).
+
+A topic with messages of its own has a renderer in `RENDERERS`: one function that is given the messages of a
+moment, reads what they are about once, and returns what each audience is told. Every other topic is a bell.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
-from django.contrib.sessions.models import Session as SignIn
 from django.template.loader import render_to_string
-from django.utils import timezone
 
 from approvals import holding, looking, presenters, queries
 from approvals.models import Action
-from policies import absences
+from approvals.standing import Audience
 from policies.access import Verb, may
-from policies.models import Role, User
+from policies.models import User
 from traces.models import Session
 
 KNOWN = re.compile(
     r"inbox|looking|traces|(?:action|output|session):[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 RESYNC = json.dumps({"type": "resync"})
-
-
-@dataclass(frozen=True)
-class Guest:
-    """Who opened a socket, and what held then: a change of any of it ends the socket."""
-
-    user_id: int
-    sign_in: str
-    password_mark: str
-    roles: frozenset[str]
-    groups: frozenset[str]
-
-    @classmethod
-    def of(cls, user: User, sign_in: str) -> Guest:
-        return cls(user.pk, sign_in, user.get_session_auth_hash(), frozenset(user.roles), user.answers_for)
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a socket is sent; `ended` says why it is closed instead, empty if it is not."""
-
-    texts: tuple[str, ...] = ()
-    ended: str = ""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The people behind some sockets as they are now, and which of their sign-ins still hold."""
-
-    users: Mapping[int, User]
-    sign_ins: frozenset[str]
-
-
-def standing(guests: Sequence[Guest]) -> Standing:
-    """Two queries for people and groups, one for sign-ins, however many sockets there are."""
-    users = User.objects.filter(pk__in={guest.user_id for guest in guests}).prefetch_related("groups")
-    found = {user.pk: user for user in users}
-    for user in found.values():
-        user._group_names = frozenset(group.name for group in user.groups.all())
-    absences.read_for(found.values())
-    keys = {guest.sign_in for guest in guests}
-    alive = SignIn.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
-    return Standing(found, frozenset(alive.values_list("session_key", flat=True)))
-
-
-def ended(guest: Guest, now: Standing) -> str:
-    """Why this socket ends: "signed out" or "changed"; empty while everything is as it was."""
-    user = now.users.get(guest.user_id)
-    if user is None or not user.is_active or guest.sign_in not in now.sign_ins:
-        return "signed out"
-    if not hmac.compare_digest(user.get_session_auth_hash(), guest.password_mark):
-        return "signed out"
-    same = frozenset(user.roles) == guest.roles and user.answers_for == guest.groups
-    return "" if same else "changed"
+Messages = Sequence[Mapping[str, Any]]
+Teller = Callable[[User], tuple[str, ...]]
 
 
 def admit(user: User, topics: frozenset[str]) -> bool:
@@ -89,64 +38,84 @@ def admit(user: User, topics: frozenset[str]) -> bool:
     return all(_may_hear(user, topic) for topic in topics)
 
 
-def notes(topic: str, guests: Sequence[Guest], messages: Sequence[Mapping[str, Any]]) -> list[Note]:
-    """For each guest, in their order, what these messages on this topic come to for them."""
-    now = standing(guests)
-    resync = (RESYNC,) if any(message.get("type") == "resync" for message in messages) else ()
-    render = {"inbox": _inbox, looking.TOPIC: looking.notes}.get(topic)
-    tell = render(messages) if render is not None else _bell(topic)
-    told = []
-    for guest in guests:
-        why = ended(guest, now)
-        told.append(Note(ended=why) if why else Note(resync + tell(now.users[guest.user_id])))
-    return told
+def notes(topic: str, audiences: Iterable[Audience], messages: Messages) -> dict[Audience, tuple[str, ...]]:
+    """For each audience, what these messages on this topic come to for them."""
+    render = RENDERERS.get(topic)
+    if render is None:
+        render, missed = (lambda _: bell(topic)), ()
+    else:
+        missed = (rung(topic),) if any(message.get("type") == "resync" for message in messages) else ()
+    tell = render(messages)
+    return {audience: missed + tell(audience.person) for audience in audiences}
 
 
-def _inbox(messages: Sequence[Mapping[str, Any]]) -> Callable[[User], tuple[str, ...]]:
+def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
+    """How many actions wait for each audience; one query for all of them."""
+    counted = queries.pending_by_groups()
+    return {audience: queries.waiting(audience.person, counted) for audience in audiences}
+
+
+def _inbox(messages: Messages) -> Teller:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    ids = dict.fromkeys(str(message["id"]) for message in messages if message.get("type") == "action")
-    rows = (
-        Action.objects.filter(pk__in=ids).select_related("session", "agent__team").prefetch_related("votes")
-    )
+    rows = rows_of(newest(messages))
+
+    def tell(user: User) -> tuple[str, ...]:
+        return tuple(row_message(row) for row in rows if _may_read(user, row.action))
+
+    return tell
+
+
+def newest(messages: Messages) -> dict[UUID, int]:
+    """By action, the number of the last change that these messages tell of. Raises ValueError for nonsense."""
+    found: dict[UUID, int] = {}
+    for message in messages:
+        if message.get("type") == "action":
+            key = UUID(str(message["id"]))
+            found[key] = max(int(message.get("v", 0)), found.get(key, 0))
+    return found
+
+
+def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
+    """The rows of these actions as they are now, in the order of these changes of theirs."""
+    if not changes:
+        return []
+    read = Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team")
     holds = holding.holds()
-    changed = [presenters.row(action, holds) for action in rows]
-    rendered: dict[tuple[Any, ...], str] = {}
-    counts: dict[tuple[Any, ...], int] = {}
-
-    def tell(user: User) -> tuple[str, ...]:
-        seen = [row for row in changed if _may_read(user, row.action)]
-        if not seen:
-            return ()
-        mine = (user.has_role(Role.AUDITOR), user.has_role(Role.APPROVER), user.answers_for)
-        if mine not in counts:
-            counts[mine] = queries.inbox(user).count()
-        return tuple(_row(row, user, counts[mine], rendered) for row in seen)
-
-    return tell
+    found = []
+    for action in read.prefetch_related("votes", "words"):
+        # Read after the change was told: it may be newer than its number says, and never older.
+        action.version = changes[action.pk]  # type: ignore[attr-defined]
+        found.append(presenters.row(action, holds))
+    return sorted(found, key=lambda row: changes[row.action.pk])
 
 
-def _row(row: presenters.Row, user: User, waiting: int, rendered: dict[tuple[Any, ...], str]) -> str:
+def row_message(row: presenters.Row) -> str:
+    """One row as a page takes it over. `v` grows with each change, so that no page goes back to an older one."""
     action = row.action
-    key = (action.pk, user.has_role(Role.AUDITOR), user.answers_for & frozenset(action.groups), waiting)
-    if key not in rendered:
-        html = render_to_string("approvals/_row.html", {"row": row})
-        told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
-        rendered[key] = json.dumps(told | {"by": action.decided_by, "html": html, "waiting": waiting})
-    return rendered[key]
+    told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
+    more = {"by": action.decided_by, "v": action.version, "html": _html(row)}  # type: ignore[attr-defined]
+    return json.dumps(told | more)
 
 
-def _bell(topic: str) -> Callable[[User], tuple[str, ...]]:
+def _html(row: presenters.Row) -> str:
+    return render_to_string("approvals/_row.html", {"row": row})
+
+
+def rung(topic: str) -> str:
+    return json.dumps({"type": "changed", "topic": topic})
+
+
+def bell(topic: str) -> Teller:
     """The other topics say only that something changed; the page then reads it under its own rights."""
-    text = json.dumps({"type": "changed", "topic": topic})
-    known: dict[tuple[Any, ...], bool] = {}
+    text = rung(topic)
 
     def tell(user: User) -> tuple[str, ...]:
-        key = (frozenset(user.roles), user.answers_for)
-        if key not in known:
-            known[key] = _may_hear(user, topic)
-        return (text,) if known[key] else ()
+        return (text,) if _may_hear(user, topic) else ()
 
     return tell
+
+
+RENDERERS: dict[str, Callable[[Messages], Teller]] = {"inbox": _inbox, looking.TOPIC: looking.notes}
 
 
 def _may_hear(user: User, topic: str) -> bool:

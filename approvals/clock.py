@@ -20,6 +20,7 @@ from approvals import (
     decisions,
     escalation,
     execution,
+    feed,
     forawhile,
     jobs,
     killswitch,
@@ -70,6 +71,7 @@ def tick() -> None:
         resume,
         sweep,
         forget_keys,
+        forget_changes,
         shadow,
     ):
         try:
@@ -183,6 +185,11 @@ def forget_keys(now: datetime) -> int:
     """Idempotency keys are kept for a day, then free again."""
     old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
     return old.update(idempotency_key="")
+
+
+def forget_changes(now: datetime) -> int:
+    """What pages that were away can no longer ask for."""
+    return feed.forget(now)
 
 
 def shadow(now: datetime) -> int:

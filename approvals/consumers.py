@@ -12,15 +12,20 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from approvals import audience, live
-from approvals.audience import Guest
+from approvals.feed import Cursor
+from approvals.frames import FRAMES, Write
+from approvals.seats import Seat
+from approvals.standing import Guest
 from policies import factors
 from policies.models import User
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
-    """`/ws/live?topic=inbox&topic=action:<id>`: messages come, nothing that is sent has any effect."""
+    """`/ws/live?topic=inbox&topic=action:<id>&since=<cursor>`: messages come, nothing that is sent has any
+    effect. `since` is the last cursor that the page was given, in its list or in a message."""
 
-    seat: live.Seat | None = None
+    seat: Seat | None = None
+    write: Write | None = None
 
     async def connect(self) -> None:
         """Refused (HTTP 403) for strangers, foreign origins, and topics that are not for this person."""
@@ -29,13 +34,15 @@ class LiveConsumer(AsyncWebsocketConsumer):
         try:
             query = parse_qs(self.scope["query_string"].decode("ascii"), max_num_fields=16)
             topics = live.topics_of(query.get("topic", []))
+            since = Cursor.parse(query.get("since", [""])[0])
         except ValueError:
             raise DenyConnection from None
         guest = await database_sync_to_async(_admitted)(self.scope, topics)
         if guest is None:
             raise DenyConnection
         await self.accept()
-        self.seat = live.Seat(guest=guest, topics=topics, wire=self)
+        self.write = self.scope.get("extensions", {}).get(FRAMES)
+        self.seat = Seat(guest=guest, topics=topics, wire=self, since=since)
         live.room().enter(self.seat)
 
     async def disconnect(self, code: int) -> None:
@@ -59,7 +66,7 @@ def _admitted(scope: Mapping[str, Any], topics: frozenset[str]) -> Guest | None:
     person = User.objects.filter(pk=user.pk, is_active=True).first() if user.is_authenticated else None
     if person is None or not sign_in or factors.lacking(person) or not audience.admit(person, topics):
         return None
-    return Guest.of(person, sign_in)
+    return Guest.of(person.pk, sign_in)
 
 
 def _same_origin(scope: Mapping[str, Any]) -> bool:

@@ -17,9 +17,24 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import asking, claims, expiry, files, forawhile, jobs, judging, pipeline, states, stepup
+from approvals import (
+    asking,
+    claims,
+    expiry,
+    files,
+    forawhile,
+    jobs,
+    judging,
+    notify,
+    pipeline,
+    states,
+    stepup,
+    typed,
+    word,
+)
+from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
-from approvals.voting import Tally, put_to, refuse_confirm, stands_in_for, tally, voidable
+from approvals.voting import Tally, put_to, stands_in_for, tally, void_all, voidable
 from policies import arguments, budgets, facts, releases
 from policies.access import Verb, actor, may
 from policies.models import Agent, Allowance, User
@@ -52,6 +67,7 @@ def approve(
     channel: str = "browser",
     for_minutes: int = 0,
     answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote for an action; when every group's quorum is met it becomes ready.
 
@@ -59,16 +75,18 @@ def approve(
     `action.ready`. Through the browser nothing starts for five seconds, so that the voter can undo.
     With `for_minutes` equal calls of the session are allowed for that long: appends `allowance.minted`.
     `answer` is what the voter's passkey gave for this decision (see `stepup`), where a rule wants step-up.
+    `attention` goes into the vote's entry and decides nothing.
     Raises Refused: not_found, forbidden, conflict (decided, changed, voted before), invalid (confirmation,
     or a call that nobody may allow for a while).
     """
     action = _open_for(user, action_id, digest)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     if for_minutes:
         forawhile.refuse(action, minutes=for_minutes)
     vote = _vote(
-        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer
-    )
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     decision = _count(action, user=user, channel=channel)
     if not for_minutes or decision.effect != "approved":
         return decision
@@ -86,6 +104,7 @@ def reject(
     comment: str = "",
     advice: str = "",
     channel: str = "browser",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Vote against an action, which ends it; the comment goes to the agent, and so does the advice: what it
     should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
@@ -94,7 +113,9 @@ def reject(
     approve.
     """
     action = _open_for(user, action_id, digest)
-    _vote(action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
+    )
     states.move(
         action, to=S.REJECTED, actor=actor(user), decided_by=user.username, decision_reason=comment,
         advice=advice, body={"by": user.username, "reason": comment, "advice": advice},
@@ -113,6 +134,7 @@ def edit(
     confirm: str = "",
     channel: str = "browser",
     answer: str = "",
+    attention: Attention = UNKNOWN,
 ) -> Decision:
     """Change the arguments and vote for the result: a new revision, judged again, earlier votes void.
 
@@ -122,16 +144,18 @@ def edit(
     call).
     """
     action = _open_for(user, action_id, digest)
-    before = action.args
+    before, asked = action.args, set(action.groups)
     judged, changed = _revise(action, user=user, args=args)
-    refuse_confirm(action, confirm)
+    typed.refuse(action, confirm)
     Revision.objects.create(
         action=action, number=action.revision, args_json=action.args_json, digest=action.digest,
         by=user.username,
         why=comment,
     )  # fmt: skip
-    action.votes.filter(void=False).update(void=True)
+    void_all(action)
     action.save()
+    if more := set(action.groups) - asked:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=more)
     body = {
         "by": user.username, "why": comment, "revision": action.revision, "before": before,
         "after": action.args,
@@ -142,7 +166,10 @@ def edit(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,
         title=f"{action.tool}: edited by a reviewer", text=f"{action.args_json} {comment}",
     )  # fmt: skip
-    _vote(action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer)
+    _vote(
+        action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
+        attention=attention,
+    )  # fmt: skip
     return _count(action, user=user, channel=channel)
 
 
@@ -182,7 +209,7 @@ def undo(*, action_id: UUID | str, user: User) -> Decision:
         title=f"{action.tool}: approval taken back",
     )  # fmt: skip
     if action.state == S.READY:
-        _back_to_pending(action, by=actor(user), why="the approval was taken back")
+        back_to_pending(action, by=actor(user), why="the approval was taken back")
     else:
         states.announce(action)
     return Decision(action, "undone", "Undone. It waits for a decision again.")
@@ -198,7 +225,7 @@ def run_again(*, action_id: UUID | str, user: User) -> Decision:
     _may_decide(user, action)
     if action.state != S.INTERRUPTED:
         raise Refused("conflict", states.already(action), state=action.state)
-    _back_to_pending(action, by=actor(user), why="to be run again after an interruption")
+    back_to_pending(action, by=actor(user), why="to be run again after an interruption")
     return Decision(action, "again", "It waits for new votes.")
 
 
@@ -253,15 +280,20 @@ def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     return action
 
 
-def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: str, answer: str = "") -> Vote:
+def _vote(
+    action: Action, *, user: User, verdict: str, comment: str, channel: str, attention: Attention,
+    answer: str = "",
+) -> Vote:  # fmt: skip
     """One vote and its entry, which says what was seen."""
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already; it needs other people too")
+    if verdict == Vote.Verdict.APPROVE:
+        word.refuse_double(action, user)
     signature = stepup.verified(action, user, verdict=verdict, comment=comment, answer=answer)
     group = put_to(action, user, verdict=verdict, channel=channel, signature=signature)
     body = {
         "by": user.username, "group": group, "verdict": verdict, "comment": comment, "digest": action.digest,
-        "revision": action.revision, "channel": channel,
+        "revision": action.revision, "channel": channel, **attention.body(),
     }  # fmt: skip
     if absent := stands_in_for(action, user, group):
         body["stands_in_for"] = absent
@@ -272,35 +304,45 @@ def _vote(action: Action, *, user: User, verdict: str, comment: str, channel: st
         title=f"{action.tool}: {verdict} for {group}", text=comment, attributes={"group": group},
     )  # fmt: skip
     claims.settle(action, user=user)
-    return Vote.objects.create(
+    vote = Vote.objects.create(
         action=action, revision=action.revision, digest=action.digest, user=user, group=group,
         verdict=verdict,
         comment=comment, channel=channel, entry=entry.uuid,
     )  # fmt: skip
+    attention.note(vote)
+    return vote
 
 
 def _count(action: Action, *, user: User, channel: str) -> Decision:
+    return count(action, by=actor(user), name=user.username, undoable=channel == "browser")
+
+
+def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
+    """What comes of an approval that was just given: ready where it was the last one needed. The caller
+    holds the lock. An undoable one starts nothing for five seconds. Appends `action.ready`.
+    """
     counted: Tally = tally(action)
     if counted.missing:
         states.announce(action)
         return Decision(action, "counted", f"Your vote counts. Still needed: {counted.missing}.")
     now = timezone.now()
     starts = action.not_before
-    if channel == "browser":
+    if undoable:
         undo_until = now + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
         starts = max(undo_until, starts or undo_until)
     states.move(
-        action, to=S.READY, actor=actor(user), decided_by=user.username, not_before=starts,
+        action, to=S.READY, actor=by, decided_by=name, not_before=starts,
         deadline=max(now, starts or now) + pipeline.START_WINDOW,
-        body={"votes": [str(vote.entry) for vote in counted.votes], "by": user.username},
+        body={"votes": [str(vote.entry) for vote in counted.given], "by": name},
         title=f"{action.tool}: approved",
     )  # fmt: skip
     jobs.enqueue(action)
     return Decision(action, "approved", "Approved.")
 
 
-def _back_to_pending(action: Action, *, by: str, why: str) -> None:
-    action.votes.filter(void=False).update(void=True)
+def back_to_pending(action: Action, *, by: str, why: str) -> None:
+    """Ask everybody again. The caller holds the lock. Appends `action.pending`."""
+    void_all(action)
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
         action, to=S.PENDING, actor=by, decided_by="", allowance=None,

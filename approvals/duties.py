@@ -13,6 +13,7 @@ from typing import Any
 
 from approvals.matching import Need
 from approvals.models import Action
+from approvals.word_models import USER
 from policies.models import Agent, User
 from traces.models import Session
 
@@ -24,7 +25,7 @@ def sealed(approvals: list[dict[str, Any]], *, agent: Agent, session: Session) -
     """What is asked, with who has a stake in it as things stand now: `interested` names them, and where
     nobody vouches for who started the session, `unvouched` is set and two people are needed.
     """
-    return [_sealed(item, agent, session) if item.get("separate_duties") else item for item in approvals]
+    return [_sealed(item, agent, session) if _separates(item) else item for item in approvals]
 
 
 def needs(action: Action) -> dict[str, Need]:
@@ -50,7 +51,7 @@ def why(action: Action, user: User) -> str:
         return "you changed who or what is affected"
     mine = marks(user)
     for item in action.approvals:
-        if not item.get("separate_duties"):
+        if not _separates(item):
             continue
         if _mark(_owner(action.agent)) in mine:
             return f"you own {action.agent.name}"
@@ -65,7 +66,7 @@ def notes(action: Action) -> list[str]:
     """What the rules want of who approves, one sentence each, for the card."""
     said = []
     for item in action.approvals:
-        if item.get("separate_duties"):
+        if _separates(item):
             whom = _listed(item.get("interested", ()))
             said.append(f"For {item['group']} somebody else than {whom} has to approve.")
         if item.get("unvouched"):
@@ -84,6 +85,11 @@ def other_than(names: Iterable[str]) -> str:
     return f"somebody other than {_listed(names)}"
 
 
+def _separates(item: Mapping[str, Any]) -> bool:
+    """Whom the session serves is asked for their own word: there nobody else is meant."""
+    return bool(item.get("separate_duties")) and item["group"] != USER
+
+
 def _sealed(item: Mapping[str, Any], agent: Agent, session: Session) -> dict[str, Any]:
     names = sorted(filter(None, {*item.get("interested", ()), _owner(agent), *_users(session)}))
     told = {**item, "interested": names}
@@ -93,7 +99,7 @@ def _sealed(item: Mapping[str, Any], agent: Agent, session: Session) -> dict[str
 
 
 def _stakes(action: Action, item: Mapping[str, Any]) -> frozenset[str]:
-    if not item.get("separate_duties"):
+    if not _separates(item):
         return frozenset()
     names = {*item.get("interested", ()), _owner(action.agent), *_users(action.session)}
     return frozenset(filter(None, map(_mark, {*names, action.needs_other_than})))

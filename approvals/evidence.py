@@ -20,6 +20,7 @@ _CHAPTERS = (
     ("action.judged", "checks"),
     ("action.edited", "edits"),
     ("vote.", "votes"),
+    ("confirmation.", "confirmations"),
     ("grant.", "grants"),
     ("action.", "states"),
     ("execution.", "runs"),

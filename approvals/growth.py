@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from approvals import lastuse, promotion, suggest
 from approvals.growth_models import Chore
+from approvals.notify import sending
 from traces.problems import Refused
 
 TICK_SECONDS = 20.0
@@ -65,4 +66,5 @@ def _claimed(name: str) -> bool:
         return due.update(done_at=now) == 1
 
 
-_HOURLY: dict[str, Callable[[], object]] = {suggest.CHORE: suggest.find, "trust": promotion.find}
+_HOURLY: dict[str, Callable[[], object]] = {suggest.CHORE: suggest.find, "trust": promotion.find,
+                                          "notices": sending.forget}  # fmt: skip

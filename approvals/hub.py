@@ -108,6 +108,7 @@ SECTIONS: tuple[tuple[str, str, tuple[Room, ...]], ...] = (
     ("People", "Who decides.", (
         Room("Users", "roles, groups, invitations", "policies.user"),
         Room("Groups", "teams, and who is asked", "auth.group"),
+        Room("Notifications", "channels of groups", "notifications", Verb.ACCOUNTS_READ),
         Room("Personal tokens", "of people, for the API", "policies.personaltoken"),
         Room("Access review", "last use of everything", "access-review", Verb.ACCOUNTS_READ, _review),
         Room("Changes", "that need a second person", "changes", READ, _second),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db.models import Prefetch
 
+from approvals import word
 from approvals.models import Action, Blob, Execution
 from approvals.presenters import STATE_LOOK
 from policies.models import Agent, User
@@ -69,10 +70,11 @@ def journey(action: Action) -> Journey:
 def _step(entry: Entry, names: dict[str, str], covered: int) -> Step:
     span = getattr(entry, "span", None)
     state = entry.kind.partition(".")[2]
+    who = names.get(entry.actor) or word.speaker(entry.actor) or entry.actor
     said = span.text if span and entry.kind.startswith(SAID) else ""
     return Step(
         entry=entry, title=span.title if span else "", text=said,
-        who=names.get(entry.actor, entry.actor), look=LOOKS.get(entry.kind, STATE_LOOK.get(state, "muted")),
+        who=who, look=LOOKS.get(entry.kind, STATE_LOOK.get(state, "muted")),
         badge=explore.badge(entry, covered),
     )  # fmt: skip
 

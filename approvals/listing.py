@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
-from approvals import holding, presenters, queries
+from approvals import feed, holding, presenters, queries
 from approvals.models import Action, ActionQuerySet, Vote
 from policies.models import User
 
@@ -57,6 +57,7 @@ class Listing:
     rows: tuple[presenters.Row, ...]
     more: str
     waiting: int
+    cursor: feed.Cursor
 
     @property
     def tabs(self) -> list[tuple[str, str, bool]]:
@@ -65,11 +66,12 @@ class Listing:
 
 def page(user: User, wish: Wish) -> Listing:
     """The page of the list that this person asked for, of what this person may see."""
-    found = list(_after(_rows(user, wish), wish)[: PAGE + 1])
+    cursor = feed.cursor()  # before the rows: what ends in between is told again, not lost
+    found = list(feed.versioned(_after(_rows(user, wish), wish))[: PAGE + 1])
     more = wish.link(after=_place(found[PAGE - 1], wish)) if len(found) > PAGE else ""
     holds = holding.holds()
     rows = tuple(presenters.row(action, holds) for action in found[:PAGE])
-    return Listing(wish, rows, more, waiting=queries.inbox(user).count())
+    return Listing(wish, rows, more, waiting=queries.inbox(user).count(), cursor=cursor)
 
 
 def _rows(user: User, wish: Wish) -> ActionQuerySet:
@@ -82,7 +84,7 @@ def _rows(user: User, wish: Wish) -> ActionQuerySet:
         columns = ("tool", "agent__name", "summary", "target", "session__user")
         rows = rows.filter(Q(*[(f"{column}__icontains", wish.q) for column in columns], _connector=Q.OR))
     way = "-id" if wish.order.startswith("-") else "id"
-    return rows.order_by(wish.order, way).prefetch_related("votes")
+    return rows.order_by(wish.order, way).prefetch_related("votes", "words")
 
 
 def _after(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:

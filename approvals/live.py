@@ -1,8 +1,12 @@
 """Fan-out to browsers: one subscription a topic and process, access read again for every message.
 
-A `Room` belongs to an event loop. Whatever arrives for a topic is gathered for a moment, then one look into
-the database says which of the sockets that listen may still have it, and each audience's answer is rendered
-once. A socket that is too slow, or whose person was signed out or changed, is closed; its page comes back.
+A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a moment
+together: one look into the database says who may still listen, another what each audience is told, and both are
+under way at the same time. A socket whose person was signed out or changed is closed, and so is one that is too
+slow; its page comes back and says what it knows already.
+
+The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they publish:
+every few seconds, and whenever Redis comes back, the room looks for changes that nobody told it.
 """
 
 from __future__ import annotations
@@ -12,51 +16,66 @@ import contextlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeVar
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from channels.db import database_sync_to_async
+from django.db import close_old_connections
 
-from approvals import audience
-from approvals.audience import Guest, Note
+from approvals import audience, catching_up, feed, standing
+from approvals.seats import Packet, Seat
+from approvals.standing import Audience, Roll
 from traces import live
 
 GATHER_SECONDS = 0.05
 # Topics that ring often, and how many seconds of it become one look: every entry of the log; who looks.
 SLOW = {"traces": 0.5, "looking": 1.0}
+COUNT_SECONDS = 0.5
 RECHECK_SECONDS = 5.0
 PUSH_SECONDS = 1.0
-QUEUE = 200
+INBOX = "inbox"
 
 SIGNED_OUT = 4401
 FORBIDDEN = 4403
 CHANGED = 4409
 TOO_SLOW = 1013
 
+T = TypeVar("T")
+Told = Mapping[Audience, tuple[str, ...]]
+RESYNC = Packet((audience.RESYNC,))
 log = logging.getLogger(__name__)
+# Threads of its own: neither handshakes nor pages that catch up may hold up what is told to everybody.
+_telling = ThreadPoolExecutor(2, thread_name_prefix="live-telling")
+_returning = ThreadPoolExecutor(1, thread_name_prefix="live-returning")
 
 
-class Wire(Protocol):
-    """The browser's end: what a consumer gives the room."""
+@dataclass(frozen=True)
+class Hall:
+    """The sockets of one topic, sorted once as long as nobody comes or goes."""
 
-    async def tell(self, text: str) -> None: ...
-    async def end(self, code: int) -> None: ...
+    seats: tuple[Seat, ...]
+    roll: Roll
+    by_audience: Mapping[Audience, list[Seat]]
+
+    @classmethod
+    def of(cls, seats: Iterable[Seat]) -> Hall:
+        sitting = tuple(seats)
+        by_audience: defaultdict[Audience, list[Seat]] = defaultdict(list)
+        for seat in sitting:
+            by_audience[seat.guest.audience].append(seat)
+        return cls(sitting, Roll(tuple(seat.guest for seat in sitting)), by_audience)
 
 
-@dataclass(eq=False)
-class Seat:
-    """One socket: who it is, as of its handshake, and what it listens to."""
+@dataclass
+class Known:
+    """How far the room itself knows the feed, and which changes it has told since, by their numbers."""
 
-    guest: Guest
-    topics: frozenset[str]
-    wire: Wire
-    queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(QUEUE))
-    writer: asyncio.Task[None] | None = None
-    ended: bool = False
-    pushed: bool = True  # whether it believes that Redis is there
+    cursor: feed.Cursor
+    told: dict[UUID, int] = field(default_factory=dict)
 
 
 class Room:
@@ -65,36 +84,43 @@ class Room:
     def __init__(self) -> None:
         self._seats: set[Seat] = set()
         self._topics: defaultdict[str, set[Seat]] = defaultdict(set)
+        self._halls: dict[str, Hall] = {}
         # Kept, since the loop itself holds its tasks weakly.
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._passing: set[asyncio.Task[None]] = set()
+        self._known: Known | None = None
+        # One teller of the inbox at a time: a row must never be followed by an older state of it.
+        self._inbox = asyncio.Lock()
+        self._counting = asyncio.Event()
 
     def enter(self, seat: Seat) -> None:
-        """Listen from now on."""
+        """Listen from now on, and hear what changed since the page was read."""
         self._seats.add(seat)
-        seat.writer = asyncio.create_task(self._write(seat), name="live-writer")
+        seat.begin()
         for topic in seat.topics:
             self._topics[topic].add(seat)
+            self._halls.pop(topic, None)
             self._start(topic, partial(self._listen, topic))
-        # What changed between its page and this line nobody told it; now that it listens it reads again.
-        self._say(seat, dict(live.RESYNC))
+        self._greet(seat)
         self._start("recheck", self._recheck)
         self._start("push", self._watch_push)
+        self._start("count", self._count)
 
     def leave(self, seat: Seat) -> None:
         """Listen no more; the last one to leave a topic ends its subscription."""
-        seat.ended = True
+        seat.finish()
         self._seats.discard(seat)
-        if seat.writer is not None:
-            seat.writer.cancel()
         for topic in seat.topics:
             self._topics[topic].discard(seat)
+            self._halls.pop(topic, None)
             if not self._topics[topic]:
                 del self._topics[topic]
                 self._stop(topic)
+        if INBOX not in self._topics:
+            self._known = None
         if not self._seats:
-            self._stop("recheck")
-            self._stop("push")
+            for name in ("recheck", "push", "count"):
+                self._stop(name)
 
     def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         running = self._tasks.get(name)
@@ -106,84 +132,187 @@ class Room:
         if task is not None:
             task.cancel()
 
+    def _hall(self, topic: str) -> Hall:
+        if topic not in self._halls:
+            self._halls[topic] = Hall.of(self._topics.get(topic, ()))
+        return self._halls[topic]
+
+    def _greet(self, seat: Seat) -> None:
+        """What changed between its page and its first message nobody told it."""
+        if seat.since is None or INBOX not in seat.topics:
+            self._put(seat, RESYNC)
+            return
+        self._put(seat, Packet(tuple(audience.rung(topic) for topic in sorted(seat.topics - {INBOX}))))
+        seat.held = []
+        self._pass(self._catch_up(seat), "live-catch-up")
+
+    async def _catch_up(self, seat: Seat) -> None:
+        try:
+            await self._know()
+            packet = await _ask(_returning, partial(catching_up.missed, seat.guest, seat.since))
+        except Exception:
+            log.exception("a page could not be told what it missed")
+            packet = RESYNC
+        if packet is None:
+            self._end(seat, CHANGED)
+        elif not seat.caught_up(packet):
+            self._end(seat, TOO_SLOW)
+
     async def _listen(self, topic: str) -> None:
         with live.hub().subscribe(topic) as subscription:
             # Whoever entered before this line ran may have missed something.
             messages: list[dict[str, Any]] = [dict(live.RESYNC)]
             while True:
-                seats = self._topics.get(topic)
-                if seats:
-                    await self._guarded(topic, tuple(seats), messages)
-                messages = await _gathered(subscription, SLOW.get(topic, GATHER_SECONDS))
+                if self._topics.get(topic):
+                    await self._guarded(topic, self._inbox_told if topic == INBOX else self._told, messages)
+                await asyncio.sleep(SLOW.get(topic, GATHER_SECONDS))
+                messages = await _gathered(subscription)
 
-    async def _guarded(self, topic: str, seats: tuple[Seat, ...], messages: list[dict[str, Any]]) -> None:
-        """One message that cannot be told costs that message: each page is told to read again instead."""
+    async def _guarded(self, topic: str, tell: Callable[..., Awaitable[None]], *given: Any) -> None:
+        """What cannot be told costs that message: each page is told to read again instead."""
         try:
-            await self._fan_out(topic, seats, messages)
+            await tell(topic, *given)
         except Exception:
             log.exception("live push on %s failed", topic)
-            for seat in seats:
-                self._say(seat, {"type": "resync"})
+            for seat in self._hall(topic).seats:
+                self._put(seat, RESYNC)
 
-    async def _fan_out(self, topic: str, seats: tuple[Seat, ...], messages: list[dict[str, Any]]) -> None:
-        told = await database_sync_to_async(audience.notes)(topic, [seat.guest for seat in seats], messages)
-        for seat, note in zip(seats, told, strict=True):
-            self._take(seat, note)
+    async def _told(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        await self._tell(topic, lambda audiences: audience.notes(topic, audiences, messages))
+
+    async def _tell(self, topic: str, work: Callable[[Iterable[Audience]], Told]) -> Hall:
+        """What `work` says for each audience, to those of them who still are what they were."""
+        hall = self._hall(topic)
+        told, fallen = await asyncio.gather(
+            _ask(_telling, partial(work, list(hall.by_audience))),
+            _ask(_telling, partial(standing.fallen, hall.roll)),
+        )
+        for place, why in fallen.items():
+            self._end(hall.seats[place], SIGNED_OUT if why == standing.SIGNED_OUT else CHANGED)
+        for listeners, seats in hall.by_audience.items():
+            packet = Packet(told[listeners])
+            for seat in seats:
+                self._put(seat, packet)
+        return hall
+
+    async def _inbox_told(self, topic: str, messages: list[dict[str, Any]]) -> None:
+        """Rows at once; then, where something may have been lost, what the feed knows beside them."""
+        actions = [message for message in messages if message.get("type") == "action"]
+        if len(actions) < len(messages):
+            await self._sweep(topic)
+        async with self._inbox:
+            if actions:
+                await self._told(topic, actions)
+                self._note(audience.newest(actions))
+
+    async def _sweep(self, topic: str) -> None:
+        """Tell what changed and was not told, and move on in the feed."""
+        known = await self._know()
+        async with self._inbox:
+            news = await _ask(_telling, partial(feed.since, known.cursor))
+            if news.changed is None:
+                for seat in self._hall(topic).seats:
+                    self._put(seat, RESYNC)
+            else:
+                missed = {key: n for key, n in news.changed.items() if n > known.told.get(key, -1)}
+                if missed:
+                    told = [{"type": "action", "id": key, "v": n} for key, n in missed.items()]
+                    await self._told(topic, told)
+            self._known = Known(news.cursor, dict(news.changed or {}))
+            self._counting.set()
+
+    async def _know(self) -> Known:
+        """Where the room stands; from its first moment on, so that no page ever knows less."""
+        async with self._inbox:
+            if self._known is None:
+                self._known = Known(await _ask(_telling, feed.cursor))
+            return self._known
+
+    def _note(self, told: Mapping[UUID, int]) -> None:
+        if self._known is not None:
+            for key, last in told.items():
+                self._known.told[key] = max(last, self._known.told.get(key, 0))
+        self._counting.set()
+
+    async def _count(self) -> None:
+        """How many wait: after the rows, and not more often than people read numbers."""
+        while True:
+            await self._counting.wait()
+            await asyncio.sleep(COUNT_SECONDS)
+            self._counting.clear()
+            if self._topics.get(INBOX):
+                await self._guarded(INBOX, self._counted)
+
+    async def _counted(self, topic: str) -> None:
+        counts: dict[Audience, int] = {}
+
+        def work(audiences: Iterable[Audience]) -> Told:
+            counts.update(audience.waiting(audiences))
+            return dict.fromkeys(counts, ())
+
+        hall = await self._tell(topic, work)
+        cursor = self._known.cursor if self._known else None
+        for listeners, seats in hall.by_audience.items():
+            packet = Packet((catching_up.counted(counts[listeners], cursor),))
+            for seat in seats:
+                if seat.waiting != counts[listeners]:
+                    seat.waiting = counts[listeners]
+                    self._put(seat, packet)
 
     async def _recheck(self) -> None:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            seats = tuple(self._seats)
+            hall = Hall.of(self._seats)
             try:
-                standing = await database_sync_to_async(audience.standing)([seat.guest for seat in seats])
+                fallen = await _ask(_telling, partial(standing.fallen, hall.roll))
             except Exception:
                 log.exception("live push could not read who may still listen")
-                for seat in seats:
+                for seat in hall.seats:
                     self._end(seat, CHANGED)
                 continue
-            for seat in seats:
-                self._take(seat, Note(ended=audience.ended(seat.guest, standing)))
+            for place, why in fallen.items():
+                self._end(hall.seats[place], SIGNED_OUT if why == standing.SIGNED_OUT else CHANGED)
+            if self._topics.get(INBOX):
+                await self._guarded(INBOX, self._sweep)
 
     async def _watch_push(self) -> None:
         """Tell pages when Redis is lost and found: until then they read by themselves from time to time."""
         while True:
             await asyncio.sleep(PUSH_SECONDS)
             connected = live.hub().connected.is_set()
+            packet = Packet((json.dumps({"type": "push", "on": connected}),))
             for seat in tuple(self._seats):
                 if seat.pushed != connected:
                     seat.pushed = connected
-                    self._say(seat, {"type": "push", "on": connected})
+                    self._put(seat, packet)
 
-    def _take(self, seat: Seat, note: Note) -> None:
-        if note.ended:
-            self._end(seat, SIGNED_OUT if note.ended == "signed out" else CHANGED)
-        for text in note.texts:
-            self._put(seat, text)
-
-    def _say(self, seat: Seat, message: dict[str, Any]) -> None:
-        self._put(seat, json.dumps(message))
-
-    def _put(self, seat: Seat, text: str) -> None:
-        if seat.ended:
-            return
-        try:
-            seat.queue.put_nowait(text)
-        except asyncio.QueueFull:
+    def _put(self, seat: Seat, packet: Packet) -> None:
+        if not seat.put(packet):
             self._end(seat, TOO_SLOW)
 
     def _end(self, seat: Seat, code: int) -> None:
         if seat.ended:
             return
         self.leave(seat)
-        closing = asyncio.create_task(_end_quietly(seat.wire.end, code), name="live-close")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._pass(_end_quietly(seat.wire.end, code), "live-close")
 
-    async def _write(self, seat: Seat) -> None:
-        """One writer a socket, so that a slow browser holds up nobody else."""
-        with contextlib.suppress(OSError, RuntimeError):
-            while True:
-                await seat.wire.tell(await seat.queue.get())
+    def _pass(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+
+async def _ask(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, _asked, work)
+
+
+def _asked(work: Callable[[], T]) -> T:
+    """In a thread, with a connection that is whole: a database that was restarted is dialled again."""
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        close_old_connections()
 
 
 async def _end_quietly(end: Callable[[int], Awaitable[None]], code: int) -> None:
@@ -192,10 +321,9 @@ async def _end_quietly(end: Callable[[int], Awaitable[None]], code: int) -> None
         await end(code)
 
 
-async def _gathered(subscription: live.Subscription, seconds: float) -> list[dict[str, Any]]:
-    """The next message and what follows within a moment, so that a burst costs one look at the database."""
+async def _gathered(subscription: live.Subscription) -> list[dict[str, Any]]:
+    """The next message, and those that came with it: a burst costs one look at the database."""
     messages = [await subscription.get()]
-    await asyncio.sleep(seconds)
     while (message := await subscription.get(timeout=0)) is not None:
         messages.append(message)
     return [message for message in messages if message is not None]

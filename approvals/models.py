@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals.attention_models import Look  # noqa: F401 - Django finds models here
 from approvals.collab_models import Question  # noqa: F401 - Django finds models here
 from approvals.growth_models import (  # noqa: F401 - Django finds models here
     AccessReview,
@@ -20,8 +21,11 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
     Promotion,
     Suggestion,
 )
+from approvals.live_models import Change  # noqa: F401 - Django finds models here
+from approvals.notice_models import Notice, Occasion, Outlet  # noqa: F401 - Django finds models here
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
 from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
+from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here
 
 
 class ActionQuerySet(models.QuerySet["Action"]):
@@ -119,6 +123,7 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            models.Index(name="action_asked", fields=["created_at"], condition=~Q(approvals_json="[]")),
             models.Index(
                 name="action_escalates",
                 fields=["escalates_at"],

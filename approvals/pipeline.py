@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import duties, escalation, files, forawhile, jobs, judging, states, sworn, widening
+from approvals import duties, escalation, files, forawhile, jobs, judging, notify, states, sworn, widening
 from approvals.judging import Judged
 from approvals.models import Action, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
@@ -195,6 +195,8 @@ def _store(
     )
     _log(call, action, judged)
     note_proposed(session=call.session)
+    if action.state == Action.State.PENDING:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=action.groups)
     jobs.enqueue(action)
     return action
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from approvals import forawhile, holding, payloads, reasons, revisions
+from approvals import drawing, forawhile, holding, payloads, reasons, revisions, word
 from approvals.holding import Holds
 from approvals.models import Action, Vote
 from approvals.origins import Authority, authorities
@@ -133,9 +133,7 @@ class Card:
     """Everything about one action that a decision should rest on, in reading order."""
 
     row: Row
-    kind: str
-    blocks: tuple[payloads.Block, ...]
-    raw: str
+    payload: drawing.Drawn
     authority: tuple[Authority, ...]
     program: Program
     rules: tuple[Rule, ...]
@@ -159,7 +157,7 @@ def row(action: Action, holds: Holds) -> Row:
     standing = [vote for vote in action.votes.all() if not vote.void and vote.digest == action.digest]
     return Row(
         action=action, risk=risk(action), rules=rules, requester=action.session.user,
-        votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing),
+        votes=sum(vote.verdict == Vote.Verdict.APPROVE for vote in standing) + word.given(action),
         needed=sum(int(item["quorum"]) for item in action.approvals), held=holds.of(action),
     )  # fmt: skip
 
@@ -187,19 +185,13 @@ def risk(action: Action) -> Risk:
 def card(action: Action, *, user: User) -> Card:
     """The card as this person sees it."""
     holds = holding.holds()
-    origins = action.origins
     authority = authorities(action)
-    context = payloads.Context(
-        runs=action.runs, authority=frozenset(item.name for item in authority),
-        origins={path.lstrip("/"): str(origin.get("origin", "")) for path, origin in origins.items()},
-        findings=payloads.index_findings(action.findings),
-    )  # fmt: skip
-    args = action.args
+    names = frozenset(item.name for item in authority)
     return Card(
-        row=row(action, holds), kind=payloads.kind(args, action.runs), blocks=payloads.blocks(args, context),
-        raw=payloads.raw(args), authority=authority, program=reasons.program(action),
+        row=row(action, holds), payload=drawing.drawn(action, user=user, authority=names),
+        authority=authority, program=reasons.program(action),
         rules=_rules(action, reasons.rule_texts(action)),
-        findings=_found(args, action.findings),
+        findings=_found(action.args, action.findings),
         revisions=revisions.changes(action.revisions.all()), panel=panel(action, user=user, holds=holds),
     )  # fmt: skip
 
@@ -242,6 +234,8 @@ def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> s
     access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
     if not access.allowed:
         return f"You read along. {access.why}"
+    if double := word.double(action, user):
+        return f"You read along: {double}."
     return f"You have approved. Still needed: {counted.missing}." if mine else ""
 
 

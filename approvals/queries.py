@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from approvals.models import Action, ActionQuerySet
 from policies.access import Verb, may
@@ -28,6 +30,24 @@ def visible(user: User) -> ActionQuerySet:
 def inbox(user: User) -> ActionQuerySet:
     """What waits for people, among the actions this person may read; the most urgent first."""
     return visible(user).pending().order_by("deadline", "id")
+
+
+def pending_by_groups() -> dict[frozenset[str], int]:
+    """How many actions wait, by the groups that they ask; one query, whoever wants to know."""
+    counted = Action.objects.pending().values_list("groups").annotate(n=Count("pk")).order_by()
+    found: Counter[frozenset[str]] = Counter()
+    for groups, n in counted:
+        found[frozenset(groups)] += n
+    return dict(found)
+
+
+def waiting(user: User, counted: Mapping[frozenset[str], int]) -> int:
+    """How many of those counted are in this person's inbox."""
+    if user.has_role(Role.AUDITOR):
+        return sum(counted.values())
+    if not user.has_role(Role.APPROVER):
+        return 0
+    return sum(n for groups, n in counted.items() if groups & user.answers_for)
 
 
 def get_visible(user: User, action_id: UUID | str) -> Action:

@@ -48,7 +48,7 @@ def outside(action: Action) -> str:
 
 def program(action: Action) -> Program:
     """What the tool's frozen definition says about running it."""
-    tool = _tool(action)
+    tool = tool_of(action)
     config = tool.config
     return Program(
         description=tool.description, code=str(config.get("code") or ""),
@@ -66,7 +66,8 @@ def _stale(action: Action) -> bool:
         return True
 
 
-def _tool(action: Action) -> ToolDef:
+def tool_of(action: Action) -> ToolDef:
+    """The tool as the action's release defines it; as an undeclared one where that is gone."""
     frozen = _frozen(action.release)
     return (frozen and frozen.tools.get(action.tool)) or ToolDef.undeclared(action.tool)
 

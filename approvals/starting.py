@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import forawhile, states, stepup, sworn, voting
+from approvals import forawhile, states, stepup, sworn, voting, word
 from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
@@ -149,7 +149,7 @@ def _forged(action: Action) -> Dropped | None:
     """Whom it asked, and who approved, must be what the log holds."""
     counted = voting.tally(action)
     why = sworn.contradiction(action, counted.votes, counted.leaning())
-    why = why or stepup.contradiction(action, counted.votes)
+    why = why or stepup.contradiction(action, counted.votes) or word.contradiction(action, counted.words)
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 
@@ -170,7 +170,7 @@ def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
     why = voting.unfit(action) if action.approvals else ""
     if not why:
         return None
-    action.votes.filter(void=False).update(void=True)
+    voting.void_all(action)
     waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
     return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
 
@@ -208,6 +208,6 @@ def _votes_covered(action: Action) -> bool:
     if action.allowance is not None:
         votes = [action.allowance.entry]
     else:
-        votes = [vote.entry for vote in voting.tally(action).votes]
+        votes = [vote.entry for vote in voting.tally(action).given]
     entries = Entry.objects.filter(uuid__in=votes).values_list("pk", flat=True)
     return len(entries) == len(votes) > 0 and proofs.is_covered(entries)

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from approvals import feed, notify
 from approvals.models import Action
 from policies import budgets
 from traces import live, record
@@ -84,17 +85,25 @@ def move(
         kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,
         title=title or f"{action.tool}: {S(to).label.lower()}", attributes={"state": to, "tool": action.tool},
     )  # fmt: skip
+    _notify(action, before)
     announce(action)
     return entry
+
+
+def _notify(action: Action, before: str) -> None:
+    """Whoever waits for it, or was told that it waits, may hear of it elsewhere than on the page."""
+    if action.state == S.PENDING:
+        notify.about(action, kind=notify.NoticeKind.ASKED, groups=action.groups)
+    elif before == S.PENDING:
+        notify.about(action, kind=notify.NoticeKind.DECIDED, groups=action.groups)
 
 
 def announce(action: Action) -> None:
     """Tell every page and long poll that the action changed: ids only, after commit."""
     told = {"type": "action", "id": str(action.pk), "state": action.state}
+    more = {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
+    live.publish("inbox", told | more | {"v": feed.note(action)})
     live.publish(f"action:{action.pk}", told)
-    live.publish(
-        "inbox", told | {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
-    )
 
 
 def already(action: Action) -> str:

@@ -8,9 +8,10 @@ So before a start the rows are held against the entries.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from approvals.models import Action, Vote
 from approvals.widening_models import Widening
@@ -19,6 +20,7 @@ from policies.absence_models import Absence
 from traces import record, seal
 from traces.models import Entry
 
+ENDING = frozenset({"vote.undone", "action.pending"})
 # Two processes on one machine, or two machines whose clocks are kept, may differ by this much: seconds.
 CLOCKS_APART = 5
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
@@ -39,12 +41,28 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
     for vote in standing:
         if not _says(entries.get(vote.entry), vote, action):
             return f"the log holds no approval by {vote.user.username}: the vote was made outside agentsec"
+        if withdrawn(action, vote.entry):
+            return f"the log holds that the approval by {vote.user.username} counts no more"
     for vote, absence in leaning:
         header, _ = _read(entries[vote.entry]) if vote.entry in entries else ({}, {})
         given = datetime.fromisoformat(header["at"]) if "at" in header else vote.at
         if why := absences.unsworn(absence, at=given):
             return f"{vote.user.username} stood in for nobody: {why}"
     return ""
+
+
+def withdrawn(action: Action, said: UUID) -> bool:
+    """Whether the log holds, after this approval, that it was taken back or that everybody was asked anew."""
+    given = Entry.objects.filter(uuid=said).values_list("pk", flat=True).first() or 0
+    later = sealed(action_id=str(action.pk), kind__in=ENDING, pk__gt=given)
+    return any(
+        header.get("kind") == "action.pending" or body.get("vote") == str(said) for header, body in later
+    )
+
+
+def sealed(**wanted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Header and body, as they were sealed, of the entries with these columns; the newest first."""
+    return (_read(entry) for entry in _entries(**wanted))
 
 
 def let_through(action: Action) -> dict[str, str]:

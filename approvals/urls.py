@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from approvals import allowance_views, collab_views, views
+from approvals import allowance_views, bulk_views, collab_views, views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
+    path("", include("approvals.mine_urls")),
     path("allowances/strip", allowance_views.strip, name="allowances"),
     path("allowances/<uuid:allowance_id>/revoke", allowance_views.revoke, name="allowance-revoke"),
     path("looking", collab_views.everywhere, name="looking"),
@@ -16,6 +17,9 @@ urlpatterns = [
     path("actions/<uuid:action_id>/delegate", collab_views.delegate, name="action-delegate"),
     path("actions/<uuid:action_id>/talk", collab_views.talk, name="action-talk"),
     path("actions/<uuid:action_id>/look", collab_views.look, name="action-look"),
+    path("bulk", bulk_views.confirm, name="bulk"),
+    path("bulk/decide", bulk_views.decide, name="bulk-decide"),
+    path("bulk/undo", bulk_views.undo, name="bulk-undo"),
     path("actions/<uuid:action_id>", views.page, name="action"),
     path("actions/<uuid:action_id>/card", views.card, name="action-card"),
     path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),

@@ -29,7 +29,9 @@ from approvals import (
     queries,
     rejecting,
     signing,
+    vigilance,
 )
+from approvals.attention import Attention
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
@@ -123,11 +125,14 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Approve, reject, or edit and approve, for exactly the digest that was shown."""
     user = person(request)
     action = queries.get_visible(user, action_id)
+    attention = vigilance.of_card(user, action, request.POST.dict())
     try:
-        decision = _decided(request, action)
+        decision = _decided(request, action, attention)
     except Refused as refused:
         return _not_decided(request, action, refused)
-    return _answer(request, decision, whole=request.POST.get("verdict") == "edit")
+    return _answer(
+        request, vigilance.gently(decision, attention), whole=request.POST.get("verdict") == "edit"
+    )
 
 
 @require_POST
@@ -207,13 +212,14 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     return response
 
 
-def _decided(request: HttpRequest, action: Action) -> Decision:
+def _decided(request: HttpRequest, action: Action, attention: Attention) -> Decision:
     post, user = request.POST, person(request)
     said: dict[str, Any] = {
         "action_id": action.pk,
         "user": user,
         "digest": post.get("digest", ""),
         "comment": _comment(post),
+        "attention": attention,
     }
     confirm, answer = post.get("confirm", ""), post.get("answer", "")
     claims.refuse(action, user=user, despite=post.get("despite_claim", ""))

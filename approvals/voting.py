@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,10 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from approvals import duties, matching, stepup
+from approvals import duties, matching, stepup, word
 from approvals.models import Action, Vote
 from approvals.widening import voting_groups
+from approvals.word_models import USER, Word
 from policies.absence_models import Absence, covered_groups, covering
 from policies.models import Role, User
 from traces.problems import Refused
@@ -22,7 +22,8 @@ from traces.problems import Refused
 @dataclass(frozen=True)
 class Tally:
     """The standing votes for the current digest. One person counts for one group: `placed` says for which,
-    chosen so that as many as possible count, and empty where a vote is one too many.
+    chosen so that as many as possible count, and empty where a vote is one too many. `words` is what the
+    person said whom the session serves.
     """
 
     votes: tuple[Vote, ...]
@@ -31,21 +32,28 @@ class Tally:
     counting: Mapping[str, frozenset[str]]
     step_up: frozenset[str]
     absences: Mapping[int, tuple[Absence, ...]] = field(default_factory=dict)
+    words: tuple[Word, ...] = ()
 
     @cached_property
     def placed(self) -> tuple[str, ...]:
         return matching.place([self._ballot(vote) for vote in self.votes], self.needs)
 
     @property
+    def given(self) -> tuple[Vote | Word, ...]:
+        """Every approval, whoever's."""
+        return (*self.votes, *self.words)
+
+    @property
     def counts(self) -> Counter[str]:
-        return Counter(group for group in self.placed if group)
+        return Counter([*filter(None, self.placed), *(word.group for word in self.words)])
 
     @property
     def missing(self) -> str:
         """What is still needed, in words; empty when nothing is."""
         open_ = [self._still(group) for group in self.needs if self.lacking(group)]
         others = (vote for vote in self.votes if vote.user.username != self.editor)
-        if not open_ and not any(self.open_to(vote) for vote in others):
+        others_words = {word.name for word in self.words} - {self.editor}
+        if not open_ and not others_words and not any(self.open_to(vote) for vote in others):
             open_.append(duties.other_than([self.editor or "nobody"]))
         return ", ".join(open_)
 
@@ -54,6 +62,8 @@ class Tally:
         return max(0, self.needs[group].quorum - self.counts[group])
 
     def _still(self, group: str) -> str:
+        if group == USER:
+            return "the user’s own word"
         still = f"{self.lacking(group)} of {group}"
         staked = {
             vote.user.username for vote in self.votes
@@ -72,7 +82,7 @@ class Tally:
         mine = [group for group, names in self.counting.items() if names & user.answers_for]
         if not mine:
             raise Refused("forbidden", "you are in none of the groups that are asked")
-        filled = sum(self.counts.values())
+        filled = sum(map(bool, self.placed))
         needed = [group for group in mine if self._filled_with(user, group) > filled]
         # A vote that satisfied step-up may count for every group, any other only where none is wanted.
         return sorted(needed or mine, key=lambda group: group not in self.step_up)
@@ -120,7 +130,7 @@ def tally(action: Action) -> Tally:
         vote.user._group_names = frozenset(group.name for group in vote.user.groups.all())
     return Tally(
         votes=votes, absences=_absences(votes), needs=duties.needs(action), editor=action.needs_other_than,
-        counting=voting_groups(action),
+        counting=voting_groups(action), words=word.approvals(action) if word.asks(action) else (),
         step_up=frozenset(item["group"] for item in action.approvals if item["step_up"]),
     )  # fmt: skip
 
@@ -141,11 +151,22 @@ def stands_in_for(action: Action, user: User, group: str) -> list[str]:
     return sorted({row.user.username for name in counting for row in user.covers.get(name, ())})
 
 
+def void_all(action: Action) -> None:
+    """What was said does not count any more; everybody who is asked is asked again."""
+    action.votes.filter(void=False).update(void=True)
+    action.words.filter(void=False).update(void=True)
+
+
 def unfit(action: Action) -> str:
     """Why the votes do not carry the action any more: a voter left, was shut out, or lost the role; else
     empty.
     """
     counted = tally(action)
+    if why := word.unfit(action, counted.words):
+        return why
+    for vote in counted.votes if counted.words else ():
+        if why := word.double(action, vote.user):
+            return f"{vote.user.username} may not vote here: {why}"
     if not counted.missing:
         return ""
     for vote in counted.votes:
@@ -172,16 +193,6 @@ def put_to(action: Action, user: User, *, verdict: str, channel: str, signature:
         else:
             return group
     raise refusals[0]
-
-
-def refuse_confirm(action: Action, confirm: str) -> None:
-    """A destructive action is approved only by whoever types the name of its target."""
-    if action.effect != "destructive":
-        return
-    if not hmac.compare_digest(confirm.strip().encode(), action.target.strip().encode()):
-        raise Refused(
-            "invalid", f"this is destructive: confirm it by typing “{action.target}”", confirm=action.target
-        )
 
 
 def voidable(action: Action, user: User, *, within: timedelta) -> Vote:

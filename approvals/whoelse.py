@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from approvals import duties, escalation
 from approvals.models import Action
@@ -52,8 +53,24 @@ class WhoElse:
     def is_empty(self) -> bool:
         return not any((self.passed, self.ahead, self.instead, self.notes, self.alone, self.amiss))
 
+    def to_json(self) -> dict[str, Any]:
+        """The same for reviewers' programs."""
+        return {
+            "escalated": [_plain(each) for each in self.passed],
+            "escalates": [_plain(each) for each in self.ahead],
+            "stand_ins": [_plain(each) for each in self.instead],
+            "notes": list(self.notes), "not_alone": self.alone, "amiss": list(self.amiss),
+        }  # fmt: skip
+
 
 NOTHING = WhoElse((), (), (), (), "", ())
+
+
+def _plain(each: Passed | escalation.Ahead | Instead) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(each).items()
+    }
 
 
 def of(action: Action, user: User | None) -> WhoElse:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -158,6 +158,8 @@ class History:
             call_digest=called, digest=called,
             summary=f"Call {made.name}", state=self.state(verdict.effect), release=verdict.release,
             verdict_json=json.dumps(verdict.to_json()), facts_json=json.dumps(seen.to_json()),
+            approvals_json=json.dumps([asdict(item) for item in verdict.approvals]),
+            groups=sorted({item.group for item in verdict.approvals}),
             deadline=seen.now + timedelta(minutes=15), created_at=seen.now, changed_at=seen.now,
         )  # fmt: skip
 

@@ -42,7 +42,7 @@ def go_away(
     """
     now = timezone.now()
     begins = max(since or now, now)
-    if not begins < until <= begins + LONGEST:
+    if not timedelta(0) < until - begins <= LONGEST or begins - now > LONGEST:
         raise Refused("invalid", "An absence ends after it begins, and within a year.", field="until")
     _lock(user, stand_in)
     if standing := of(user):

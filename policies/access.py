@@ -34,12 +34,15 @@ class Verb(StrEnum):
     PEOPLE_EDIT = "edit people and groups"
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
+    CHANNELS_EDIT = "set up where groups are told"
     KILL = "use the kill switch"
     ALLOWANCE_END = "revoke this allowance"
     TRUST_DECIDE = "decide how far an agent is trusted"
     ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
     HEALTH_READ = "read the health page"
+    INSIGHTS_SEE = "open the insights"
+    INSIGHTS_READ = "read insights of this group"
 
 
 class Where(StrEnum):
@@ -62,6 +65,7 @@ class Access:
 
 ANYWHERE, ASKED, TEAM = Where
 _EVERYBODY = dict.fromkeys(Role, ANYWHERE)
+_OVERSEERS = dict.fromkeys((Role.AUDITOR, Role.EDITOR, Role.ADMINISTRATOR), ANYWHERE)
 
 TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.INBOX_SEE: _EVERYBODY,
@@ -78,12 +82,15 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.PEOPLE_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.CHANNELS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
     Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
     Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
+    Verb.INSIGHTS_SEE: {**_OVERSEERS, Role.APPROVER: ANYWHERE},
+    Verb.INSIGHTS_READ: {**_OVERSEERS, Role.APPROVER: ASKED},
 }
 
 # The admin's models: what seeing and what changing them takes. A model that is not here is not there.
@@ -155,6 +162,11 @@ def groups_decided(user: User | AnonymousUser) -> frozenset[str]:
     if isinstance(user, User) and user.has_role(Role.APPROVER):
         return user.answers_for
     return frozenset()
+
+
+def groups_overseen(user: User | AnonymousUser) -> frozenset[str] | None:
+    """The groups whose insights this person reads, for a query; None means every group."""
+    return None if may(user, Verb.INSIGHTS_READ).allowed else groups_decided(user)
 
 
 def _place(user: User, where: Where, team: str, asked: frozenset[str]) -> str:

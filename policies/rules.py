@@ -81,6 +81,8 @@ def problems_of(rule: RuleSpec) -> list[str]:
         found.append(f"the quorum is 1 to {MAX_QUORUM}")
     if rule.approvers == "@user" and rule.quorum != 1:
         found.append("@user is one person, so the quorum is 1")
+    if rule.approvers == "@user" and rule.step_up:
+        found.append("@user gives their word without a passkey, so it cannot want step-up")
     if not 1 <= rule.expires_after <= MAX_EXPIRY:
         found.append(f"approval is waited for 1 to {MAX_EXPIRY} seconds")
     if rule.separate_duties and rule.approvers == "@user":

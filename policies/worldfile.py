@@ -55,6 +55,7 @@ __all__ = [
     "FIELDS",
     "LIMITS",
     "MAX_DEPTH",
+    "PREVIEWS",
     "RETURNS",
     "Fault",
     "Item",
@@ -173,6 +174,8 @@ def _refuse_twice(items: list[Item], faults: list[Fault]) -> None:
         seen.setdefault(item.name, item)
 
 
+# The kinds of payload that a card can draw, for a tool that says which one its calls are.
+PREVIEWS = ("python", "shell", "sql", "http", "changes", "mail", "money", "table")
 CONFIG: dict[str, Reader] = {
     "issuer": read_name,
     "source": read_name,
@@ -183,6 +186,7 @@ CONFIG: dict[str, Reader] = {
     "limits": partial(read_json, mapping=True),
     "egress": read_texts,
     "secrets": partial(read_list, of=read_name),
+    "preview": read_choices(list(PREVIEWS)),
 }
 FIELDS: dict[str, dict[str, Reader]] = {
     "agents": {

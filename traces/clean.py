@@ -18,6 +18,7 @@ TAGS = {
     "p", "pre", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 LINKS = {"http", "https", "mailto"}
+_BLOCK = re.compile(r"<(?:p|br|div|tr|li|h[1-6]|table|ul|ol|pre|blockquote)\b", re.IGNORECASE)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -27,6 +28,30 @@ def clean(html: str) -> str:
         storable(html), tags=TAGS, attributes={"a": ["href", "title"]}, protocols=LINKS, strip=True
     )
     return nh3.clean(first, tags=TAGS, attributes={"a": {"href", "title"}}, url_schemes=LINKS)
+
+
+def shrunk(html: str) -> str:
+    """The same tags and links by nh3 alone: fast, and small enough then for `clean` to have its word too.
+
+    Never show this: it is for measuring, and for `clean`.
+    """
+    return nh3.clean(
+        storable(html), tags=TAGS, attributes={"a": {"href", "title"}}, url_schemes=LINKS, link_rel=None
+    )
+
+
+def inventory(html: str) -> str:
+    """Well-formed HTML, pictures and styles included. Never show this: it is for counting."""
+    return nh3.clean(
+        storable(html), tags=TAGS | {"img", "div", "span"}, attributes={"*": {"style"}, "img": {"src"}},
+        url_schemes=LINKS | {"cid", "data"}, link_rel=None,
+    )  # fmt: skip
+
+
+def words(html: str) -> str:
+    """Large HTML → its words with line breaks where blocks begin, as text: templates still escape it."""
+    broken = _BLOCK.sub(r"\n\g<0>", storable(html))
+    return html_words.unescape(nh3.clean(broken, tags=set()))
 
 
 def plain(text: str) -> str:

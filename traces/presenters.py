@@ -69,6 +69,11 @@ def pieces(text: str, marks: Iterable[Mark] = ()) -> Iterator[Piece]:
             yield Piece(text=shown, hidden=hidden, marks=labels, marked=bool(over), severity=worst)
 
 
+def hides(text: str) -> bool:
+    """Whether anything in the text would be spelled out, or at least looked at for it."""
+    return _HIDDEN.search(text) is not None
+
+
 def spell(character: str) -> str:
     """‹U+202E› for a character that cannot be seen."""
     return f"‹U+{ord(character):04X}›"

@@ -55,7 +55,7 @@ def keys() -> dict[str, str]:
 
 def _person(name: str, groups: tuple[str, ...], roles: tuple[str, ...]) -> None:
     if not User.objects.filter(username=name).exists():
-        people.create_user(name=name, groups=groups, roles=roles, by=BY)
+        people.create_user(name=name, groups=groups, roles=roles, by=BY, email=f"{name}@acme.example")
 
 
 def _names() -> list[str]:

@@ -15,10 +15,13 @@ from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
 from agentsec_site.gateway import (
+    absence,
     actions,
     allowances,
     auth,
+    bulk,
     collab,
+    confirmations,
     log,
     problems,
     releases,
@@ -144,7 +147,10 @@ for part in (
     actions.router,
     reviewer.router,
     collab.router,
+    bulk.router,
+    absence.router,
     allowances.router,
+    confirmations.router,
     switch.router,
     log.router,
     simulation.router,

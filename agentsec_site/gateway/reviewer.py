@@ -26,7 +26,18 @@ from agentsec_site.gateway.schemas import (
     Zip,
 )
 from agentsec_site.gateway.waiting import Seen
-from approvals import answers, claims, decisions, evidence, holding, queries, questions, rejecting
+from approvals import (
+    answers,
+    claims,
+    decisions,
+    evidence,
+    holding,
+    queries,
+    questions,
+    rejecting,
+    whoelse,
+    word,
+)
 from approvals.holding import Holds
 from approvals.models import Action
 from policies.access import Verb, may, require
@@ -40,7 +51,7 @@ router = Router(tags=["reviewers"])
 def inbox(request: HttpRequest, limit: PageSize = Query(50), after: PageCursor = Query("")) -> HttpResponse:
     """What waits and this person may see, the most urgent first. `next` is the `after` of the next page."""
     user = require(auth.person(request), Verb.INBOX_SEE)
-    rows = queries.inbox(user).prefetch_related("votes__user", "questions__user")
+    rows = queries.inbox(user).prefetch_related("votes__user", "questions__user", "words")
     if after:
         deadline, key = _opened(after)
         rows = rows.filter(Q(deadline__gt=deadline) | Q(deadline=deadline, id__gt=key))
@@ -82,7 +93,8 @@ def look(action_id: UUID, user: User) -> Seen:
     """What a person sees of an action; 202 while it is open."""
     action = queries.get_visible(user, action_id)
     status = 202 if action.is_open else 200
-    return Seen(status, describe(action, user), mark=questions.counted(action))
+    told = describe(action, user) | {"who_else": whoelse.of(action, user).to_json()}
+    return Seen(status, told, mark=questions.counted(action))
 
 
 def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str, Any]:
@@ -103,6 +115,7 @@ def describe(action: Action, user: User, holds: Holds | None = None) -> dict[str
         "reason": action.reason,
         "asked": action.approvals,
         "votes": [_vote(vote) for vote in action.votes.all() if not vote.void],
+        "word": word.describe(action),
         "origins": action.origins,
         "findings": action.findings,
         "decided_by": action.decided_by,

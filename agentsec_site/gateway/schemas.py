@@ -214,11 +214,18 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     error: str | None = None
+    confirmation: dict[str, Any] | None = Field(
+        None,
+        description="Where its user's own word is asked for: state (waiting, given, impossible) and why.",
+    )
     held: str | None = Field(None, description="Why nothing starts now: who stopped it, and the reason.")
     questions: list[dict[str, Any]] = Field(
         [], description="What reviewers ask: id, text, by, at; answer. `POST …/answers` answers."
     )
-    rejection: dict[str, Any] | None = Field(None, description="reason, and advice what to do instead.")
+    rejection: dict[str, Any] | None = Field(
+        None,
+        description="`reason`: why people said no, or that nobody decided in time; `advice` what to do instead.",
+    )
 
 
 class FileOut(Out):

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q
 
+from approvals import word
 from approvals.models import Action, Execution, Vote
 from approvals.origins import Authority, authorities
 from approvals.presenters import STATE_LOOK
@@ -135,11 +136,13 @@ def with_counts(sessions: Sequence[Session]) -> list[dict[str, Any]]:
 
 def actor_names(actors: Iterable[str]) -> dict[str, str]:
     """Actors as the log has them (user:5, agent:7) → the names they have now."""
-    found = {actor: match for actor in set(actors) if (match := _ACTOR.fullmatch(actor))}
+    wanted = set(actors)
+    found = {actor: match for actor in wanted if (match := _ACTOR.fullmatch(actor))}
     people = User.objects.filter(pk__in=_ids(found.values(), "user")).values_list("pk", "username")
     agents = Agent.objects.filter(pk__in=_ids(found.values(), "agent")).values_list("pk", "name")
     named = {("user", key): name for key, name in people} | {("agent", key): name for key, name in agents}
-    return {actor: named.get((match[1], int(match[2])), actor) for actor, match in found.items()}
+    known = {actor: named.get((match[1], int(match[2])), actor) for actor, match in found.items()}
+    return known | {actor: said for actor in wanted if (said := word.speaker(actor))}
 
 
 def _ids(found: Iterable[re.Match[str]], kind: str) -> list[int]:
@@ -148,7 +151,7 @@ def _ids(found: Iterable[re.Match[str]], kind: str) -> list[int]:
 
 def actions(session: Session, *, now: datetime) -> Actions:
     """Each action of a session with its reasons, votes, grants and runs, in a constant number of queries."""
-    rows = Action.objects.filter(session=session).prefetch_related("votes__user", "executions")
+    rows = Action.objects.filter(session=session).prefetch_related("votes__user", "words", "executions")
     found = list(rows.order_by("-created_at", "-pk")[:MAX_ACTIONS])[::-1]
     total = rows.count() if len(found) == MAX_ACTIONS else len(found)
     end = max([session.last_at, *(until(action, now) for action in found)])

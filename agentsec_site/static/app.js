@@ -50,18 +50,31 @@
     const hours = Math.round(minutes / 60);
     return hours < 48 ? unit(hours, "h") : unit(Math.round(hours / 24), "days");
   }
-  function tick() {
-    for (const node of document.querySelectorAll("time[data-countdown]")) {
-      const left = Date.parse(node.dateTime) - now();
-      node.textContent = left > 0 ? `${span(left)} left` : "time is up";
-      node.classList.toggle("is-urgent", left < 60_000);
+  const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  function show(node) {
+    if (!node.hasAttribute("data-countdown")) { write(node, `${span(now() - Date.parse(node.dateTime))} ago`); return; }
+    const left = Date.parse(node.dateTime) - now();
+    write(node, left > 0 ? `${span(left)} left` : "time is up");
+    if (node.classList.contains("is-urgent") !== left < 60_000) node.classList.toggle("is-urgent");
+  }
+
+  /* Only clocks in sight go; one that comes into sight is set at once. A long list costs nothing. */
+  const CLOCKS = "time[data-countdown], time[data-ago]";
+  const going = new Set();
+  const sight = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (isIntersecting) { going.add(target); show(target); } else going.delete(target);
     }
-    for (const node of document.querySelectorAll("time[data-ago]")) {
-      node.textContent = `${span(now() - Date.parse(node.dateTime))} ago`;
-    }
+  });
+  function tick(root) {
+    for (const node of (root instanceof Element ? root : document).querySelectorAll(CLOCKS)) { sight.observe(node); show(node); }
   }
   tick();
-  setInterval(tick, 1000);
+  setInterval(() => {
+    for (const node of going) {
+      if (node.isConnected) show(node); else { going.delete(node); sight.unobserve(node); }
+    }
+  }, 1000);
   document.addEventListener("htmx:afterSwap", tick);
 
   /* Theme: auto → light → dark, remembered in a cookie so that the server sends the right page at once. */

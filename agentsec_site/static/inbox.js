@@ -80,7 +80,7 @@
     if (rowLink) { event.preventDefault(); select(rowLink.closest(".row").dataset.id, { focus: true }); }
     else if (reload) { event.preventDefault(); select(reload.dataset.reload); }
     else if (event.target.closest("[data-back]")) { event.preventDefault(); close(); }
-    else if (more) { event.preventDefault(); loadMore(more); }
+    else if (more) { event.preventDefault(); loadMore({ byHand: true }); }
     else if (event.target.closest("[data-hides]")) closeForms();
     else if (event.target.closest('[data-shows="reject"]')) openReject();
     else if (event.target.closest('[data-shows="edit"]')) { $("reject-form").hidden = true; }
@@ -141,6 +141,12 @@
   }
 
   /* ---- rows that come and go ---- */
+  const MOMENT = 40, FADE = 500, SPARE = 25, REMEMBERED = 2_000;
+  const pane = $("list"), pill = $("new-above");
+  const versions = new Map();  // the last change of an action that this page knows; rows that left among them
+  let arrived = new Map(), moment = 0, above = 0, loading = null;
+  let room = Math.max(50, list().children.length);  // how many rows stay in the page; "Show more" asks for more
+
   function parse(html) {
     const holder = document.createElement("template");
     holder.innerHTML = html;
@@ -148,25 +154,77 @@
   }
 
   function count(n) {
-    for (const node of [$("waiting")]) { node.textContent = n; node.dataset.n = n; }
+    const node = $("waiting");
+    if (node.dataset.n === String(n)) return;
+    node.textContent = n;
+    node.dataset.n = n;
     document.title = n > 0 ? `(${n}) Inbox · agentsec` : "Inbox · agentsec";
   }
 
-  function emptiness() { $("list-empty").hidden = rows().length > 0; }
+  function emptiness() {
+    const filled = !!list().querySelector(".row:not(.is-leaving)");
+    if ($("list-empty").hidden !== filled) $("list-empty").hidden = filled;
+  }
+
+  /* Whether this is later than what the page knows of the action, which it then knows. */
+  function learns(id, v) {
+    if (v <= (versions.get(id) ?? Number(row(id)?.dataset.v ?? -1))) return false;
+    versions.delete(id);
+    versions.set(id, v);
+    if (versions.size > REMEMBERED) versions.delete(versions.keys().next().value);
+    return true;
+  }
+
+  /* What is read stays where it is: the chosen row if it is in sight, else the first row that is. */
+  function steady(change) {
+    const { top, bottom, left } = pane.getBoundingClientRect();
+    const seen = (node) => {
+      const box = node?.getBoundingClientRect();
+      return box && box.bottom > top && box.top < bottom ? box : null;
+    };
+    const mine = chosen ? row(chosen) : null;
+    const anchor = seen(mine) ? mine : document.elementFromPoint(left + 40, top + 4)?.closest(".row") ?? null;
+    const before = anchor ? anchor.getBoundingClientRect().top : 0;
+    change();
+    const now = anchor && (anchor.isConnected ? anchor : row(anchor.dataset.id));
+    if (!now) return;
+    const moved = now.getBoundingClientRect().top - before;
+    if (Math.abs(moved) >= 1) pane.scrollTop += moved;
+  }
+
+  function tellAbove(n) {
+    if (!pill || n === above) return;
+    above = n;
+    pill.hidden = n === 0;
+    pill.firstElementChild.textContent = `${n} new above`;
+  }
+  pill?.addEventListener("click", () => { pane.scrollTop = 0; tellAbove(0); });
+  pane.addEventListener("scroll", () => { if (pane.scrollTop < 8) tellAbove(0); }, { passive: true });
 
   function leave(id) {
     const node = row(id);
     if (!node || node.classList.contains("is-leaving")) return;
     node.classList.add("is-leaving");
-    setTimeout(() => { node.remove(); emptiness(); }, 500);
+    setTimeout(() => {
+      steady(() => node.remove());
+      emptiness();
+      refill();
+    }, FADE);
     emptiness();
   }
 
+  /* The most urgent first, in the order of the list: by deadline, then by id. */
+  const before = (a, b) => a.dataset.deadline < b.dataset.deadline || (a.dataset.deadline === b.dataset.deadline && a.dataset.id < b.dataset.id);
+
   function place(fresh) {
-    const after = rows().find((node) => node.dataset.deadline > fresh.dataset.deadline);
-    if (after) after.before(fresh);
-    else if (!list().dataset.more) list().append(fresh);
-    else return false;
+    const nodes = list().children;
+    let low = 0, high = nodes.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (before(nodes[middle], fresh)) low = middle + 1; else high = middle;
+    }
+    if (low === nodes.length && list().dataset.more) return false;
+    list().insertBefore(fresh, nodes[low] ?? null);
     return true;
   }
 
@@ -182,22 +240,60 @@
       if (!quiet) {
         fresh.classList.add("is-new");
         say(`New: ${fresh.querySelector(".row-tool").textContent}`);
+        if (fresh.nextElementSibling && fresh.getBoundingClientRect().bottom <= pane.getBoundingClientRect().top) tellAbove(above + 1);
       }
     }
     if (chosen === id) link(fresh).setAttribute("aria-current", "true");
+    tick(fresh);
+  }
+
+  /* The page stays as long as it was asked to be, however much arrives: what is last waits behind "Show more". */
+  function trim() {
+    const nodes = list().children;
+    if (!waiting || nodes.length <= room + SPARE) return;
+    while (nodes.length > room && nodes[nodes.length - 1].dataset.id !== chosen) nodes[nodes.length - 1].remove();
+    const last = nodes[nodes.length - 1].dataset;
+    const url = new URL(location.href);
+    url.searchParams.delete("open");
+    url.searchParams.set("after", `${last.deadline}~${last.id}`);
+    list().dataset.more = url.pathname + url.search;
+    const more = document.querySelector("[data-more-link]");
+    if (more) more.setAttribute("href", list().dataset.more);
+    else $("list-foot").append(Object.assign(document.createElement("a"),
+      { className: "btn small", href: list().dataset.more, textContent: "Show more" }));
+    document.querySelector("#list-foot a").setAttribute("data-more-link", "");
+  }
+
+  function refill() {
+    if (waiting && !loading && list().dataset.more && list().children.length < room / 2) loadMore();
+  }
+
+  /* Rows of one moment together: one look at the layout before, one after. */
+  function settle() {
+    moment = 0;
+    const rowsNow = [...arrived.values()];
+    arrived = new Map();
+    steady(() => {
+      for (const told of rowsNow) take(told);
+      trim();
+    });
     emptiness();
-    tick();
+    refill();
+  }
+
+  function take({ id, state, html, v }) {
+    if (!learns(id, v)) return;
+    if (waiting && state !== "pending") leave(id);
+    else if (row(id) || (waiting && !inbox.dataset.q)) put(parse(html));
+    if (openId() === id) refreshPanel(id, state);
   }
 
   document.addEventListener("live:row", (event) => {
-    const { id, state, html, waiting: n } = event.detail;
-    count(n);
-    const shown = !!row(id);
-    if (waiting && state !== "pending") leave(id);
-    else if (waiting && !inbox.dataset.q) put(parse(html));
-    else if (shown) put(parse(html));
-    if (openId() === id) refreshPanel(id, state);
+    const told = event.detail;
+    if (told.v >= (arrived.get(told.id)?.v ?? 0)) arrived.set(told.id, told);
+    moment ||= setTimeout(settle, MOMENT);
   });
+  document.addEventListener("live:waiting", (event) => count(event.detail.n));
 
   /* The card that is open stays; only what is known about it changes, and never under somebody's hands. */
   function refreshPanel(id, state) {
@@ -215,17 +311,27 @@
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   }
 
-  async function loadMore(button) {
-    const page = await fragment(button.getAttribute("href")).catch(() => null);
-    if (!page) { location.assign(button.href); return; }
+  /* The next page, by hand or because most of this one has left. */
+  async function loadMore({ byHand = false } = {}) {
+    const address = list().dataset.more;
+    loading ??= fragment(address).catch(() => null);
+    const page = await loading;
+    loading = null;
+    if (!page || list().dataset.more !== address) {
+      if (!page && byHand) location.assign(address);
+      return;
+    }
     const fresh = page.getElementById("rows");
+    const news = [...fresh.children].filter((node) => !row(node.dataset.id) && learns(node.dataset.id, Number(node.dataset.v)));
+    if (byHand) room += fresh.children.length;
     list().dataset.more = fresh.dataset.more;
-    list().append(...fresh.children);
+    list().append(...news);
     $("list-foot").replaceWith(page.getElementById("list-foot"));
-    tick();
+    emptiness();
+    tick(list());
   }
 
-  /* After a gap: take over what is new, let go what is gone, and leave the rest where it is. */
+  /* After a gap that was too long: take over what is new, let go what is gone, and leave the rest where it is. */
   async function resync() {
     const url = new URL(location.href);
     url.searchParams.delete("open");
@@ -233,18 +339,25 @@
     const page = await fragment(url.pathname + url.search).catch(() => null);
     if (!page) return;
     const fresh = page.getElementById("rows");
+    const last = fresh.lastElementChild;
     const ids = new Set([...fresh.children].map((node) => node.dataset.id));
-    const whole = !fresh.dataset.more;
-    for (const node of rows()) if (!ids.has(node.dataset.id) && whole) leave(node.dataset.id);
-    for (const node of [...fresh.children]) {
-      const old = row(node.dataset.id)?.dataset;
-      if (old?.digest !== node.dataset.digest || old?.held !== node.dataset.held || old?.claim !== node.dataset.claim || !waiting) {
-        if (waiting || row(node.dataset.id)) put(node, { quiet: true });
-        else list().prepend(node);
-      }
-    }
+    const known = (node) => !fresh.dataset.more || !waiting || (last && before(node, last));
+    steady(() => {
+      for (const node of rows()) if (!ids.has(node.dataset.id) && known(node) && waiting) leave(node.dataset.id);
+      for (const node of [...fresh.children]) renew(node);
+      trim();
+    });
+    if (fresh.dataset.cursor) list().dataset.cursor = fresh.dataset.cursor;
+    emptiness();
     count(fresh.dataset.waiting);
     if (openId()) refreshPanel(openId(), row(openId()) ? "pending" : "decided");
+  }
+
+  function renew(node) {
+    const { id, v, held } = node.dataset, old = row(id);
+    if (!learns(id, Number(v)) && !(old && old.dataset.v === v && old.dataset.held !== held)) return;
+    if (waiting || old) put(node, { quiet: true });
+    else list().prepend(node);
   }
   document.addEventListener("live:resync", resync);
   document.addEventListener("switch:changed", resync);

@@ -1,5 +1,6 @@
 /* The page's one socket: listens to the topics of <body data-live-topics>, comes back by itself, and says so
- * when it is away. What arrives is handed on as DOM events: live:row, live:changed, live:resync, live:open. */
+ * when it is away. What arrives is handed on as DOM events: live:row, live:waiting, live:changed, live:resync, live:open.
+ * A page with [data-cursor] names the last cursor that it was given whenever it comes back, and hears what it missed. */
 "use strict";
 
 (() => {
@@ -9,7 +10,7 @@
   const state = document.getElementById("live-state");
   const banner = document.getElementById("banner");
   const SIGNED_OUT = 4401, CHANGED = 4409;
-  const FIRST_PAUSE = 400, LONGEST_PAUSE = 15_000, PATIENCE = 2_500, BY_HAND = 10_000;
+  const FIRST_PAUSE = 400, LONGEST_PAUSE = 15_000, PATIENCE = 2_500, BY_HAND = 10_000, BEAT = 5_000, SLEPT = 90_000;
   let socket = null, pause = FIRST_PAUSE, opened = false, timer = 0, byHand = 0, complaint = 0;
 
   const emit = (name, detail = {}) => document.dispatchEvent(new CustomEvent(`live:${name}`, { detail }));
@@ -32,26 +33,37 @@
     byHand = on ? setInterval(() => emit("resync"), BY_HAND) : 0;
   }
 
+  /* How far this page knows what happened. A later cursor knows at least as much. */
+  let cursor = "";
+  const reach = (text) => Number(text.split("-")[0]);
+  function know(text) {
+    if (text && (!cursor || reach(text) >= reach(cursor))) cursor = text;
+  }
+
   function address() {
-    const query = topics.map((topic) => `topic=${encodeURIComponent(topic)}`).join("&");
+    know(document.querySelector("[data-cursor]")?.dataset.cursor ?? "");
+    const asked = topics.map((topic) => `topic=${encodeURIComponent(topic)}`);
+    const query = [...asked, ...(cursor ? [`since=${cursor}`] : [])].join("&");
     return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/live?${query}`;
   }
 
   function connect() {
     clearTimeout(timer);
-    socket = new WebSocket(address());
+    const mine = socket = new WebSocket(address());
     socket.addEventListener("open", () => {
+      if (mine !== socket) return;
       pause = FIRST_PAUSE;
       clearTimeout(complaint);
       complaint = 0;
       show(true, "Live");
       say("");
       readByHand(false);
-      emit(opened ? "resync" : "open");
+      // With a cursor the server tells what was missed; without one the page reads all of it again.
+      emit(opened && !cursor ? "resync" : "open");
       opened = true;
     });
-    socket.addEventListener("message", (event) => receive(JSON.parse(event.data)));
-    socket.addEventListener("close", (event) => closed(event.code));
+    socket.addEventListener("message", (event) => { if (mine === socket) receive(JSON.parse(event.data)); });
+    socket.addEventListener("close", (event) => { if (mine === socket) closed(event.code); });
   }
 
   function receive(message) {
@@ -59,8 +71,9 @@
       show(message.on, message.on ? "Live" : "Not live");
       say(message.on ? "" : "Live updates are interrupted on the server. This page reads again every 10 seconds; deciding works as ever.");
       readByHand(!message.on);
-      if (message.on) emit("resync");
+      if (message.on && !cursor) emit("resync");
     } else {
+      know(message.cursor ?? "");
       emit(message.type, message);
     }
   }
@@ -82,6 +95,22 @@
     }
     timer = setTimeout(connect, pause * (0.7 + Math.random() * 0.6));
     pause = Math.min(pause * 1.8, LONGEST_PAUSE);
+  }
+
+  /* A machine that slept holds a socket that nobody writes to any more, and does not notice: it dials again. */
+  let beat = Date.now();
+  setInterval(() => {
+    const slept = Date.now() - beat > SLEPT;
+    beat = Date.now();
+    if (slept && state.textContent !== "Signed out") again();
+  }, BEAT);
+  window.addEventListener("online", again);
+
+  function again() {
+    const old = socket;
+    if (old.readyState === WebSocket.CONNECTING || state.textContent === "Signed out") return;
+    connect();
+    old.close();
   }
 
   document.addEventListener("visibilitychange", () => {

@@ -21,7 +21,7 @@ PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_]+)\}")
 def job(args: Mapping[str, Any], tool: ToolDef, content: Callable[[str], bytes]) -> Job:
     """The job of a call. Raises NotRunnable."""
     template = tool.config.get("argv")
-    vector = [_filled(item, args) for item in template] if template else args.get("argv")
+    vector = [filled(item, args) for item in template] if template else args.get("argv")
     if not isinstance(vector, list) or not vector or not all(isinstance(item, str) for item in vector):
         raise NotRunnable(f"{tool.name} was given no command: the argument `argv` is a list of texts")
     return Job(
@@ -30,7 +30,8 @@ def job(args: Mapping[str, Any], tool: ToolDef, content: Callable[[str], bytes])
     )  # fmt: skip
 
 
-def _filled(item: str, args: Mapping[str, Any]) -> str:
+def filled(item: str, args: Mapping[str, Any]) -> str:
+    """One item of a fixed vector with its placeholders replaced. Raises NotRunnable where one is missing."""
     return PLACEHOLDER.sub(lambda found: _value(found.group(1), args), item)
 
 

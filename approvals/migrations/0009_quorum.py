@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0008_widening'),
+        ('approvals', '0009_collab'),
         ('policies', '0010_quorum'),
         ('traces', '0003_session_tools'),
     ]

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('policies', '0009_foureyes'),
+        ('policies', '0010_factors'),
     ]
 
     operations = [

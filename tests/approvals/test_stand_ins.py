@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -175,3 +175,9 @@ def test_two_absences_at_once_are_one_too_many(cast: Cast, zoe: User) -> None:
 def test_an_absence_ends_after_it_begins(cast: Cast) -> None:
     with pytest.raises(Refused, match="after it begins"):
         away(cast.approver, None, days=-1)
+
+
+def test_the_end_of_time_is_too_late(cast: Cast) -> None:
+    late = datetime(9999, 12, 31, 23, tzinfo=UTC)
+    with pytest.raises(Refused, match="within a year"):
+        absences.go_away(user=cast.approver, since=late, until=late + timedelta(minutes=1), by="user:1")

@@ -62,6 +62,16 @@ def test_the_vote_of_another_person_is_not_borrowed(committed_cast: Cast, sequen
     assert started(action) == "cancelled"
 
 
+def test_a_vote_taken_back_is_not_brought_back_in_its_table(committed_cast: Cast, sequencer_dsn: str) -> None:
+    action = asked_script(committed_cast)
+    decisions.approve(action_id=action.pk, user=committed_cast.approver, digest=action.digest)
+    decisions.undo(action_id=action.pk, user=committed_cast.approver)
+    integrate(sequencer_dsn)
+    Vote.objects.update(void=False)
+    Action.objects.filter(pk=action.pk).update(state="ready", not_before=None)
+    assert started(action) == "cancelled"
+
+
 def test_an_action_that_forgets_whom_it_asked_starts_nothing(committed_cast: Cast) -> None:
     action = asked_script(committed_cast)
     Action.objects.filter(pk=action.pk).update(state="ready", approvals_json="[]", groups=[])

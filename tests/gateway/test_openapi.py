@@ -14,6 +14,9 @@ from tests.gateway.conftest import Door
 
 DESIGNED = {
     "POST /sessions",
+    "GET /absence",
+    "POST /absence",
+    "DELETE /absence",
     "POST /sessions/{session_id}/events",
     "POST /files",
     "POST /actions",
@@ -35,8 +38,13 @@ DESIGNED = {
     "POST /actions/{action_id}/questions",
     "POST /actions/{action_id}/answers",
     "POST /actions/{action_id}/delegation",
+    "POST /decisions",
     "GET /actions/{action_id}/evidence",
     "POST /policies/simulate",
+    "GET /confirmations",
+    "POST /actions/{action_id}/confirmation",
+    "POST /sessions/{session_id}/confirmation-link",
+    "DELETE /sessions/{session_id}/confirmation-link",
     "GET /allowances",
     "DELETE /allowances/{allowance_id}",
     "GET /policies/releases",

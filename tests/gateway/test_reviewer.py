@@ -173,3 +173,41 @@ def test_a_wrong_while_decides_nothing(door: Door, wrong: dict[str, object]) -> 
     )
     action.refresh_from_db()
     assert action.state == "pending"
+
+
+def test_many_alike_are_decided_in_one_call_and_one_that_changed_touches_no_other(door: Door) -> None:
+    one, other = door.cast.mass_mail(), door.cast.mass_mail()
+    items = [
+        {"action": str(one.pk), "digest": "0" * 64},
+        {"action": str(other.pk), "digest": other.digest},
+    ]
+    status, told = door.approver.post("/decisions", {"verdict": "approve", "items": items})
+    assert (status, told["done"], told["refused"]) == (200, 1, 1)
+    assert [(each["effect"], each["code"]) for each in told["results"]] == [
+        ("refused", "conflict"),
+        ("approved", None),
+    ]
+
+
+def test_many_that_are_not_alike_are_refused_naming_the_odd_one(door: Door) -> None:
+    actions = [door.cast.mass_mail(), door.cast.mass_mail(), door.cast.order()]
+    items = [{"action": str(action.pk), "digest": action.digest} for action in actions]
+    status, told = door.approver.post("/decisions", {"verdict": "approve", "items": items})
+    assert (status, told["odd"]) == (422, [str(actions[2].pk)])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"items": []}, {"verdict": "edit"}, {"args": {}}, {"items": [{"action": "x", "digest": "y"}]}]
+)
+def test_a_wrong_call_for_many_decides_nothing(door: Door, wrong: dict[str, object]) -> None:
+    action = door.cast.mass_mail()
+    items = [{"action": str(action.pk), "digest": action.digest}]
+    assert door.approver.post("/decisions", {"verdict": "approve", "items": items} | wrong)[0] == 422
+    action.refresh_from_db()
+    assert action.state == "pending"
+
+
+def test_an_agent_decides_nothing_in_a_heap(door: Door) -> None:
+    action = door.cast.mass_mail()
+    items = [{"action": str(action.pk), "digest": action.digest}]
+    assert door.agent.post("/decisions", {"verdict": "approve", "items": items})[0] == 403

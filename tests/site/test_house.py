@@ -22,6 +22,7 @@ SOLE_IMPORTERS = {
     "bleach": "traces/clean.py",
     "nh3": "traces/clean.py",
     "cel_expr_python": "policies/engine.py",
+    "h11": "policies/fetch.py",
 }
 
 

@@ -17,7 +17,7 @@ register = template.Library()
 @register.filter
 def visible(text: Any) -> SafeString:
     """Any value → escaped markup; an invisible character is a `<span class="ctl">‹U+202E›</span>`."""
-    return _markup(presenters.pieces(str("" if text is None else text)))
+    return markup(presenters.pieces(str("" if text is None else text)))
 
 
 @register.filter
@@ -27,13 +27,13 @@ def marked(text: Any, findings: Iterable[Any]) -> SafeString:
     Offsets count code points of the text as it was stored.
     """
     marks = [presenters.mark_of(finding) for finding in findings or ()]
-    return _markup(presenters.pieces(str("" if text is None else text), marks))
+    return markup(presenters.pieces(str("" if text is None else text), marks))
 
 
 @register.filter
 def pieces(found: Iterable[presenters.Piece]) -> SafeString:
     """Pieces of a search result → text with the words that hit in `<mark class="hit">`."""
-    return _markup(found, hit="hit")
+    return markup(found, hit="hit")
 
 
 @register.filter
@@ -48,7 +48,8 @@ def offset(seconds: float) -> str:
     return f"+{hours} h {minutes:02d} min"
 
 
-def _markup(pieces: Iterable[presenters.Piece], hit: str = "") -> SafeString:
+def markup(pieces: Iterable[presenters.Piece], hit: str = "") -> SafeString:
+    """Pieces → escaped markup; `hit` is the class of all marks, in place of a finding's."""
     return format_html_join("", "{}", ((_piece(piece, hit),) for piece in pieces))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentsec_site.demo.scenes import billing, csv, deploy, flood, injection, laundering, mail, order
+from agentsec_site.demo.scenes import billing, csv, deploy, flood, injection, laundering, mail, order, trip
 from agentsec_site.demo.stage import Stage
 
 Scene = Callable[[Stage], dict[str, Any]]
@@ -14,6 +14,7 @@ SCENES: dict[str, Scene] = {
     "billing": billing.play,
     "mail": mail.play,
     "order": order.play,
+    "trip": trip.play,
     "csv": csv.play,
     "deploy": deploy.play,
     "injection": injection.play,

@@ -12,7 +12,17 @@ from agentsec_site.management.base import AgentsecCommand
 
 NAMES = {
     name: f"bench.{name}"
-    for name in ("agentdojo", "backtest", "engine", "killswitch", "limits", "provenance")
+    for name in (
+        "agentdojo",
+        "backtest",
+        "engine",
+        "inbox",
+        "insights",
+        "killswitch",
+        "limits",
+        "live",
+        "provenance",
+    )
 }
 
 

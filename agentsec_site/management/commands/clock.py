@@ -9,6 +9,7 @@ from typing import Any
 
 from agentsec_site.management.base import AgentsecCommand
 from approvals import clock, growth
+from approvals.notify import sending
 
 
 class Command(AgentsecCommand):
@@ -25,5 +26,7 @@ class Command(AgentsecCommand):
         # Cut short it loses nothing: what it did not commit is done by the next one.
         slow = threading.Thread(target=growth.run, args=(stop,), name="growth", daemon=True)
         slow.start()
+        senders = sending.start(stop)
         clock.run(stop)
-        slow.join(5)
+        for thread in (slow, *senders):
+            thread.join(5)

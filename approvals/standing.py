@@ -1,0 +1,132 @@
+"""Whether those who listen may still listen: one query for all sockets, whenever something is told.
+
+A socket remembers the mark of its person as of its handshake: a hash over everything that says who they are
+and what they may. PostgreSQL compares the marks and looks for the sign-ins, and names only those that no longer
+hold, so that asking costs the same few milliseconds however often it answers "nobody".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.contrib.sessions.models import Session as SignIn
+from django.db import connection
+from django.utils import timezone
+
+from policies.models import User
+
+_PLAIN = re.compile(r"[0-9A-Za-z]+")
+SIGNED_OUT, CHANGED = "signed out", "changed"
+
+# A row as text quotes its fields: no two people share a mark, whatever their groups are called.
+_MARKS = """
+    SELECT u.id, encode(sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex')
+        AS mark
+    FROM policies_user u LEFT JOIN (
+        SELECT m.user_id, array_agg(a.name ORDER BY a.name) AS names
+        FROM policies_user_groups m JOIN auth_group a ON a.id = m.group_id
+        WHERE m.user_id = ANY(%(users)s::bigint[]) GROUP BY m.user_id
+    ) g ON g.user_id = u.id LEFT JOIN (
+        SELECT w.stand_in_id, array_agg(DISTINCT a.name ORDER BY a.name) AS names
+        FROM policies_absence w JOIN policies_user p ON p.id = w.user_id AND p.is_active
+        JOIN policies_user_groups m ON m.user_id = p.id JOIN auth_group a ON a.id = m.group_id
+        WHERE w.stand_in_id = ANY(%(users)s::bigint[]) AND w.since <= now() AND w.until > now()
+            AND (w.ended_at IS NULL OR w.ended_at > now()) AND 'approver' = ANY(p.roles)
+        GROUP BY w.stand_in_id
+    ) c ON c.stand_in_id = u.id
+    WHERE u.id = ANY(%(users)s::bigint[])
+"""
+_FALLEN = f"""
+    SELECT l.place FROM unnest(%(listeners)s::bigint[], %(sign_ins)s::text[], %(marks)s::text[])
+        WITH ORDINALITY AS l (user_id, sign_in, mark, place)
+    LEFT JOIN ({_MARKS}) u ON u.id = l.user_id
+    LEFT JOIN django_session s ON s.session_key = l.sign_in AND s.expire_date > now()
+    WHERE u.mark IS DISTINCT FROM l.mark OR s.session_key IS NULL
+"""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """People to whom everything looks the same: what they may depends on this alone."""
+
+    roles: frozenset[str]
+    groups: frozenset[str]
+
+    @cached_property
+    def person(self) -> User:
+        """One of them, nobody in particular, to be asked about in `policies.access`."""
+        user = User(is_active=True, roles=sorted(self.roles))
+        user._group_names, user._covers = self.groups, {}
+        return user
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Who opened a socket, and what held then: a change of any of it ends the socket."""
+
+    user_id: int
+    sign_in: str
+    mark: str
+    audience: Audience
+
+    @classmethod
+    def of(cls, user_id: int, sign_in: str) -> Guest | None:
+        """As they stand now; None for somebody who is not there or switched off."""
+        # The mark first: what changes in between makes the mark wrong, and that ends the socket.
+        mark = marks([user_id]).get(user_id)
+        user = User.objects.filter(pk=user_id, is_active=True).first()
+        if user is None or mark is None or not _PLAIN.fullmatch(sign_in):
+            return None
+        return cls(user.pk, sign_in, mark, Audience(frozenset(user.roles), user.answers_for))
+
+
+@dataclass(frozen=True)
+class Roll:
+    """The guests of some sockets, as PostgreSQL is asked about them; made once as long as they stay the same."""
+
+    guests: tuple[Guest, ...]
+
+    @cached_property
+    def asked(self) -> Mapping[str, str]:
+        """As array literals: to adapt thousands of values anew for each message would cost more than the answer."""
+        return {
+            "users": _literal(sorted({guest.user_id for guest in self.guests})),
+            "listeners": _literal(guest.user_id for guest in self.guests),
+            "sign_ins": _literal(guest.sign_in for guest in self.guests),
+            "marks": _literal(guest.mark for guest in self.guests),
+        }
+
+
+def marks(user_ids: Iterable[int]) -> Mapping[int, str]:
+    """The mark of each of these people who exists."""
+    with connection.cursor() as sql:
+        sql.execute(_MARKS, {"users": _literal(user_ids)})
+        return dict(sql.fetchall())
+
+
+def fallen(roll: Roll) -> Mapping[int, str]:
+    """By place in the roll, why a socket ends: "signed out" or "changed"; empty while everything stands."""
+    if not roll.guests:
+        return {}
+    with connection.cursor() as sql:
+        sql.execute(_FALLEN, roll.asked)
+        places = [int(place) - 1 for (place,) in sql.fetchall()]
+    return {place: _why(roll.guests[place]) for place in places}
+
+
+def _literal(values: Iterable[int | str]) -> str:
+    """An array as PostgreSQL reads it. Raises ValueError for what would have to be quoted."""
+    texts = [str(value) for value in values]
+    if not all(_PLAIN.fullmatch(text) for text in texts):
+        raise ValueError("numbers, keys of sign-ins and marks are plain")
+    return "{" + ",".join(texts) + "}"
+
+
+def _why(guest: Guest) -> str:
+    """The word for somebody who does not stand as before: a changed room, or the door."""
+    alive = SignIn.objects.filter(session_key=guest.sign_in, expire_date__gt=timezone.now()).exists()
+    now = Guest.of(guest.user_id, guest.sign_in)
+    return CHANGED if alive and now is not None and now.audience != guest.audience else SIGNED_OUT
