@@ -56,7 +56,8 @@ def get_visible(user: User, action_id: UUID | str) -> Action:
         key = UUID(str(action_id))
     except ValueError:
         raise Refused("not_found", "no such action") from None
-    action = Action.objects.select_related("session", "agent__team").filter(pk=key).first()
+    rows = Action.objects.select_related("session", "agent__team").prefetch_related("widenings")
+    action = rows.filter(pk=key).first()
     if action is None or not may(user, Verb.ACTION_READ, team=action.team, groups=action.groups).allowed:
         raise Refused("not_found", "no such action")
     return action

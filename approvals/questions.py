@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import states
+from approvals import notify, states
 from approvals.models import Action, Question
 from approvals.reviewing import open_for, worded
 from policies import labels, limits
@@ -155,6 +155,7 @@ def _keep(action: Action, question: Question, seen: Inspection, said: str) -> No
     open_ = action.questions.filter(answered_at=None).exists()
     action.talk = ASKED if open_ else ANSWERED
     action.save(update_fields=["talk"])
+    notify.about(action, kind=notify.NoticeKind.ANSWERED, users=[question.user])
     states.announce(action)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from approvals import states
+from approvals import notify, states
 from approvals.models import Action
 from approvals.widening_models import Widening
 from traces import record
@@ -58,6 +58,7 @@ def widen(
     action.groups = groups
     # What was prefetched before knows nothing of the new row.
     getattr(action, "_prefetched_objects_cache", {}).pop("widenings", None)
+    notify.about(action, kind=notify.NoticeKind(why), groups=[to])
     states.announce(action)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 import threading
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
 
-from agentsec_site.demo.client import Client
+from agentsec_site.demo.client import Client, Problem
 
 OPEN = ("pending", "ready", "running")
 
@@ -40,7 +41,17 @@ class Stage:
             if self.stop.is_set() or time.monotonic() > until:
                 break
             action = client.wait(action["id"], seconds=10)
+            self._reply(client, action)
         return action
+
+    def _reply(self, client: Client, action: dict[str, Any]) -> None:
+        """Answer what reviewers ask; a scene knows no more than what it was told to do."""
+        for question in action.get("questions", []):
+            if "answer" in question or action["state"] != "pending":
+                continue
+            said = {"question": question["id"], "text": f"I am a script. I was told to: {action['summary']}"}
+            with contextlib.suppress(Problem):  # decided meanwhile
+                client.call("POST", f"/actions/{action['id']}/answers", said)
 
     def send_mail(self, args: Mapping[str, Any]) -> str:
         """Really send a mail by SMTP; the server's answer."""

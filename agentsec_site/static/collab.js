@@ -8,7 +8,7 @@
   const BEAT = 20_000, SOON = 500;
   const $ = (id) => document.getElementById(id);
   const looks = new Map();  // action → the names of who looks at it
-  let me = "", beating = "", soon = 0, reading = 0, despite = "", rejected = false;
+  let me = "", beating = "", soon = 0, reading = 0, sure = null, despite = null, rejected = false;
 
   /* ---- who looks along ---- */
   /* On a phone the list covers the card, which stays where it was. */
@@ -127,20 +127,25 @@
     return minutes > 0 ? `${minutes} min ago` : "just now";
   }
 
+  /* Before anybody else asks for something (a passkey, say); once it is confirmed the form is sent as ever. */
   document.addEventListener("htmx:confirm", async (event) => {
     const form = event.detail.elt, told = $("together")?.dataset;
     if (!(form instanceof HTMLFormElement) || !told?.claim || told.claim === told.me) return;
-    const deciding = form.getAttribute("action").endsWith("/decide"), over = form.id === "claim-form";
-    if (!deciding && !over) return;
+    const deciding = form.getAttribute("action").endsWith("/decide"), who = told.claim;
+    if (!deciding && form.id !== "claim-form") return;
+    if (sure === form) { sure = null; return; }
     event.preventDefault();
-    const who = told.claim, what = deciding ? "Decide anyway" : "Take it over";
+    event.stopImmediatePropagation();
+    const what = deciding ? "Decide anyway" : "Take it over";
     if (!await confirmed(`${who} has claimed this ${since(told.claimedAt)}: ${what.toLowerCase()}?`, what, `Leave it to ${who}`)) return;
-    despite = who;
-    event.detail.issueRequest(true);
-  });
+    if (!form.isConnected) { toast("It changed meanwhile: look again.", { slot: "decision", danger: true }); return; }
+    [sure, despite] = [form, { path: form.getAttribute("action"), who }];
+    form.requestSubmit();
+  }, true);
   document.addEventListener("htmx:configRequest", (event) => {
-    if (despite && event.detail.path.endsWith("/decide")) event.detail.parameters.despite_claim = despite;
-    despite = "";
+    if (despite?.path !== event.detail.path || event.detail.verb !== "post") return;
+    event.detail.parameters.despite_claim = despite.who;
+    despite = null;
   });
 
   /* ---- asking and handing on ---- */

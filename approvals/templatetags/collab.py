@@ -14,12 +14,6 @@ from policies.models import User
 register = template.Library()
 
 
-@register.inclusion_tag("collab/_marks.html")
-def marks(action: Action) -> dict[str, Any]:
-    """On a row: whose claim it is, and whether the agent was asked. The same for every viewer."""
-    return {"action": action, "claim": claims.of(action), "pending": action.state == Action.State.PENDING}
-
-
 @register.simple_tag
 def claimed_by(action: Action) -> str:
     """The name of who has taken it; empty where nobody has."""

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from approvals import answers, claims, clock, decisions, delegating, queries, questions, starting
 from approvals.models import Action, Question
+from approvals.notice_models import Occasion
 from policies.models import User
 from tests.approvals.test_views import HTMX, browser, decide, text
 from tests.cast import Cast, cast, committed_cast, person
@@ -486,3 +487,12 @@ def test_an_answer_and_a_decision_at_once_leave_one_story(committed_cast: Cast) 
     told = kinds(action)
     assert decided == "done" and ("question.answered" in told) == (answered == "done")
     assert "question.answered" not in told or told.index("question.answered") < told.index("vote.approve")
+
+
+def test_who_is_handed_it_and_who_asked_are_told_elsewhere_too(cast: Cast) -> None:
+    person("lea", "leads")
+    action = cast.mass_mail()
+    hand_on(action, cast.approver)
+    reply(cast, ask(action, cast.approver))
+    told = {row.kind: (row.groups, row.users) for row in Occasion.objects.filter(action=action)}
+    assert told["delegated"] == (["leads"], []) and told["question_answered"] == ([], [cast.approver.pk])

@@ -87,9 +87,11 @@ def test_each_way_of_approving_is_undone_and_a_rejection_is_not(page: Page, comp
     buyer = company.stage.host("buyer-bot")
     session = buyer.open_session(purpose="Supplies")
     counted, edited, last, rejected = (order(buyer, session, item) for item in ("a", "b", "c", "d"))
+    company.people["priya"].call("POST", f"/actions/{counted['id']}/claim", {})
     open_(page, company, counted)
 
     page.keyboard.press("a")
+    page.get_by_role("button", name="Decide anyway").click()
     expect(page.locator("#toasts")).to_contain_text("Your vote counts")
     page.keyboard.press("z")
     expect(page.locator("#toasts")).to_contain_text("Undone")
