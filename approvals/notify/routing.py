@@ -13,12 +13,15 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from approvals.models import Action, Vote
 from approvals.notice_models import Notice, NoticeKind, Occasion, Outlet
 from approvals.notify import relevance
 from approvals.notify.channels import CHANNELS
 from approvals.notify.occasions import expiring_at
+from policies import absences
+from policies.absence_models import Absence, in_force
 from policies.models import Role, User
 
 BATCH = 50
@@ -45,7 +48,7 @@ class Directory:
         for group in occasion.groups:
             yield from self.of_groups.get(group, ())
         for user in self.people.values():
-            member = bool(asked & user.group_names) and user.has_role(Role.APPROVER)
+            member = bool(asked & user.answers_for) and user.has_role(Role.APPROVER)
             done = (occasion.action_id, user.pk) in self.voted or user.username == occasion.action.decided_by
             if (member or user.pk in occasion.users) and not done:
                 yield from self.of_people.get(user.pk, ())
@@ -125,13 +128,16 @@ def _directory(occasions: Sequence[Occasion]) -> Directory:
 
 
 def _people(groups: set[str], named: set[int]) -> dict[int, User]:
-    members = Q(groups__name__in=groups, roles__contains=[Role.APPROVER])
+    away = Absence.objects.filter(in_force(timezone.now()), user__groups__name__in=groups)
+    answering = Q(groups__name__in=groups) | Q(pk__in=away.values("stand_in"))
+    members = answering & Q(roles__contains=[Role.APPROVER])
     rows = (
         User.objects.filter(members | Q(pk__in=named), is_active=True).distinct().prefetch_related("groups")
     )
     found = {user.pk: user for user in rows}
     for user in found.values():
         user._group_names = frozenset(group.name for group in user.groups.all())
+    absences.read_for(found.values())
     return found
 
 
