@@ -224,7 +224,7 @@ class ActionOut(Out):
     )
     rejection: dict[str, Any] | None = Field(
         None,
-        description="`reason`: why people said no, or that nobody decided in time; `advice` what to do instead.",
+        description="`reason`: why people said no, or that nobody decided; `advice` what to do instead.",
     )
 
 

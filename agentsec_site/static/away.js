@@ -4,10 +4,6 @@
 (() => {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
   const form = document.querySelector("form[data-away]");
-  for (const time of document.querySelectorAll("time[data-exact]")) {
-    const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.getTime())) time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-  }
   if (!form) return;
   for (const place of form.querySelectorAll("[data-zone]")) place.textContent = zone ? `(${zone})` : "(your time)";
   form.addEventListener("submit", () => {
