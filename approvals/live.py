@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import close_old_connections
 
-from approvals import audience, catching_up, feed, standing
+from approvals import audience, catching_up, feed, seats, standing
 from approvals.seats import Packet, Seat
 from approvals.standing import Audience, Roll
 from traces import live
@@ -62,8 +62,8 @@ class Hall:
     by_audience: Mapping[Audience, list[Seat]]
 
     @classmethod
-    def of(cls, seats: Iterable[Seat]) -> Hall:
-        sitting = tuple(seats)
+    def of(cls, taken: Iterable[Seat]) -> Hall:
+        sitting = tuple(taken)
         by_audience: defaultdict[Audience, list[Seat]] = defaultdict(list)
         for seat in sitting:
             by_audience[seat.guest.audience].append(seat)
