@@ -110,6 +110,11 @@ class Action(models.Model):
             models.Index(name="action_of_agent", fields=["agent", "state"]),
             models.Index(name="action_by_time", fields=["created_at", "id"]),
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
+            # The inbox's order; with the groups in it, finding and counting what waits reads no action.
+            models.Index(
+                name="action_pending", fields=["deadline", "id"], include=["groups"],
+                condition=Q(state="pending"),
+            ),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),
