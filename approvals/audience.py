@@ -1,8 +1,8 @@
 """Who hears what: read from the database for every message, rendered once an audience.
 
-An audience is the set of people to whom a message looks the same: those of the same roles and groups. What is
-sent to one is what `policies.access` lets them read at that moment; whether each of them still is what they were
-is asked beside it (`approvals.standing`).
+An audience is the set of people to whom a message looks the same: those of the same roles and groups. What
+is sent to one is what `policies.access` lets them read at that moment; whether each of them still is what they
+were is asked beside it (`approvals.standing`).
 
 A topic with messages of its own has a renderer in `RENDERERS`: one function that is given the messages of a
 moment, reads what they are about once, and returns what each audience is told. Every other topic is a bell.
@@ -39,12 +39,12 @@ def admit(user: User, topics: frozenset[str]) -> bool:
 def notes(topic: str, audiences: Iterable[Audience], messages: Messages) -> dict[Audience, tuple[str, ...]]:
     """For each audience, what these messages on this topic come to for them."""
     render = RENDERERS.get(topic)
-    if render is None:
-        render, missed = (lambda _: bell(topic)), ()
-    else:
-        missed = (rung(topic),) if any(message.get("type") == "resync" for message in messages) else ()
-    tell = render(messages)
-    return {audience: missed + tell(audience.person) for audience in audiences}
+    tell = bell(topic) if render is None else render(messages)
+    told = {audience: tell(audience.person) for audience in audiences}
+    if render is None or not any(message.get("type") == "resync" for message in messages):
+        return told
+    # Something may have been lost: the page reads that part again.
+    return {audience: (rung(topic), *texts) for audience, texts in told.items()}
 
 
 def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
@@ -64,7 +64,7 @@ def _inbox(messages: Messages) -> Teller:
 
 
 def newest(messages: Messages) -> dict[UUID, int]:
-    """By action, the number of the last change that these messages tell of. Raises ValueError for nonsense."""
+    """By action, the number of the last change that these tell of. Raises ValueError for nonsense."""
     found: dict[UUID, int] = {}
     for message in messages:
         if message.get("type") == "action":
@@ -88,7 +88,7 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
 
 
 def row_message(row: presenters.Row) -> str:
-    """One row as a page takes it over. `v` grows with each change, so that no page goes back to an older one."""
+    """One row as a page takes it over. `v` grows with each change: no page goes back to an older one."""
     action = row.action
     told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
     more = {"by": action.decided_by, "v": action.version, "html": _html(row)}  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
-"""The feed of changes behind the live inbox: what changed since a cursor, whoever was told and whoever was not.
+"""The feed of changes behind the live inbox: what changed since a cursor, told or not.
 
 Transactions commit in another order than they begin, so neither a time nor a number drawn on the way says
-what a reader has seen. The oldest transaction that still runs does: at the moment of a cursor everything below
-it had ended, and whatever ends later is not below it (PostgreSQL, "Transaction IDs and Snapshots").
+what a reader has seen. The oldest transaction that still runs does: at the moment of a cursor everything
+below it had ended, and whatever ends later is not below it (PostgreSQL, "Transaction ID and Snapshot
+Information Functions").
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _rows(user: User, wish: Wish) -> ActionQuerySet:
 
 
 def _read(places: list[UUID]) -> list[Action]:
-    """These actions in this order. Found first and read then: sorting ids is quick, sorting whole rows is not."""
+    """These actions in this order. Found first, read then: sorting ids is quick, sorting rows is not."""
     rows = Action.objects.filter(pk__in=places).select_related("session", "agent__team")
     found = {action.pk: action for action in feed.versioned(rows).prefetch_related("votes")}
     return [found[key] for key in places if key in found]

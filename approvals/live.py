@@ -1,12 +1,12 @@
 """Fan-out to browsers: one subscription a topic and process, access read again for every message.
 
-A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a moment
-together: one look into the database says who may still listen, another what each audience is told, and both are
-under way at the same time. A socket whose person was signed out or changed is closed, and so is one that is too
-slow; its page comes back and says what it knows already.
+A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a
+moment together: one look into the database says who may still listen, another what each audience is told, and
+both are under way at the same time. A socket whose person was signed out or changed is closed, and so is one
+that is too slow; its page comes back and says what it knows already.
 
-The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they publish:
-every few seconds, and whenever Redis comes back, the room looks for changes that nobody told it.
+The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they
+publish: every few seconds, and whenever Redis comes back, the room looks for changes that nobody told it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import close_old_connections
 
-from approvals import audience, catching_up, feed, seats, standing
+from approvals import audience, catching_up, feed, standing
 from approvals.seats import Packet, Seat
 from approvals.standing import Audience, Roll
 from traces import live

@@ -12,7 +12,6 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from approvals.live_models import Change  # noqa: F401 - Django finds models here
 from approvals.growth_models import (  # noqa: F401 - Django finds models here
     AccessReview,
     Chore,
@@ -20,6 +19,7 @@ from approvals.growth_models import (  # noqa: F401 - Django finds models here
     Promotion,
     Suggestion,
 )
+from approvals.live_models import Change  # noqa: F401 - Django finds models here
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
 
 
@@ -112,7 +112,9 @@ class Action(models.Model):
             models.Index(name="action_of_tool", fields=["agent", "tool", "created_at"]),
             # The inbox's order; with the groups in it, finding and counting what waits reads no action.
             models.Index(
-                name="action_pending", fields=["deadline", "id"], include=["groups"],
+                name="action_pending",
+                fields=["deadline", "id"],
+                include=["groups"],
                 condition=Q(state="pending"),
             ),
             models.Index(

@@ -1,4 +1,4 @@
-"""Ten thousand actions that wait, as proposing them would have left them: made by one real call, then copied."""
+"""Ten thousand actions that wait, as proposing them would have left them: one real call, then copied."""
 
 from __future__ import annotations
 
