@@ -1,8 +1,8 @@
 """Who hears what: read from the database for every message, rendered once an audience.
 
-An audience is the set of people to whom a message looks the same: those of the same roles and groups. What
-is sent to one is what `policies.access` lets them read at that moment; whether each of them still is what they
-were is asked beside it (`approvals.standing`).
+An audience is the set of people to whom a message looks the same: those of the same roles and groups.
+What is sent to one is what `policies.access` lets them read at that moment; whether each still is what
+they were is asked beside it (`approvals.standing`).
 
 A topic with messages of its own has a renderer in `RENDERERS`: one function that is given the messages of a
 moment, reads what they are about once, and returns what each audience is told. Every other topic is a bell.

@@ -1,8 +1,8 @@
 """Whether those who listen may still listen: one query for all sockets, whenever something is told.
 
-A socket remembers the mark of its person as of its handshake: a hash over everything that says who they are and
-what they may. PostgreSQL compares the marks and looks for the sign-ins, and names only those that no longer hold,
-so that asking costs the same few milliseconds however often it answers "nobody".
+A socket remembers the mark of its person as of its handshake: a hash over everything that says who they are
+and what they may. PostgreSQL compares the marks, looks for the sign-ins, and names only those that no longer
+hold, so that asking costs the same few milliseconds however often it answers "nobody".
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Roll:
 
     @cached_property
     def asked(self) -> Mapping[str, str]:
-        """As array literals: to adapt thousands of values for each message would cost more than the answer."""
+        """As array literals: adapting thousands of values for each message costs more than the answer."""
         return {
             "users": _literal(sorted({guest.user_id for guest in self.guests})),
             "listeners": _literal(guest.user_id for guest in self.guests),

@@ -1,6 +1,10 @@
 """The inbox with ten thousand actions waiting: server time of its first page, and what a browser makes of it.
 
-manage.py bench inbox [WAITING] [REQUESTS]        (default: 10000 200)
+    manage.py bench inbox [WAITING] [REQUESTS]        (default: 10000 200)
+
+On an instance of its own, with statistics as autovacuum leaves them. A page is timed through the site's
+whole stack of middleware, without the socket to the browser. `cpu` is the median of what this thread
+itself computed: on a busy machine the times on the wall say how busy it is.
 """
 
 from __future__ import annotations
