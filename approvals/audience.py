@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from approvals import holding, presenters, queries
+from approvals import feed, holding, presenters, queries
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -55,7 +55,7 @@ def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
 
 def _inbox(messages: Messages) -> Teller:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    rows = rows_of(newest(messages))
+    rows = rows_of(feed.versions(named(messages)))
 
     def tell(user: User) -> tuple[str, ...]:
         return tuple(row_message(row) for row in rows if _may_read(user, row.action))
@@ -63,14 +63,9 @@ def _inbox(messages: Messages) -> Teller:
     return tell
 
 
-def newest(messages: Messages) -> dict[UUID, int]:
-    """By action, the number of the last change that these tell of. Raises ValueError for nonsense."""
-    found: dict[UUID, int] = {}
-    for message in messages:
-        if message.get("type") == "action":
-            key = UUID(str(message["id"]))
-            found[key] = max(int(message.get("v", 0)), found.get(key, 0))
-    return found
+def named(messages: Messages) -> frozenset[UUID]:
+    """The actions that these messages are about. Raises ValueError for nonsense."""
+    return frozenset(UUID(str(each["id"])) for each in messages if each.get("type") == "action")
 
 
 def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
@@ -81,7 +76,6 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
     holds = holding.holds()
     found = []
     for action in read.prefetch_related("votes"):
-        # Read after the change was told: it may be newer than its number says, and never older.
         action.version = changes[action.pk]  # type: ignore[attr-defined]
         found.append(presenters.row(action, holds))
     return sorted(found, key=lambda row: changes[row.action.pk])
