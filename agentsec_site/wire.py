@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, which also takes whole frames: what goes to a thousand browsers is framed once."""
+"""uvicorn's WebSocket protocol, which also takes whole frames: what goes to many browsers is framed once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Who hears what: read from the database for every message, rendered once an audience.
 
-An audience is the set of people to whom a message looks the same: those of the same roles and groups. What is
-sent to one is what `policies.access` lets them read at that moment; whether each of them still is what they were
-is asked beside it (`approvals.standing`).
+An audience is the set of people to whom a message looks the same: those of the same roles and groups.
+What is sent to one is what `policies.access` lets them read at that moment; whether each still is what
+they were is asked beside it (`approvals.standing`).
 
 A topic with messages of its own has a renderer in `RENDERERS`: one function that is given the messages of a
 moment, reads what they are about once, and returns what each audience is told. Every other topic is a bell.
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from approvals import holding, looking, presenters, queries
+from approvals import feed, holding, looking, presenters, queries
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -41,12 +41,12 @@ def admit(user: User, topics: frozenset[str]) -> bool:
 def notes(topic: str, audiences: Iterable[Audience], messages: Messages) -> dict[Audience, tuple[str, ...]]:
     """For each audience, what these messages on this topic come to for them."""
     render = RENDERERS.get(topic)
-    if render is None:
-        render, missed = (lambda _: bell(topic)), ()
-    else:
-        missed = (rung(topic),) if any(message.get("type") == "resync" for message in messages) else ()
-    tell = render(messages)
-    return {audience: missed + tell(audience.person) for audience in audiences}
+    tell = bell(topic) if render is None else render(messages)
+    told = {audience: tell(audience.person) for audience in audiences}
+    if render is None or not any(message.get("type") == "resync" for message in messages):
+        return told
+    # Something may have been lost: the page reads that part again.
+    return {audience: (rung(topic), *texts) for audience, texts in told.items()}
 
 
 def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
@@ -57,7 +57,7 @@ def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
 
 def _inbox(messages: Messages) -> Teller:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    rows = rows_of(newest(messages))
+    rows = rows_of(feed.versions(named(messages)))
 
     def tell(user: User) -> tuple[str, ...]:
         return tuple(row_message(row) for row in rows if _may_read(user, row.action))
@@ -65,14 +65,9 @@ def _inbox(messages: Messages) -> Teller:
     return tell
 
 
-def newest(messages: Messages) -> dict[UUID, int]:
-    """By action, the number of the last change that these messages tell of. Raises ValueError for nonsense."""
-    found: dict[UUID, int] = {}
-    for message in messages:
-        if message.get("type") == "action":
-            key = UUID(str(message["id"]))
-            found[key] = max(int(message.get("v", 0)), found.get(key, 0))
-    return found
+def named(messages: Messages) -> frozenset[UUID]:
+    """The actions that these messages are about. Raises ValueError for nonsense."""
+    return frozenset(UUID(str(each["id"])) for each in messages if each.get("type") == "action")
 
 
 def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
@@ -90,7 +85,7 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
 
 
 def row_message(row: presenters.Row) -> str:
-    """One row as a page takes it over. `v` grows with each change, so that no page goes back to an older one."""
+    """One row as a page takes it over. `v` grows with each change: no page goes back to an older one."""
     action = row.action
     told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
     more = {"by": action.decided_by, "v": action.version, "html": _html(row)}  # type: ignore[attr-defined]

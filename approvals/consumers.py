@@ -41,7 +41,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if guest is None:
             raise DenyConnection
         await self.accept()
-        self.write = self.scope.get("extensions", {}).get(FRAMES)
+        extensions: Any = self.scope.get("extensions") or {}
+        self.write = extensions.get(FRAMES)
         self.seat = Seat(guest=guest, topics=topics, wire=self, since=since)
         live.room().enter(self.seat)
 

@@ -1,15 +1,16 @@
-"""The feed of changes behind the live inbox: what changed since a cursor, whoever was told and whoever was not.
+"""The feed of changes behind the live inbox: what changed since a cursor, told or not.
 
 Transactions commit in another order than they begin, so neither a time nor a number drawn on the way says
-what a reader has seen. The oldest transaction that still runs does: at the moment of a cursor everything below
-it had ended, and whatever ends later is not below it (PostgreSQL, "Transaction IDs and Snapshots").
+what a reader has seen. The oldest transaction that still runs does: at the moment of a cursor everything
+below it had ended, and whatever ends later is not below it (PostgreSQL, "Transaction ID and Snapshot
+Information Functions").
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -59,12 +60,9 @@ class News:
     changed: Mapping[UUID, int] | None
 
 
-def note(action: Action) -> int:
-    """Remember that pages must hear of this action; the number of the change.
-
-    Belongs into the transaction that changes it.
-    """
-    return Change.objects.create(action_id=action.pk, xid=_Xid()).pk
+def note(action: Action) -> None:
+    """Remember that pages must hear of this action. Belongs into the transaction that changes it."""
+    Change.objects.create(action_id=action.pk, xid=_Xid())
 
 
 def cursor() -> Cursor:
@@ -85,6 +83,19 @@ def since(given: Cursor) -> News:
     rows = Change.objects.filter(xid__gte=given.xid).values("action_id").annotate(last=Max("id"))
     found = dict(rows.order_by().values_list("action_id", "last")[: MOST + 1])
     return News(now, found if len(found) <= MOST else None)
+
+
+def versions(action_ids: Iterable[UUID]) -> Mapping[UUID, int]:
+    """By action, the number of its last change; 0 where none is kept.
+
+    Read before the actions themselves, which are then as new as it says or newer.
+    """
+    wanted = list(action_ids)
+    with connection.cursor() as sql:
+        sql.execute(
+            "SELECT action_id, max(id) FROM approvals_change WHERE action_id = ANY(%s) GROUP BY 1", [wanted]
+        )
+        return dict.fromkeys(wanted, 0) | dict(sql.fetchall())
 
 
 def versioned(rows: ActionQuerySet) -> ActionQuerySet:

@@ -12,6 +12,6 @@ Write = Callable[[bytes], int]
 
 
 def framed(texts: Iterable[str]) -> bytes:
-    """As a server sends them (RFC 6455, 5.2): unmasked, and uncompressed, so that all sockets get the same."""
+    """As a server sends them (RFC 6455, 5.2): unmasked and uncompressed, so all sockets get the same."""
     frames = (Frame(Opcode.TEXT, text.encode()) for text in texts)
     return b"".join(frame.serialize(mask=False, extensions=[]) for frame in frames)

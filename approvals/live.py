@@ -1,12 +1,12 @@
 """Fan-out to browsers: one subscription a topic and process, access read again for every message.
 
-A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a moment
-together: one look into the database says who may still listen, another what each audience is told, and both are
-under way at the same time. A socket whose person was signed out or changed is closed, and so is one that is too
-slow; its page comes back and says what it knows already.
+A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a
+moment together: one look into the database says who may still listen, another what each audience is told, and
+both are under way at the same time. A socket whose person was signed out or changed is closed, and so is one
+that is too slow; its page comes back and says what it knows already.
 
-The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they publish:
-every few seconds, and whenever Redis comes back, the room looks for changes that nobody told it.
+The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they
+publish: every few seconds, and whenever Redis comes back, the room looks for changes that nobody told it.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Hall:
     by_audience: Mapping[Audience, list[Seat]]
 
     @classmethod
-    def of(cls, seats: Iterable[Seat]) -> Hall:
-        sitting = tuple(seats)
+    def of(cls, taken: Iterable[Seat]) -> Hall:
+        sitting = tuple(taken)
         by_audience: defaultdict[Audience, list[Seat]] = defaultdict(list)
         for seat in sitting:
             by_audience[seat.guest.audience].append(seat)
@@ -200,10 +200,18 @@ class Room:
         actions = [message for message in messages if message.get("type") == "action"]
         if len(actions) < len(messages):
             await self._sweep(topic)
-        async with self._inbox:
-            if actions:
-                await self._told(topic, actions)
-                self._note(audience.newest(actions))
+        if actions:
+            async with self._inbox:
+                # Redis says which actions, and nothing else of what it says is believed.
+                last = await _ask(_telling, partial(feed.versions, audience.named(actions)))
+                await self._rows_told(topic, last)
+
+    async def _rows_told(self, topic: str, last: Mapping[UUID, int]) -> None:
+        told = [{"type": "action", "id": key} for key in last]
+        await self._told(topic, told)
+        if self._known is not None:
+            self._known.told.update(last)
+        self._counting.set()
 
     async def _sweep(self, topic: str) -> None:
         """Tell what changed and was not told, and move on in the feed."""
@@ -213,13 +221,10 @@ class Room:
             if news.changed is None:
                 for seat in self._hall(topic).seats:
                     self._put(seat, RESYNC)
-            else:
-                missed = {key: n for key, n in news.changed.items() if n > known.told.get(key, -1)}
-                if missed:
-                    told = [{"type": "action", "id": key, "v": n} for key, n in missed.items()]
-                    await self._told(topic, told)
+                self._counting.set()
+            elif missed := {key: n for key, n in news.changed.items() if n > known.told.get(key, -1)}:
+                await self._rows_told(topic, missed)
             self._known = Known(news.cursor, dict(news.changed or {}))
-            self._counting.set()
 
     async def _know(self) -> Known:
         """Where the room stands; from its first moment on, so that no page ever knows less."""
@@ -227,12 +232,6 @@ class Room:
             if self._known is None:
                 self._known = Known(await _ask(_telling, feed.cursor))
             return self._known
-
-    def _note(self, told: Mapping[UUID, int]) -> None:
-        if self._known is not None:
-            for key, last in told.items():
-                self._known.told[key] = max(last, self._known.told.get(key, 0))
-        self._counting.set()
 
     async def _count(self) -> None:
         """How many wait: after the rows, and not more often than people read numbers."""

@@ -132,6 +132,13 @@ class Action(models.Model):
             models.Index(
                 name="action_claimed", fields=["claimed_until"], condition=Q(claimed_until__isnull=False)
             ),
+            # The inbox's order; with the groups in it, finding and counting what waits reads no action.
+            models.Index(
+                name="action_pending",
+                fields=["deadline", "id"],
+                include=["groups"],
+                condition=Q(state="pending"),
+            ),
             models.Index(
                 name="action_open_deadline", fields=["deadline"], condition=Q(state__in=["pending", "ready"])
             ),

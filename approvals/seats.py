@@ -1,8 +1,8 @@
 """One socket in the room: what waits for it, and how it is written to.
 
 Where the server lets whole frames through (`agentsec_site.wire`), a message is framed once and handed to each
-socket's transport, which is all that the bare library does and a little less. Where it does not, each socket
-has a queue and a writer of its own. Either way a slow browser holds up nobody, and ends when too much waits for it.
+socket's transport, which is what the bare library does and a little less. Where not, each socket has a queue
+and a writer of its own. Either way a slow browser holds up nobody, and ends when too much waits for it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Seat:
     def caught_up(self, first: Packet) -> bool:
         """What it missed first, then what came meanwhile."""
         after, self.held = self.held or [], None
-        return all([self.put(packet) for packet in (first, *after)])
+        return [self.put(packet) for packet in (first, *after)].count(False) == 0
 
     def _queued(self, packet: Packet) -> bool:
         try:

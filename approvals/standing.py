@@ -1,7 +1,7 @@
 """Whether those who listen may still listen: one query for all sockets, whenever something is told.
 
 A socket remembers the mark of its person as of its handshake: a hash over everything that says who they are
-and what they may. PostgreSQL compares the marks and looks for the sign-ins, and names only those that no longer
+and what they may. PostgreSQL compares the marks, looks for the sign-ins, and names only those that no longer
 hold, so that asking costs the same few milliseconds however often it answers "nobody".
 """
 
@@ -23,8 +23,8 @@ SIGNED_OUT, CHANGED = "signed out", "changed"
 
 # A row as text quotes its fields: no two people share a mark, whatever their groups are called.
 _MARKS = """
-    SELECT u.id, encode(sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex')
-        AS mark
+    SELECT u.id, encode(
+        sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex') AS mark
     FROM policies_user u LEFT JOIN (
         SELECT m.user_id, array_agg(a.name ORDER BY a.name) AS names
         FROM policies_user_groups m JOIN auth_group a ON a.id = m.group_id
@@ -85,13 +85,13 @@ class Guest:
 
 @dataclass(frozen=True)
 class Roll:
-    """The guests of some sockets, as PostgreSQL is asked about them; made once as long as they stay the same."""
+    """The guests of some sockets, as PostgreSQL is asked about them; made once while they stay the same."""
 
     guests: tuple[Guest, ...]
 
     @cached_property
     def asked(self) -> Mapping[str, str]:
-        """As array literals: to adapt thousands of values anew for each message would cost more than the answer."""
+        """As array literals: adapting thousands of values for each message costs more than the answer."""
         return {
             "users": _literal(sorted({guest.user_id for guest in self.guests})),
             "listeners": _literal(guest.user_id for guest in self.guests),

@@ -102,7 +102,8 @@ def announce(action: Action) -> None:
     """Tell every page and long poll that the action changed: ids only, after commit."""
     told = {"type": "action", "id": str(action.pk), "state": action.state}
     more = {"groups": action.groups, "team": action.team, "session": str(action.session_id)}
-    live.publish("inbox", told | more | {"v": feed.note(action)})
+    feed.note(action)
+    live.publish("inbox", told | more)
     live.publish(f"action:{action.pk}", told)
 
 

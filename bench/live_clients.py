@@ -1,7 +1,7 @@
 """The listeners of `bench/live.py`: many sockets in one process, as thin as they can be.
 
-Reads one line of JSON: {"port", "path", "origin", "cookies": [one a socket]}. Prints {"ready": n} once all are
-connected, and for each message `"type": "row"` that every socket has received one line with when (monotonic
+Reads one line of JSON: {"port", "path", "origin", "cookies": [one a socket]}. Prints {"ready": n} once all
+are connected, and for each message `"type": "row"` that every socket has received one line: when (monotonic
 clock, seconds) the first and the last had it, and the message itself. Ends with its standard input.
 
 A thin client is the hard measure: whatever time it took itself would be on both sides of the comparison.
@@ -80,7 +80,7 @@ class Listener(asyncio.Protocol):
         return bool(end)
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """The next whole frame, unmasked as a server's are (RFC 6455, 5.2); None while part of it is missing."""
+        """The next whole frame, unmasked (RFC 6455, 5.2); None while part of it is missing."""
         data = self.data
         if len(data) < 2:
             return None

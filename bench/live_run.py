@@ -45,7 +45,7 @@ WORLD = {
                 "limits": {"actions_per_minute": 100_000, "actions_per_day": 100_000, "pending": 100_000}}],
     "tools": [{
         "name": "order.place", "effect": "write", "output": "trusted", "sends": "external",
-        "authority": ["supplier"], "target": "supplier", "summary": "Order {item} for {amount} from {supplier}",
+        "authority": ["supplier"], "target": "supplier", "summary": "Order {item} from {supplier}",
         "parameters": {"type": "object", "properties": {
             "supplier": {"type": "string"}, "item": {"type": "string"}, "amount": {"type": "integer"}}},
     }],

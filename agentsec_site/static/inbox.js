@@ -144,7 +144,7 @@
   const MOMENT = 40, FADE = 500, SPARE = 25, REMEMBERED = 2_000;
   const pane = $("list"), pill = $("new-above");
   const versions = new Map();  // the last change of an action that this page knows; rows that left among them
-  let arrived = new Map(), moment = 0, above = 0, loading = null;
+  let arrived = new Map(), latest = [], moment = 0, above = 0, loading = null;
   let room = Math.max(50, list().children.length);  // how many rows stay in the page; "Show more" asks for more
 
   function parse(html) {
@@ -166,9 +166,10 @@
     if ($("list-empty").hidden !== filled) $("list-empty").hidden = filled;
   }
 
-  /* Whether this is later than what the page knows of the action, which it then knows. */
-  function learns(id, v) {
-    if (v <= (versions.get(id) ?? Number(row(id)?.dataset.v ?? -1))) return false;
+  /* Whether this is later than what the page knows of the action, which it then knows; `again`: or as late. */
+  function learns(id, v, { again = false } = {}) {
+    const known = versions.get(id) ?? Number(row(id)?.dataset.v ?? -1);
+    if (v < known || (v === known && !again)) return false;
     versions.delete(id);
     versions.set(id, v);
     if (versions.size > REMEMBERED) versions.delete(versions.keys().next().value);
@@ -183,7 +184,7 @@
       return box && box.bottom > top && box.top < bottom ? box : null;
     };
     const mine = chosen ? row(chosen) : null;
-    const anchor = seen(mine) ? mine : document.elementFromPoint(left + 40, top + 4)?.closest(".row") ?? null;
+    const anchor = seen(mine) ? mine : document.elementFromPoint(left + 40, top + 44)?.closest(".row") ?? null;
     const before = anchor ? anchor.getBoundingClientRect().top : 0;
     change();
     const now = anchor && (anchor.isConnected ? anchor : row(anchor.dataset.id));
@@ -240,7 +241,7 @@
       if (!quiet) {
         fresh.classList.add("is-new");
         say(`New: ${fresh.querySelector(".row-tool").textContent}`);
-        if (fresh.nextElementSibling && fresh.getBoundingClientRect().bottom <= pane.getBoundingClientRect().top) tellAbove(above + 1);
+        latest.push(fresh);
       }
     }
     if (chosen === id) link(fresh).setAttribute("aria-current", "true");
@@ -273,10 +274,14 @@
     moment = 0;
     const rowsNow = [...arrived.values()];
     arrived = new Map();
+    latest = [];
     steady(() => {
       for (const told of rowsNow) take(told);
       trim();
     });
+    const top = latest.length ? pane.getBoundingClientRect().top : 0;
+    const hidden = latest.filter((node) => node.isConnected && node.getBoundingClientRect().bottom <= top + 8);
+    if (hidden.length) tellAbove(above + hidden.length);
     emptiness();
     refill();
   }
@@ -328,7 +333,7 @@
       return;
     }
     const fresh = page.getElementById("rows");
-    const news = [...fresh.children].filter((node) => !row(node.dataset.id) && learns(node.dataset.id, Number(node.dataset.v)));
+    const news = [...fresh.children].filter((node) => !row(node.dataset.id) && learns(node.dataset.id, Number(node.dataset.v), { again: true }));
     if (byHand) room += fresh.children.length;
     list().dataset.more = fresh.dataset.more;
     list().append(...news);
@@ -361,7 +366,7 @@
 
   function renew(node) {
     const { id, v, held } = node.dataset, old = row(id);
-    if (!learns(id, Number(v)) && !(old && old.dataset.v === v && old.dataset.held !== held)) return;
+    if (!learns(id, Number(v), { again: !old || (old.dataset.v === v && old.dataset.held !== held) })) return;
     if (waiting || old) put(node, { quiet: true });
     else list().prepend(node);
   }

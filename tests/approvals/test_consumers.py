@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -15,15 +16,18 @@ import redis
 import uvicorn
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.db import connections, transaction
 from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from agentsec_site.asgi import application
-from approvals import decisions, live
+from agentsec_site.wire import FramesProtocol
+from approvals import decisions, live, states
 from policies import people
 from policies.models import User
 from tests.cast import Cast, committed_cast
+from traces import live as pushed
 
 __all__ = ["committed_cast"]
 SOON = 8.0
@@ -32,12 +36,12 @@ SOON = 8.0
 class Site(uvicorn.Server):
     """The site's own application on a free port of loopback, in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Any = FramesProtocol) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self.listener.getsockname()[1]}"
         super().__init__(
             uvicorn.Config(
-                application, log_config=None, lifespan="off", ws="websockets-sansio",
+                application, log_config=None, lifespan="off", ws=protocol, ws_per_message_deflate=False,
                 timeout_graceful_shutdown=1,
             )
         )  # fmt: skip
@@ -70,11 +74,11 @@ def signed_in(user: User) -> Client:
 
 @contextmanager
 def listening(
-    site: Site, client: Client | None, *topics: str, origin: str = ""
+    site: Site, client: Client | None, *topics: str, origin: str = "", since: str = ""
 ) -> Iterator[ClientConnection]:
     """A socket of this browser, once it hears that it should read again, which is the first it ever hears."""
     cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items()) if client else ""
-    query = "&".join(f"topic={topic}" for topic in topics or ("inbox",))
+    query = "&".join([*(f"topic={topic}" for topic in topics or ("inbox",)), f"since={since}"])
     headers = {"Cookie": cookies} if cookies else {}
     wire = connect(
         f"ws://{site.host}/ws/live?{query}", origin=origin or f"http://{site.host}",  # type: ignore[arg-type]
@@ -123,7 +127,7 @@ def test_a_new_action_reaches_whom_it_asks_and_nobody_else(site: Site, committed
         action = cast.mass_mail()
         told = hear(approver, "row")
         assert told and told["id"] == str(action.pk) and f'id="row-{action.pk}"' in told["html"]
-        assert told["waiting"] == 1
+        assert (count := hear(approver, "waiting")) and count["n"] == 1
         assert hear(auditor, "row")
         assert hear(stranger, "row", seconds=1.0) is None
 
@@ -135,7 +139,8 @@ def test_a_decision_reaches_the_other_browser(site: Site, committed_cast: Cast) 
         assert hear(wire, "resync")
         decisions.reject(action_id=action.pk, user=cast.approver, digest=action.digest, comment="no")
         told = hear(wire, "row")
-        assert told and (told["state"], told["by"], told["waiting"]) == ("rejected", "ada", 0)
+        assert told and (told["state"], told["by"]) == ("rejected", "ada")
+        assert (count := hear(wire, "waiting")) and count["n"] == 0
 
 
 def test_nobody_gets_in_without_a_sign_in(site: Site) -> None:
@@ -230,11 +235,17 @@ def cut_off(url: str = "") -> None:
         client.client_kill_filter(_type="pubsub", skipme=True)
 
 
-def test_a_page_reads_again_after_redis_dropped_its_subscription(site: Site, committed_cast: Cast) -> None:
+def test_what_redis_lost_is_told_when_it_is_back(
+    site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with listening(site, signed_in(committed_cast.approver)) as wire:
         assert hear(wire, "resync")
+        subscribed(settings.REDIS_URL)
+        monkeypatch.setattr(pushed, "announce", lambda topics, message: None)
+        action = committed_cast.mass_mail()
         cut_off()
-        assert hear(wire, "resync")
+        told = hear(wire, "row")
+        assert told and told["id"] == str(action.pk)
 
 
 def test_the_page_is_told_while_redis_is_lost_and_when_it_is_back(
@@ -270,3 +281,112 @@ def test_sixty_sockets_of_one_audience_cost_one_look_and_one_rendering(
     finally:
         for wire in wires:
             wire.__exit__(None, None, None)
+
+
+def cursor(client: Client) -> str:
+    """What a page that was just read says that it knows."""
+    found = re.search(r'data-cursor="([0-9-]+)"', client.get("/").content.decode())
+    assert found
+    return found[1]
+
+
+def caught_up(wire: ClientConnection) -> list[dict[str, Any]]:
+    """The rows that a socket hears before it is told how many wait."""
+    rows = []
+    while (message := json.loads(wire.recv(timeout=SOON)))["type"] != "waiting":
+        rows.append(message)
+    return rows
+
+
+def test_a_page_that_comes_back_hears_what_changed_and_nothing_else(site: Site, committed_cast: Cast) -> None:
+    cast, client = committed_cast, signed_in(committed_cast.approver)
+    before, decided = cast.mass_mail(), cast.mass_mail()
+    known = cursor(client)
+    decisions.reject(action_id=decided.pk, user=cast.approver, digest=decided.digest, comment="no")
+    new = cast.mass_mail()
+    with listening(site, client, since=known) as wire:
+        told = caught_up(wire)
+    assert [(row["id"], row["state"]) for row in told] == [
+        (str(decided.pk), "rejected"), (str(new.pk), "pending"),
+    ]  # fmt: skip
+    assert str(before.pk) not in str(told)
+
+
+def test_nothing_is_told_twice_to_a_page_that_knows_it_all(site: Site, committed_cast: Cast) -> None:
+    client = signed_in(committed_cast.approver)
+    committed_cast.mass_mail()
+    with listening(site, client, since=cursor(client)) as wire:
+        assert caught_up(wire) == []
+
+
+def test_a_stranger_who_comes_back_hears_nothing(site: Site, committed_cast: Cast) -> None:
+    client = signed_in(committed_cast.stranger)
+    known = cursor(client)
+    committed_cast.mass_mail()
+    with listening(site, client, since=known) as wire:
+        assert caught_up(wire) == []
+
+
+@pytest.mark.parametrize("since", ["1-1", "999999999999999-{now}", "nonsense", "-", "1-{now}x"])
+def test_a_cursor_that_nobody_could_have_is_answered_by_read_again(
+    site: Site, committed_cast: Cast, since: str
+) -> None:
+    told = since.format(now=int(time.time()))
+    with listening(site, signed_in(committed_cast.approver), since=told) as wire:
+        assert hear(wire, "resync")
+
+
+def test_a_transaction_that_was_open_at_the_cursor_is_not_lost(site: Site, committed_cast: Cast) -> None:
+    client = signed_in(committed_cast.approver)
+    early, later = committed_cast.mass_mail(), committed_cast.mass_mail()
+    began, read = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        try:
+            with transaction.atomic():
+                states.announce(early)
+                began.set()
+                assert read.wait(SOON)
+        finally:
+            connections.close_all()
+
+    writer = threading.Thread(target=slow)
+    writer.start()
+    assert began.wait(SOON)
+    states.announce(later)  # it began later, and ends before the page is read
+    known = cursor(client)
+    read.set()
+    writer.join()
+    with listening(site, client, since=known) as wire:
+        assert str(early.pk) in {row["id"] for row in caught_up(wire)}
+
+
+def test_more_than_a_page_can_take_over_is_read_again(
+    site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = signed_in(committed_cast.approver)
+    known = cursor(client)
+    monkeypatch.setattr(live.feed, "MOST", 1)
+    committed_cast.mass_mail()
+    committed_cast.mass_mail()
+    with listening(site, client, since=known) as wire:
+        assert [message["type"] for message in caught_up(wire)] == ["resync"]
+
+
+def test_a_server_that_takes_no_whole_frames_tells_the_same(committed_cast: Cast) -> None:
+    with (
+        Site("websockets-sansio") as plain,
+        listening(plain, signed_in(committed_cast.approver)) as wire,
+    ):
+        assert hear(wire, "resync")
+        action = committed_cast.mass_mail()
+        assert (told := hear(wire, "row")) and told["id"] == str(action.pk)
+
+
+def test_a_socket_that_reads_nothing_holds_up_nobody_and_is_closed(
+    site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live.seats, "SLOW_BYTES", -1)
+    client = signed_in(committed_cast.approver)
+    with listening(site, client) as wire:
+        assert ending(wire) == live.TOO_SLOW

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError
 
 from agentsec_site.management.commands.bench import Command
 from approvals.models import Action
-from bench import backtest_run, engine, history, insights_run, provenance, provenance_gateway
+from bench import (
+    backtest_run,
+    engine,
+    history,
+    inbox_run,
+    insights_run,
+    live_run,
+    provenance,
+    provenance_gateway,
+)
 from bench.timing import measure
 from tests.cast import Cast
 
@@ -81,3 +92,20 @@ def test_insights_and_deciding_many_are_measured_with_their_queries(
 def test_an_unknown_benchmark_is_refused_by_name() -> None:
     with pytest.raises(CommandError, match="engine"):
         bench("speed")
+
+
+def test_the_inbox_page_is_measured_with_its_queries(cast: Cast, capsys: pytest.CaptureFixture[str]) -> None:
+    cast.mass_mail()
+    inbox_run.report([inbox_run.measured("ada", cast.approver, "/", 3)])
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "ada"
+
+
+@pytest.mark.django_db
+def test_a_crowd_of_reviewers_hears_from_a_bare_server() -> None:
+    with live_run.bare() as rival:
+        told = {"port": rival.hear()["port"], "path": "/", "cookies": [""] * 5}
+        with live_run.clients(told) as crowd:
+            rival.say(json.dumps({"type": "row", "id": str(UUID(int=7))}))
+            began = rival.hear()["began"]
+            heard = crowd.hear()
+    assert began < heard["first"] <= heard["last"] and str(UUID(int=7)) in heard["text"]
