@@ -24,7 +24,8 @@ SIGNED_OUT, CHANGED = "signed out", "changed"
 # A row as text quotes its fields: no two people share a mark, whatever their groups are called.
 _MARKS = """
     SELECT u.id, encode(
-        sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex') AS mark
+        sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex'
+    ) AS mark
     FROM policies_user u LEFT JOIN (
         SELECT m.user_id, array_agg(a.name ORDER BY a.name) AS names
         FROM policies_user_groups m JOIN auth_group a ON a.id = m.group_id
