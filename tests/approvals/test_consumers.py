@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from agentsec_site.asgi import application
 from agentsec_site.wire import FramesProtocol
-from approvals import decisions, live, states
+from approvals import decisions, live, seats, states
 from policies import people
 from policies.models import User
 from tests.cast import Cast, committed_cast
