@@ -105,7 +105,7 @@ def traced(page: Page, chromium: CDPSession) -> Iterator[list[float]]:
     while not ended:
         page.wait_for_timeout(50)
     main = {(one["pid"], one["tid"]) for one in events if one["name"] in ("UpdateLayoutTree", "TimerFire")}
-    tasks += [one["tdur"] / 1000 for one in events if (one["pid"], one["tid"]) in main and "tdur" in one]
+    tasks += [one["tdur"] / 1000 for one in events if "tdur" in one and (one["pid"], one["tid"]) in main]
 
 
 def storm(seconds: float) -> None:
@@ -137,7 +137,8 @@ def go(action: Action) -> None:
 
 
 def report(found: list[Shown]) -> None:
-    print(f"\n{'rows shown':>10} {'row events':>11} {'changes each':>13} {'longest ms':>11} {'/ goal':>7} {'most cpu':>8} "
+    print(f"\n{'rows shown':>10} {'row events':>11} {'changes each':>13} {'longest ms':>11} "
+          f"{'/ goal':>7} {'most cpu':>8} "
           f"{'long tasks':>11}")  # fmt: skip
     for one in found:
         print(f"{one.rows:>10} {one.events:>11} {one.operations:13.1f} {one.longest:11.0f} "
