@@ -80,11 +80,10 @@ def move(
     # Before the log's own announcements, which page after page of traces hears and nobody waits for.
     announce(action)
     told = {"from": before, "to": to, "revision": action.revision, "digest": action.digest, **(body or {})}
-    entry = record.append(
+    return record.append(
         kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,
         title=title or f"{action.tool}: {S(to).label.lower()}", attributes={"state": to, "tool": action.tool},
     )  # fmt: skip
-    return entry
 
 
 def announce(action: Action) -> None:
