@@ -383,7 +383,7 @@ def test_a_server_that_takes_no_whole_frames_tells_the_same(committed_cast: Cast
         assert (told := hear(wire, "row")) and told["id"] == str(action.pk)
 
 
-def test_a_socket_that_reads_nothing_holds_up_nobody_and_is_closed(
+def test_a_socket_for_which_too_much_waits_is_closed(
     site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seats, "SLOW_BYTES", -1)
