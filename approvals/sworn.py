@@ -34,6 +34,8 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
     if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
         return "the log holds no allowance that let this through: the action was altered outside agentsec"
+    if _editor(action) != action.needs_other_than:
+        return "the log names another editor: the action was altered outside agentsec"
     if unsworn := _widened(action):
         return f"the log does not hold that {unsworn}: the action was altered outside agentsec"
     standing = list(votes)
@@ -122,6 +124,16 @@ def _asked(action: Action) -> Any:
         if header.get("kind") in ASKING and body.get("digest") == action.digest and "approvals" in body:
             return body["approvals"]
     return None
+
+
+def _editor(action: Action) -> str:
+    """Who changed whom or what it affects, as the log of its newest edit says; as its row does where the log
+    says nothing of it.
+    """
+    for header, body in sealed(action_id=str(action.pk), kind="action.edited"):
+        if header.get("kind") == "action.edited" and body.get("digest") == action.digest:
+            return str(body.get("needs_other_than", action.needs_other_than))
+    return action.needs_other_than
 
 
 def _says(entry: Entry | None, vote: Vote, action: Action) -> bool:

@@ -251,10 +251,20 @@ def test_a_row_of_a_passkey_that_nobody_registered_carries_nothing(careful: Cast
     assert isinstance(found, starting.Dropped) and "not signed by their passkey" in found.why
 
 
-def test_removing_a_passkey_leaves_what_it_signed(careful: Cast, device: Authenticator) -> None:
+def test_what_a_passkey_signed_that_was_removed_is_asked_again(careful: Cast, device: Authenticator) -> None:
     action = careful.deploy()
     approve(action, careful.approver, answer=signature(action, careful.approver, device))
     passkeys.remove(user=careful.approver, passkey_id=Passkey.objects.get().pk, by="tests")
+    outcome = start(action)
+    assert isinstance(outcome, starting.Dropped) and "removed since" in outcome.why
+    assert Action.objects.get().state == "pending" and stepup.forgeries() == []
+
+
+def test_a_passkey_that_is_removed_beside_it_changes_nothing(careful: Cast, device: Authenticator) -> None:
+    action, spare = careful.deploy(), equip(careful.approver)
+    approve(action, careful.approver, answer=signature(action, careful.approver, device))
+    other = Passkey.objects.get(credential=spare.id)
+    passkeys.remove(user=careful.approver, passkey_id=other.pk, by="tests")
     assert isinstance(start(action), starting.Started)
 
 
