@@ -83,7 +83,7 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
 def lost(action: Action, votes: Iterable[Vote]) -> str:
     """Whose passkey was removed after it signed a vote that had to be signed, by the log; empty for nobody's.
 
-    It stays their signature, and yet it may be that the passkey was in the wrong hands: people are asked anew.
+    It stays their signature; but the passkey may have been in the wrong hands, so people are asked anew.
     """
     groups = signed.step_ups(action.approvals)
     for vote in votes:
