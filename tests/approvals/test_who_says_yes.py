@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone as zones
+from datetime import datetime, timedelta
+from datetime import timezone as zones
 
 import pytest
 from django.contrib.auth.models import Group
@@ -10,11 +11,12 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import confirming, decisions, starting, wordlinks
-from approvals.models import Action
+from approvals.models import Action, Execution
 from approvals.word_models import ConfirmationLink
 from policies import absences, access, tokens, world
 from policies.models import User
 from tests.cast import Cast, person
+from traces import proofs
 from traces.problems import Refused
 
 RULES = """
@@ -115,3 +117,32 @@ def test_an_absence_said_in_another_time_zone_is_the_same_absence(cast: Cast) ->
     )
     approve(action, User.objects.get(pk=zoe.pk))
     assert isinstance(start(action), starting.Held)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "running"])
+def test_what_ended_or_ran_is_not_set_back_to_ready_by_its_row(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Somebody with the database alone wants an approved call once more."""
+    monkeypatch.setattr(proofs, "is_covered", lambda entries: True)
+    action = cast.mass_mail()
+    approve(action, cast.approver)
+    if end == "cancelled":
+        decisions.cancel(action_id=action.pk, agent=cast.agent)
+    elif end == "expired":
+        decisions.expire(action=Action.objects.get(pk=action.pk))
+    else:
+        assert isinstance(start(action), starting.Started)
+        Execution.objects.update(ended_at=timezone.now())
+    Action.objects.update(state="ready", deadline=timezone.now() + timedelta(hours=1))
+    outcome = start(action)
+    assert isinstance(outcome, starting.Dropped) and "altered outside" in outcome.why
+
+
+def test_nor_is_what_a_rule_allowed(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proofs, "is_covered", lambda entries: True)
+    action = cast.propose("script.run", {"code": "print(1)"})
+    assert isinstance(start(action), starting.Started)
+    Execution.objects.update(ended_at=timezone.now())
+    Action.objects.update(state="ready", deadline=timezone.now() + timedelta(hours=1))
+    assert isinstance(start(action), starting.Dropped)
