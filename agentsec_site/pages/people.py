@@ -121,7 +121,9 @@ def make_token(request: HttpRequest) -> HttpResponse:
     """A personal token, shown on this one answer and never again."""
     days = request.POST.get("days", "")
     try:
-        token = people.issue_token(person(request), days=int(days) if days.isdecimal() else 0)
+        token = people.issue_token(
+            person(request), days=int(days) if days.isdecimal() and len(days) < 6 else 0
+        )
     except Refused as refused:
         return _account(request, error=refused.detail, status=HTTP_STATUS[refused.code])
     return _account(request, fresh=token)
@@ -153,4 +155,5 @@ def wanted_page(request: HttpRequest) -> str:
     """Where to go after signing in: a page of this site, never another site."""
     wanted = request.POST.get("next") or request.GET.get("next") or "/"
     here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return wanted if here else "/"
+    # A bare word would be taken for the name of a view, and for an error where there is none.
+    return wanted if here and wanted.startswith("/") else "/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -245,6 +246,36 @@ def test_payments_to_others_and_in_other_money_are_no_comparison() -> None:
     args = {"amount": 900, "currency": "EUR", "iban": IBAN}
     assert drawn(args, before({**args, "iban": "other"})).figures[0].data.before[0].count == 0
     assert drawn(args, before({**args, "currency": "JPY"})).figures[0].data.before[0].least == ""
+
+
+def test_what_failed_or_cannot_be_seen_vouches_for_no_recipient() -> None:
+    args = {"amount": 900, "currency": "EUR", "iban": IBAN}
+    told = drawn(args, before(args, done=False), before({}, hidden=True)).figures[0].data.before[0]
+    assert (told.count, told.unseen) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["/**/" * 400 + "x", "/* x" * 400, "-- a\n" * 300, " " * 2000])
+def test_comments_before_no_statement_are_read_in_no_time(text: str) -> None:
+    start = time.process_time()
+    assert kind({"sql": text}, tool="db") == "table"
+    assert time.process_time() - start < 0.5
+
+
+def test_comments_before_a_statement_are_passed_over() -> None:
+    assert kind({"sql": "/* a **/ -- b\n/**/ select 1"}, tool="db") == "sql"
+
+
+def test_many_edits_of_one_file_share_the_time_of_one() -> None:
+    edits = [{"old": "a\nb\n" * 200, "new": "b\nc\n" * 200} for _ in range(50)]
+    start = time.process_time()
+    drawn({"path": "a", "edits": edits}, tool="Edit")
+    assert time.process_time() - start < 1.5
+
+
+def test_rows_that_share_no_names_make_no_table_of_their_square() -> None:
+    made = call({"rows": [{f"k{n}": n} for n in range(500)], "few": [{"a": 1, "b": 2}, {"a": 3}]})
+    forms = {block.name: block.form for block in payloads.blocks(made, Drawing())}
+    assert forms == {"rows": "tree", "few": "table"}
 
 
 @pytest.mark.parametrize(
