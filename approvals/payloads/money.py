@@ -36,7 +36,7 @@ _ACCOUNT = re.compile(r"[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{8,40}|[0-9]{8,34}")
 class Before:
     """Earlier payments to the same recipient: how many of them, between which amounts, the last one when.
 
-    `unseen` calls hold the recipient somewhere, not necessarily as who was paid, and are not the reader's to see.
+    `unseen` calls are not the reader's to see, and hold the recipient somewhere, perhaps not as who was paid.
     """
 
     to: str

@@ -319,3 +319,22 @@ def test_tricks_are_found_in_nested_values() -> None:
     known = lookalikes.known(["acme.example"])
     made = call({"who": {"mail": ["bob@acrne.example"]}}, known=known)
     assert "looks like acme.example" in payloads.blocks(made, Drawing())[0].tricks[0].said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["ls", "-l", "a b"], "no shell"),
+        (["/bin/bash", "-c", "rm -rf /"], "the third one"),
+        (["env", "X=1", "bash", "-c", "rm -rf /"], "may read parts"),
+        (["ssh", "host", "rm -rf /"], "may read parts"),
+        (["C:\\Windows\\cmd.exe", "/c", "del *"], "may read parts"),
+        (["bash", "-x", "-c", "rm -rf /"], "may read parts"),
+    ],
+)
+def test_no_shell_is_promised_only_where_none_is_named(argv: list[str], said: str) -> None:
+    assert said in drawn({"argv": argv}, runs="shell").figures[0].data.said
+
+
+def test_a_request_without_a_method_is_not_said_to_be_harmless() -> None:
+    assert drawn({"url": "https://a.example/", "body": "x"}, tool="http.post").figures[0].data.method == ""
