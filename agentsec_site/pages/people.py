@@ -21,7 +21,10 @@ from agentsec_site.pages.guard import person
 from policies import passkeys, people
 from policies.access import actor
 from policies.models import Link, PersonalToken
+from traces import clean
 from traces.problems import HTTP_STATUS, Refused
+
+LONGEST_NAME = 255
 
 
 @never_cache
@@ -36,7 +39,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
             status=204, headers={"HX-Redirect": f"/sign-in?{urlencode({'next': _shown_page(request)})}"}
         )
     if request.method == "POST":
-        name, password = request.POST.get("username", ""), request.POST.get("password", "")
+        # Of what nobody can be called, the list of failed sign-ins takes as much as it can hold.
+        name = clean.storable(request.POST.get("username", ""))[:LONGEST_NAME]
+        password = request.POST.get("password", "")
         user = authenticate(request, username=name, password=password)
         if user is not None:
             return entering.enter(request, user, method="password", wanted=wanted)

@@ -188,3 +188,8 @@ def test_days_without_end_are_no_token() -> None:
     client = Client()
     client.force_login(with_password("ada"), backend="django.contrib.auth.backends.ModelBackend")
     assert client.post("/account/tokens", {"days": "9" * 5000}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["\x00", "a" * 300])
+def test_a_name_that_is_none_is_only_wrong(name: str) -> None:
+    assert sign_in(Client(), name).status_code == 401
