@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from agentsec_site.asgi import application
 from agentsec_site.wire import FramesProtocol
-from approvals import decisions, live, states
+from approvals import decisions, live, seats, states
 from policies import people
 from policies.factor_models import AuthenticatorApp
 from policies.models import User
@@ -404,10 +404,10 @@ def test_a_server_that_takes_no_whole_frames_tells_the_same(committed_cast: Cast
         assert (told := hear(wire, "row")) and told["id"] == str(action.pk)
 
 
-def test_a_socket_that_reads_nothing_holds_up_nobody_and_is_closed(
+def test_a_socket_for_which_too_much_waits_is_closed(
     site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live.seats, "SLOW_BYTES", -1)
+    monkeypatch.setattr(seats, "SLOW_BYTES", -1)
     client = signed_in(committed_cast.approver)
     with listening(site, client) as wire:
         assert ending(wire) == live.TOO_SLOW
