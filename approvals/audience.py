@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 
-from approvals import feed, holding, looking, presenters, queries
+from approvals import holding, looking, presenters, queries
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -57,7 +57,7 @@ def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
 
 def _inbox(messages: Messages) -> Teller:
     """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    rows = rows_of(feed.versions(named(messages)))
+    rows = rows_of({UUID(str(each["id"])): int(each["v"]) for each in messages if each["type"] == "action"})
 
     def tell(user: User) -> tuple[str, ...]:
         return tuple(row_message(row) for row in rows if _may_read(user, row.action))

@@ -202,13 +202,18 @@ class Room:
             await self._sweep(topic)
         if actions:
             async with self._inbox:
-                # Redis says which actions, and nothing else of what it says is believed.
-                last = await _ask(_telling, partial(feed.versions, audience.named(actions)))
-                await self._rows_told(topic, last)
+                await self._rows_told(topic, audience.named(actions))
 
-    async def _rows_told(self, topic: str, last: Mapping[UUID, int]) -> None:
-        told = [{"type": "action", "id": key} for key in last]
-        await self._told(topic, told)
+    async def _rows_told(self, topic: str, actions: Iterable[UUID]) -> None:
+        """Redis says which actions changed, and nothing else of what it says is believed."""
+        last: dict[UUID, int] = {}
+
+        def work(audiences: Iterable[Audience]) -> Told:
+            last.update(feed.versions(actions))
+            changes = [{"type": "action", "id": key, "v": number} for key, number in last.items()]
+            return audience.notes(topic, audiences, changes)
+
+        await self._tell(topic, work)
         if self._known is not None:
             self._known.told.update(last)
         self._counting.set()

@@ -141,10 +141,10 @@
   }
 
   /* ---- rows that come and go ---- */
-  const MOMENT = 40, FADE = 500, SPARE = 25, REMEMBERED = 2_000;
+  const MOMENT = 100, FADE = 500, SPARE = 25, REMEMBERED = 2_000;
   const pane = $("list"), pill = $("new-above");
   const versions = new Map();  // the last change of an action that this page knows; rows that left among them
-  let arrived = new Map(), latest = [], moment = 0, above = 0, loading = null;
+  let arrived = new Map(), gone = [], latest = [], moment = 0, above = 0, loading = null;
   let room = Math.max(50, list().children.length);  // how many rows stay in the page; "Show more" asks for more
 
   function parse(html) {
@@ -206,11 +206,7 @@
     const node = row(id);
     if (!node || node.classList.contains("is-leaving")) return;
     node.classList.add("is-leaving");
-    setTimeout(() => {
-      steady(() => node.remove());
-      emptiness();
-      refill();
-    }, FADE);
+    setTimeout(() => { gone.push(node); soon(); }, FADE);
     emptiness();
   }
 
@@ -269,13 +265,15 @@
     if (waiting && !loading && list().dataset.more && list().children.length < room / 2) loadMore();
   }
 
+  function soon() { moment ||= setTimeout(settle, MOMENT); }
+
   /* Rows of one moment together: one look at the layout before, one after. */
   function settle() {
     moment = 0;
-    const rowsNow = [...arrived.values()];
-    arrived = new Map();
-    latest = [];
+    const rowsNow = [...arrived.values()], left = gone;
+    [arrived, gone, latest] = [new Map(), [], []];
     steady(() => {
+      for (const node of left) node.remove();
       for (const told of rowsNow) take(told);
       trim();
     });
@@ -296,7 +294,7 @@
   document.addEventListener("live:row", (event) => {
     const told = event.detail;
     if (told.v >= (arrived.get(told.id)?.v ?? 0)) arrived.set(told.id, told);
-    moment ||= setTimeout(settle, MOMENT);
+    soon();
   });
   document.addEventListener("live:waiting", (event) => count(event.detail.n));
 

@@ -129,9 +129,9 @@ def test_the_list_takes_as_many_questions_for_two_as_for_ten(
     cast: Cast, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     actions, client = [cast.mass_mail() for _ in range(10)], browser(cast.approver)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get("/bulk", {"verdict": "approve", "id": [str(a.pk) for a in actions[:2]]}, **HTMX)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         client.get("/bulk", {"verdict": "approve", "id": [str(a.pk) for a in actions]}, **HTMX)
 
 

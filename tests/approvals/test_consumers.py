@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from agentsec_site.asgi import application
 from agentsec_site.wire import FramesProtocol
-from approvals import decisions, live, states
+from approvals import decisions, live, seats, states
 from policies import people
 from policies.models import User
 from tests.cast import Cast, committed_cast
@@ -386,7 +386,7 @@ def test_a_server_that_takes_no_whole_frames_tells_the_same(committed_cast: Cast
 def test_a_socket_that_reads_nothing_holds_up_nobody_and_is_closed(
     site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live.seats, "SLOW_BYTES", -1)
+    monkeypatch.setattr(seats, "SLOW_BYTES", -1)
     client = signed_in(committed_cast.approver)
     with listening(site, client) as wire:
         assert ending(wire) == live.TOO_SLOW

@@ -127,7 +127,7 @@ def test_what_nobody_decides_is_a_rejection_with_that_reason(waiting: Action) ->
     waiting.refresh_from_db()
     told = answers.answer(waiting)
     assert told["state"] == "expired"
-    assert told["rejection"] == {"reason": "nobody of comms or directors or leads decided within 15 min"}
+    assert told["rejection"]["reason"] == "nobody of comms or directors or leads decided within 15 min"
 
 
 def test_a_vote_that_was_not_enough_is_said(cast: Cast) -> None:

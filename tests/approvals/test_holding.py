@@ -64,5 +64,5 @@ def test_switches_cost_no_query_a_row(
     for scope in SCOPES:
         killswitch.throw(scope=scope, reason="a drill", by=actor(cast.administrator))
     client = browser(cast.approver)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(17):
         client.get("/")

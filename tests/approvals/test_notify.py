@@ -99,7 +99,7 @@ def test_a_reviewer_gets_a_mail_about_what_waits(cast: Cast, post: Post) -> None
         "ada@corp.example",
         "[agentsec] Waits for a decision: Deploy to production",
     )
-    assert f"http://127.0.0.1:8000/?open={action.pk}" in post.texts[0] and "deploys" in post.texts[0]
+    assert f"http://localhost:8000/?open={action.pk}" in post.texts[0] and "deploys" in post.texts[0]
 
 
 def test_whoever_is_not_asked_hears_nothing(cast: Cast, post: Post) -> None:
@@ -415,7 +415,7 @@ def test_nothing_that_is_sent_decides_when_it_is_opened(cast: Cast, post: Post, 
     let_pass()
     for link in [word for word in post.texts[0].split() if word.startswith("http")]:
         client.force_login(cast.approver, backend="django.contrib.auth.backends.ModelBackend")
-        client.get(link.removeprefix("http://127.0.0.1:8000"))
+        client.get(link.removeprefix("http://localhost:8000"))
     action.refresh_from_db()
     assert (action.state, Vote.objects.count()) == ("pending", 0)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals import typed
+from approvals import typed as confirmation
 from approvals.models import Action
 from tests.approvals.test_views import browser, decide, text
 from tests.cast import Cast, cast
@@ -27,7 +27,7 @@ def destroys(target: str) -> Action:
 def takes(target: str, typed: str) -> str:
     """ "yes", or what the person is told."""
     try:
-        typed.refuse(destroys(target), typed)
+        confirmation.refuse(destroys(target), typed)
     except Refused as refused:
         return refused.detail
     return "yes"
@@ -78,9 +78,9 @@ def test_what_does_not_confirm_and_what_is_said(target: str, typed: str, told: s
 
 @given(st.text(min_size=1).filter(str.strip))
 def test_whatever_the_target_is_its_words_confirm_it_and_fit_into_a_field(target: str) -> None:
-    words = typed.words(destroys(target))
+    words = confirmation.words(destroys(target))
     assert takes(target, words) == "yes"
-    assert words and len(words) <= typed.LONGEST and not re.search(r"[\t\r\n]", words)
+    assert words and len(words) <= confirmation.LONGEST and not re.search(r"[\t\r\n]", words)
 
 
 @given(st.text(), st.text(alphabet=" \t\r\n\u00a0"))

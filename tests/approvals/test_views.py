@@ -192,7 +192,7 @@ def test_the_list_costs_the_same_however_long_it_is(
     client = browser(cast.approver)
     for _ in range(6):
         cast.mass_mail()
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(16):
         client.get("/")
 
 

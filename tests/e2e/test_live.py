@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,10 +19,12 @@ pytestmark = pytest.mark.e2e
 WATCH = """() => {
     window.seen = { operations: 0, long: [] };
     new MutationObserver((all) => {
-        for (const one of all) window.seen.operations += one.type === "childList" ? one.addedNodes.length + one.removedNodes.length : 1;
+        for (const { type, addedNodes, removedNodes } of all) {
+            window.seen.operations += type === "childList" ? addedNodes.length + removedNodes.length : 1;
+        }
     }).observe(document.getElementById("rows"), { childList: true, subtree: true, attributes: true });
-    new PerformanceObserver((found) => window.seen.long.push(...found.getEntries().map((one) => one.duration)))
-        .observe({ type: "longtask" });
+    const long = (found) => window.seen.long.push(...found.getEntries().map((one) => one.duration));
+    new PerformanceObserver(long).observe({ type: "longtask" });
 }"""
 TOP = "id => document.getElementById(`row-${id}`).getBoundingClientRect().top"
 
@@ -62,7 +65,12 @@ def test_a_killed_redis_shows_a_banner_and_is_caught_up_by_itself(
     office.forgive_lost_requests()
 
 
-def test_what_one_reads_stays_in_place_while_more_urgent_ones_arrive(office: Any) -> None:
+def test_what_one_reads_stays_in_place_while_more_urgent_ones_arrive(office: Any, tmp_path: Path) -> None:
+    soon = tmp_path / "soon.yaml"
+    soon.write_text(
+        "rules: [{name: soon, effect: ask, tools: [deploy], approvers: comms, expires_after: 5m}]"
+    )
+    office.live.manage("apply", str(soon))
     late = [
         office.propose("order.place", {"supplier": f"S{n}", "item": "paper", "amount": 20_000})
         for n in range(12)
@@ -75,7 +83,7 @@ def test_what_one_reads_stays_in_place_while_more_urgent_ones_arrive(office: Any
     row(ada, late[6]).scroll_into_view_if_needed()
     ada.evaluate(WATCH)
     before = ada.evaluate(TOP, late[6]["id"])
-    urgent = [office.mass_mail(f"Urgent {n}") for n in range(3)]
+    urgent = [office.propose("deploy", {"target": f"site-{n}"}) for n in range(3)]
     expect(row(ada, urgent[2])).to_be_attached()
     assert abs(ada.evaluate(TOP, late[6]["id"]) - before) <= 1
     expect(ada.locator("#new-above")).to_have_text("3 new above ↑")
