@@ -246,7 +246,7 @@ def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> s
 
 
 def _bystander(action: Action, user: User) -> str:
-    """Why somebody who may not decide it only reads along. Whose own word is waited for, the card says itself."""
+    """Why somebody who may not decide it reads along; that only the user is asked, the card says itself."""
     if not set(action.groups) - {USER}:
         return "You read along."
     if not user.has_role(Role.APPROVER):
