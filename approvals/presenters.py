@@ -16,8 +16,9 @@ from approvals.models import Action, Vote
 from approvals.origins import Authority, authorities
 from approvals.reasons import Program
 from approvals.voting import Tally, tally
+from approvals.word_models import USER
 from policies.access import Verb, may
-from policies.models import User
+from policies.models import Role, User
 from policies.verdict import sparing
 
 EXCERPT = 60  # characters shown on each side of a finding
@@ -237,12 +238,20 @@ def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> s
         return "decided"
     if action.deadline <= timezone.now():
         return "The time to decide is over."
-    access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
-    if not access.allowed:
-        return f"You read along. {access.why}"
+    if not may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups).allowed:
+        return _bystander(action, user)
     if double := word.double(action, user):
         return f"You read along: {double}."
     return f"You have approved. Still needed: {counted.missing}." if mine else ""
+
+
+def _bystander(action: Action, user: User) -> str:
+    """Why somebody who may not decide it reads along; that only the user is asked, the card says itself."""
+    if not set(action.groups) - {USER}:
+        return "You read along."
+    if not user.has_role(Role.APPROVER):
+        return "You read along: deciding takes the role of an approver."
+    return f"You read along: you are not in {' or '.join(sorted(set(action.groups) - {USER}))}."
 
 
 def _rules(action: Action, texts: Mapping[str, str]) -> tuple[Rule, ...]:

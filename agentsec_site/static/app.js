@@ -128,5 +128,13 @@
      Each place waits in a queue of its own: in one for all, htmx forgets every request but the last. */
   const load = (address, where) => htmx.ajax("GET", address, { source: where.target, ...where }).catch(() => undefined);
 
-  window.agentsec = { load, toast, tick, now, csrf: () => meta("csrf-token") };
+  /* Into a field of the bar below a card: what is read above it stays where it is. */
+  function enter(field) {
+    field.focus({ preventScroll: true });
+    const bar = field.closest(".panel");
+    const hidden = bar ? field.getBoundingClientRect().bottom - bar.getBoundingClientRect().bottom : 0;
+    if (hidden > 0) bar.scrollTop += hidden + 8;
+  }
+
+  window.agentsec = { load, toast, tick, now, enter, csrf: () => meta("csrf-token") };
 })();

@@ -53,12 +53,16 @@
     show();
   }
 
+  /* The bar takes its place from the list, and may lie where the row was. */
+  const uncover = (node) => { if (picked.size === 1) node.scrollIntoView({ block: "nearest" }); };
+
   function toggle(node) {
     const input = box(node);
     if (!input) { say("This one cannot be selected"); return; }
     const on = !picked.has(node.dataset.id);
     if (pick(node, on)) say(on ? `Selected, ${picked.size} in all` : `No longer selected, ${picked.size} left`);
     settle();
+    if (on) uncover(node);
   }
 
   function range(from, to) {
@@ -93,6 +97,7 @@
     if (event.shiftKey && anchor && anchor !== node.dataset.id && row(anchor)) range(anchor, node);
     else if (!pick(node, input.checked)) input.checked = false;
     settle();
+    if (input.checked) uncover(node);
   });
   form.addEventListener("click", (event) => {
     if (event.target.closest("[data-bulk-alike]")) everyAlike();

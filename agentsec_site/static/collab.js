@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { load, toast, csrf } = window.agentsec;
+  const { load, toast, csrf, enter } = window.agentsec;
   const inbox = window.agentsec.inbox;
   const BEAT = 20_000, SOON = 500;
   const $ = (id) => document.getElementById(id);
@@ -165,7 +165,7 @@
     $("edit-slot").replaceChildren();
     form.hidden = false;
     opener.setAttribute("aria-expanded", "true");
-    form.querySelector("textarea, select").focus();
+    enter(form.querySelector("textarea, select"));
   }
 
   document.addEventListener("click", (event) => {
@@ -182,7 +182,7 @@
   function choose(button) {
     const why = $("reject-why"), before = why.value.trim();
     why.value = before ? `${before} ${button.dataset.reason}` : button.dataset.reason;
-    why.focus();
+    enter(why);
     why.setSelectionRange(why.value.length, why.value.length);
   }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, toast, tick, now, csrf } = window.agentsec;
+  const { load, toast, tick, now, csrf, enter } = window.agentsec;
   const inbox = document.getElementById("inbox");
   const detail = document.getElementById("detail");
   const announcer = document.getElementById("announcer");
@@ -93,7 +93,7 @@
     $("edit-slot").replaceChildren();
     form.hidden = false;
     document.querySelector('[data-shows="reject"]').setAttribute("aria-expanded", "true");
-    $("reject-why").focus();
+    enter($("reject-why"));
   }
 
   function closeForms() {
@@ -109,7 +109,7 @@
     const form = $("approve-form");
     if (!form) return;
     const confirm = $("confirm");
-    if (confirm && !confirm.value) confirm.focus(); else form.requestSubmit();
+    if (confirm && !confirm.value) enter(confirm); else form.requestSubmit();
   }
 
   document.addEventListener("agentsec:decided", (event) => {
@@ -379,7 +379,8 @@
     "/": () => $("q").focus(), "?": () => $("keys").showModal(),
   };
   window.agentsec.inbox = { keys, select, openId, rows, row, say, closeForms, refreshPanel };
-  const typing = (node) => node.closest("input, textarea, select, [contenteditable]");
+  // A box that was ticked by hand keeps the focus, and takes no letters.
+  const typing = (node) => node.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.key === "Escape") {
@@ -391,7 +392,8 @@
     if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.target.id === "edit-slot") event.target.querySelector("textarea")?.focus();
+    const field = event.target.id === "edit-slot" && event.target.querySelector("textarea");
+    if (field) enter(field);
   });
 
   if (openId()) mark(openId());

@@ -60,8 +60,9 @@ def code(value: Value, language: str) -> Code:
 def _runs(text: str, language: str) -> tuple[tuple[tuple[int, int, str], ...], int]:
     """What is coloured, and how far into the text that goes."""
     found: list[tuple[int, int, str]] = []
+    lexer = _lexer(language)  # the first of a process takes its time, which is not this text's
     reached, until = 0, time.monotonic() + MOST_SECONDS
-    for start, end, look in _tokens(text, language):
+    for start, end, look in _tokens(text, lexer):
         reached = end
         if found and look and found[-1][1:] == (start, look):
             found[-1] = (found[-1][0], end, look)
@@ -72,8 +73,8 @@ def _runs(text: str, language: str) -> tuple[tuple[tuple[int, int, str], ...], i
     return tuple(found), reached
 
 
-def _tokens(text: str, language: str) -> Iterator[tuple[int, int, str]]:
-    for start, kind, part in _lexer(language).get_tokens_unprocessed(text):
+def _tokens(text: str, lexer: Lexer) -> Iterator[tuple[int, int, str]]:
+    for start, kind, part in lexer.get_tokens_unprocessed(text):
         yield start, start + len(part), _look(kind)
 
 

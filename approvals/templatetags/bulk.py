@@ -9,6 +9,7 @@ from django import template
 from approvals import bulk, typed, vigilance
 from approvals.models import Action
 from approvals.presenters import Row
+from approvals.word_models import USER
 from policies.models import Role, User
 from traces.presenters import visible
 
@@ -19,9 +20,9 @@ register = template.Library()
 
 @register.inclusion_tag("approvals/_tick.html")
 def bulk_tick(row: Row) -> dict[str, Any]:
-    """A tick for what waits: what it is like, and why it is approved only by itself."""
+    """A tick for what waits for reviewers: what it is like, and why it is approved only by itself."""
     action = row.action
-    if action.state != Action.State.PENDING:
+    if action.state != Action.State.PENDING or not set(action.groups) - {USER}:
         return {"waits": False}
     label = f"Select {action.tool}: {action.target[:LABEL]}"
     return {

@@ -438,7 +438,7 @@ def test_rows_cost_no_query_for_claims_and_questions(cast: Cast) -> None:
         ask(action, cast.approver)
     with CaptureQueriesContext(connection) as after:
         page = text(client.get("/", **HTMX))
-    assert page.count("claimed by ada") == 3 and page.count("agent asked") == 3
+    assert page.count("claimed by ada") == 3 and page.count("question to the agent") == 3
     assert len(after) == len(before)
 
 

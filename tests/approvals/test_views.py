@@ -65,7 +65,9 @@ def test_a_fragment_asked_for_after_sign_out_brings_the_whole_page_to_the_door(c
 
 def test_an_auditor_reads_without_buttons_and_is_told_why(cast: Cast) -> None:
     card = text(browser(cast.auditor).get(f"/actions/{cast.mass_mail().pk}/card"))
-    assert "You read along" in card and 'id="approve-form"' not in card
+    assert (
+        "You read along: deciding takes the role of an approver." in card and 'id="approve-form"' not in card
+    )
 
 
 def test_approving_says_what_came_of_it_and_offers_undo(cast: Cast) -> None:

@@ -33,7 +33,7 @@ from approvals.confirming import Speaker
 from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
 from policies import agents, people, world
-from policies.models import Agent, AgentKey, User
+from policies.models import Agent, AgentKey, Role, User
 from tests.cast import Cast, make_cast, person
 from traces import sequencer
 from traces.models import Entry, Session
@@ -248,6 +248,14 @@ def test_it_waits_for_no_reviewer_and_an_auditor_reads_along(asking: Cast) -> No
     assert "<b>dana</b>’s own word" in card and 'id="approve-form"' not in card
     assert "@user" not in card and "nobody" not in card.lower().replace("no reviewer", "")
     assert "waits for dana’s own word" in text(browser(asking.auditor).get("/"))
+
+
+def test_what_only_the_user_answers_cannot_be_ticked_to_decide_many(asking: Cast) -> None:
+    order(asking)
+    asking.auditor.roles = [*asking.auditor.roles, Role.APPROVER]
+    asking.auditor.save()
+    page = text(browser(asking.auditor).get("/"))
+    assert 'id="bulk-pick"' in page and 'class="tick"' not in page
 
 
 def test_an_edit_asks_the_user_again(asking: Cast) -> None:

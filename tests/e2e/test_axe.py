@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,10 +29,14 @@ REFUSED = (
 DARK = (
     "document.documentElement.dataset.theme = 'dark';"
     "new Promise(requestAnimationFrame)"
-    ".then(() => Promise.all(document.getAnimations().map((each) => each.finished)))"
+    ".then(() => document.getAnimations().forEach((each) => each.finish()))"
 )
 # What only somebody's keys bring up: forms and dialogs of the inbox.
-BY_KEY = {"?": "#keys", "r": "#reject-form", "e": "#edit-form"}
+BY_KEY = {
+    "?": "#keys", "r": "#reject-form", "e": "#edit-form", "q": "#ask-form", "d": "#delegate-form",
+}  # fmt: skip
+# Pages of one template, whatever they are about: one of them is enough.
+ALIKE = re.compile(r"admin:\w+_(history|delete)")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,8 @@ def watched(browser: Browser, busy: Company) -> Iterator[Page]:
 
 
 def violations(page: Page, options: dict[str, Any]) -> list[str]:
-    page.evaluate(AXE_SCRIPT)
+    if not page.evaluate("!!window.axe"):
+        page.evaluate(AXE_SCRIPT)
     return [
         f"{found['id']} ({found['impact']}): {node['target']} {node['html'][:160]}"
         for found in page.evaluate(AXE, options)
@@ -72,18 +78,29 @@ def both(page: Page) -> list[str]:
 
 def test_axe_finds_nothing_on_any_page(busy: Company, watched: Page) -> None:
     wrong: list[str] = []
+    seen: set[str] = set()
     for kind in pages(watched, busy.live.url, also=cards(busy)):
+        like = ALIKE.sub(r"\1", kind)
+        if like in seen:
+            continue
+        seen.add(like)
         wrong += [f"{kind}: {found}" for found in both(watched)]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("key", list(BY_KEY))
-def test_axe_finds_nothing_in_what_a_key_opens(busy: Company, watched: Page, key: str) -> None:
+def test_axe_finds_nothing_in_what_a_key_opens(busy: Company, watched: Page) -> None:
     item = busy.waiting("email.send", ready=lambda item: "collector" in json.dumps(item["args"]))
     watched.goto(f"{busy.live.url}/?open={item['id']}")
     expect(watched.locator("#card")).to_be_visible()
-    watched.keyboard.press(key)
-    expect(watched.locator(BY_KEY[key])).to_be_visible()
+    for key, opened in BY_KEY.items():
+        watched.keyboard.press(key)
+        expect(watched.locator(opened)).to_be_visible()
+        assert both(watched) == [], key
+        watched.keyboard.press("Escape")
+        expect(watched.locator(opened)).to_be_hidden()
+    watched.keyboard.press("x")
+    watched.get_by_role("button", name="Reject…").click()
+    expect(watched.locator("#bulk-form")).to_be_visible()
     assert both(watched) == []
 
 

@@ -38,6 +38,10 @@ def test_many_are_approved_by_keys_one_that_is_gone_is_named_and_the_rest_taken_
     expect(page.locator("#bulk-words")).to_have_text("1 selected")
     for other in (two, three):
         row(page, other).locator(".tick input").check()
+    # The box that was clicked has the focus, and the keys work as ever.
+    page.keyboard.press("x")
+    expect(page.locator("#bulk-words")).to_have_text("2 selected")
+    page.keyboard.press("x")
     page.get_by_role("button", name="Approve…").click()
     dialog = page.get_by_role("dialog")
     expect(dialog.locator(".bulk-list > li")).to_have_count(3)
