@@ -7,18 +7,17 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentsec_site.settings")
 http: Any = get_asgi_application()
 
 from agentsec_site.gateway.intake import BodyLimit  # noqa: E402 - needs the apps as well
-from agentsec_site.sockets import urlpatterns  # noqa: E402 - consumers need the apps that the line above loads
+from agentsec_site.sockets import of_allowed_hosts, urlpatterns  # noqa: E402 - consumers need the apps
 
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(http),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(urlpatterns))),
+        "websocket": of_allowed_hosts(AuthMiddlewareStack(URLRouter(urlpatterns))),
     }
 )

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, transaction
 
-from approvals import alike, decisions, presenters, queries, states, vigilance
+from approvals import alike, claims, decisions, presenters, queries, states, vigilance
 from approvals.attention import UNKNOWN, Attention
 from approvals.attention_models import Look
 from approvals.decisions import Decision
@@ -101,6 +101,12 @@ def barred(action: Action, risk: Risk | None = None) -> str:
     return f"its risk is high ({risk.why}): approve it by itself" if risk.word == "High" else ""
 
 
+def taken(action: Action, user: User) -> str:
+    """Whose claim a page does not pass over in a heap; empty where nobody else has claimed it."""
+    claim = claims.others(action, user)
+    return f"{claim.sentence}: decide it by itself" if claim is not None else ""
+
+
 def decide_many(
     *,
     user: User,
@@ -160,6 +166,8 @@ def _decide(
     action = states.lock(item.action)
     if sameness(action) != same:
         raise Refused("conflict", "it asks for something else by now: look again, then decide")
+    if channel == "browser" and (why := taken(action, user)):
+        raise Refused("conflict", why)
     seen = vigilance.on(look, action)
     if verdict == "reject":
         return decisions.reject(

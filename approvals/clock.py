@@ -5,8 +5,10 @@ PostgreSQL is the truth; every part may run in several processes at once, since 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -43,9 +45,11 @@ logger = logging.getLogger(__name__)
 
 def run(stop: threading.Event) -> None:
     """Tick until told to stop; a database that is away is waited for."""
-    while not stop.wait(TICK_SECONDS):
+    for count in itertools.count():
+        if stop.wait(TICK_SECONDS):
+            return
         try:
-            tick()
+            tick(count)
         except DatabaseError as error:
             logger.warning("the clock waits for the database: %s", str(error).splitlines()[0])
             connections.close_all()
@@ -55,26 +59,15 @@ def run(stop: threading.Event) -> None:
             close_old_connections()
 
 
-def tick() -> None:
-    """Everything that is due now, each part on its own: one that fails does not hold up the others."""
+def tick(count: int = 0) -> None:
+    """What is due, of the parts whose turn the `count`-th tick is (at 0 that of all), each on its own: one
+    that fails does not hold up the others.
+    """
     now = timezone.now()
     failures: list[Exception] = []
-    for part in (
-        stop,
-        expire,
-        escalate,
-        stand_in,
-        end_allowances,
-        end_claims,
-        forget_looks,
-        recover,
-        reap,
-        resume,
-        sweep,
-        forget_keys,
-        forget_changes,
-        shadow,
-    ):
+    for part, every in PARTS.items():
+        if count % every:
+            continue
         try:
             part(now)
         except DatabaseError:
@@ -201,3 +194,22 @@ def forget_changes(now: datetime) -> int:
 def shadow(now: datetime) -> int:
     """What the release in shadow, if one is, would have said of the latest calls."""
     return shadow_release.step(now=now)
+
+
+# Every how many ticks each has its turn: at once what stops, starts or ends actions, rarely what only tidies.
+PARTS: Mapping[Callable[[datetime], int], int] = {
+    stop: 1,
+    expire: 1,
+    escalate: 2,
+    stand_in: 2,
+    end_allowances: 2,
+    end_claims: 4,
+    forget_looks: 2,
+    recover: 2,
+    reap: 1,
+    resume: 1,
+    sweep: 1,
+    forget_keys: 120,
+    forget_changes: 120,
+    shadow: 2,
+}

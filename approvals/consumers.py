@@ -29,9 +29,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         """Refused (HTTP 403) for strangers, foreign origins, and topics that are not for this person."""
-        if not _same_origin(self.scope):
-            raise DenyConnection
         try:
+            if not _same_origin(self.scope):
+                raise DenyConnection
             query = parse_qs(self.scope["query_string"].decode("ascii"), max_num_fields=16)
             topics = live.topics_of(query.get("topic", []))
             since = Cursor.parse(query.get("since", [""])[0])
@@ -71,7 +71,10 @@ def _admitted(scope: Mapping[str, Any], topics: frozenset[str]) -> Guest | None:
 
 
 def _same_origin(scope: Mapping[str, Any]) -> bool:
-    """The page's origin is this very host and port: cookies do not tell ports apart, so this must."""
+    """The page's origin is this very host and port: cookies do not tell ports apart, so this must.
+
+    Raises ValueError for an origin that is none.
+    """
     headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1")
     host = headers.get(b"host", b"").decode("latin-1")

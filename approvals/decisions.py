@@ -161,6 +161,7 @@ def edit(
         "after": action.args,
         "changed": sorted(changed), "digest": action.digest, "verdict": judged.verdict.to_json(),
         "facts": judged.facts.to_json(), "rules": judged.rule_texts, "approvals": action.approvals,
+        "needs_other_than": action.needs_other_than,
     }  # fmt: skip
     record.append(
         kind="action.edited", actor=actor(user), session=action.session, action=str(action.pk), body=body,

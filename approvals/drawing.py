@@ -74,12 +74,15 @@ def earlier(action: Action, wish: Wish, *, user: User) -> Sequence[Past]:
         for text in wish.holding:
             rows = rows.filter(args_json__contains=json.dumps(text, ensure_ascii=False)[1:-1])
     found, read = list[Past](), 0
-    for row in rows.only("id", "created_at", "args_json", "session_id", "team", "groups")[: wish.most]:
+    for row in rows.only("id", "created_at", "args_json", "session_id", "team", "groups", "state")[
+        : wish.most
+    ]:
         read += len(row.args_json)
         if read > MOST_READ:
             break
         open_to = _may_read(user, row, session=action.session_id)
-        found.append(Past(str(row.pk), row.created_at, row.args if open_to else {}, hidden=not open_to))
+        told, done = row.args if open_to else {}, row.state == S.SUCCEEDED
+        found.append(Past(str(row.pk), row.created_at, told, hidden=not open_to, done=done))
     return found
 
 

@@ -109,4 +109,4 @@ def _why_not(action: Action, user: User, verdict: str, same: str) -> str:
         return "you have voted on it already"
     if bulk.sameness(action) != same:
         return f"it is not like the others: asked by {', '.join(alike.rules_of(action.approvals_json))}"
-    return bulk.barred(action) if verdict == "approve" else ""
+    return bulk.taken(action, user) or (bulk.barred(action) if verdict == "approve" else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -99,9 +99,11 @@ def _after(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:
     at, _, key = wish.after.rpartition("~")
     try:
         moment, identity = datetime.fromisoformat(at), UUID(key)
-    except ValueError:
-        return rows
-    if moment.tzinfo is None:
+        if moment.tzinfo is None:
+            return rows
+        # Not every offset that Python reads is one that PostgreSQL takes.
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return rows
     field, past = wish.order.lstrip("-"), "lt" if wish.order.startswith("-") else "gt"
     return rows.filter(Q((f"{field}__{past}", moment)) | Q((field, moment), (f"id__{past}", identity)))

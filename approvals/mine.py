@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -158,7 +158,12 @@ def _ask(action: Action) -> Ask:
         )
         for item in found for quote in item.quotes
     )  # fmt: skip
-    return Ask(action, drawn.blocks, came)
+    return Ask(action, tuple(map(unfolded, drawn.blocks)), came)
+
+
+def unfolded(block: payloads.Block) -> payloads.Block:
+    """Here stand no figures but a block's own: nothing is folded away that is shown nowhere else."""
+    return block if block.figures else replace(block, fold="")
 
 
 def _mark(waiting: Sequence[Action], past: Sequence[Past]) -> str:

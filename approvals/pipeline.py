@@ -242,6 +242,7 @@ def deadline(action: Action, judged: Judged, now: datetime) -> datetime:
 
 
 def _log(call: Call, action: Action, judged: Judged) -> None:
+    states.announce(action)
     about: dict[str, Any] = {"session": action.session, "action": str(action.pk)}
     proposed = {
         "tool": action.tool, "args": action.args, "reason": action.reason, "manifest": action.manifest,
@@ -270,7 +271,6 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
         title=f"{action.tool}: {Action.State(action.state).label.lower()}",
         attributes={"state": action.state, "tool": action.tool}, **about,
     )  # fmt: skip
-    states.announce(action)
 
 
 def _refuse_times(call: Call) -> None:

@@ -29,14 +29,17 @@ def demand(action: Action, user: User) -> Demand:
     """Whether this person's approval of the action, as it stands, has to be signed by a passkey of theirs."""
     counted = tally(action)
     try:
-        group = counted.groups_for(user)[0]
+        groups = counted.groups_for(user)
     except Refused:
         return Demand()
-    if group not in counted.step_up:
+    if groups[0] not in counted.step_up:
         return Demand()
-    return Demand(
-        group, "" if passkeys.usable(user) else passkeys.site().why_not or "You have no passkey yet."
-    )
+    if passkeys.usable(user):
+        return Demand(groups[0])
+    # Unsigned it may still count for another group that they are in.
+    if not counted.step_up.issuperset(groups):
+        return Demand()
+    return Demand(groups[0], passkeys.site().why_not or "You have no passkey yet.")
 
 
 def request(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.conf import settings
 from django.contrib.sessions.models import Session as SignIn
 from django.db import connection
 from django.utils import timezone
@@ -24,7 +25,10 @@ SIGNED_OUT, CHANGED = "signed out", "changed"
 # A row as text quotes its fields: no two people share a mark, whatever their groups are called.
 _MARKS = """
     SELECT u.id, encode(
-        sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names)::text, 'UTF8')), 'hex'
+        sha256(convert_to(row(u.password, u.is_active, u.roles, g.names, c.names, (
+            %(factors)s AND NOT EXISTS (SELECT FROM policies_passkey k WHERE k.user_id = u.id)
+            AND NOT EXISTS (SELECT FROM policies_authenticatorapp t WHERE t.user_id = u.id)
+        ))::text, 'UTF8')), 'hex'
     ) AS mark
     FROM policies_user u LEFT JOIN (
         SELECT m.user_id, array_agg(a.name ORDER BY a.name) AS names
@@ -91,20 +95,21 @@ class Roll:
     guests: tuple[Guest, ...]
 
     @cached_property
-    def asked(self) -> Mapping[str, str]:
+    def asked(self) -> Mapping[str, str | bool]:
         """As array literals: adapting thousands of values for each message costs more than the answer."""
         return {
             "users": _literal(sorted({guest.user_id for guest in self.guests})),
             "listeners": _literal(guest.user_id for guest in self.guests),
             "sign_ins": _literal(guest.sign_in for guest in self.guests),
             "marks": _literal(guest.mark for guest in self.guests),
+            "factors": settings.AGENTSEC_REQUIRE_MFA,
         }
 
 
 def marks(user_ids: Iterable[int]) -> Mapping[int, str]:
     """The mark of each of these people who exists."""
     with connection.cursor() as sql:
-        sql.execute(_MARKS, {"users": _literal(user_ids)})
+        sql.execute(_MARKS, {"users": _literal(user_ids), "factors": settings.AGENTSEC_REQUIRE_MFA})
         return dict(sql.fetchall())
 
 

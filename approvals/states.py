@@ -80,14 +80,14 @@ def move(
         # After commit, since whoever decides holds the session already, which comes after limits. If this
         # process dies in between, the sum stays taken until its day is over.
         transaction.on_commit(partial(budgets.give_back, action_id=action.pk), robust=True)
+    # Before the log's own announcements, which page after page of traces hears and nobody waits for.
+    announce(action)
+    _notify(action, before)
     told = {"from": before, "to": to, "revision": action.revision, "digest": action.digest, **(body or {})}
-    entry = record.append(
+    return record.append(
         kind=f"action.{to}", actor=actor, session=action.session, action=str(action.pk), body=told,
         title=title or f"{action.tool}: {S(to).label.lower()}", attributes={"state": to, "tool": action.tool},
     )  # fmt: skip
-    _notify(action, before)
-    announce(action)
-    return entry
 
 
 def _notify(action: Action, before: str) -> None:

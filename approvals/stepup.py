@@ -80,6 +80,24 @@ def contradiction(action: Action, votes: Iterable[Vote]) -> str:
     return ""
 
 
+def lost(action: Action, votes: Iterable[Vote]) -> str:
+    """Whose passkey was removed after it signed a vote that had to be signed, by the log; empty for nobody's.
+
+    It stays their signature; but the passkey may have been in the wrong hands, so people are asked anew.
+    """
+    groups = signed.step_ups(action.approvals)
+    for vote in votes:
+        entry = Entry.objects.filter(uuid=vote.entry).select_related("subject_key").first()
+        event = _event(entry) if entry is not None and vote.group in groups else None
+        if entry is None or event is None:
+            continue
+        gone = Entry.objects.filter(kind=signed.REMOVED, pk__gt=entry.pk).select_related("subject_key")
+        removed = {str(each.body.get("passkey")) for each in map(_event, gone) if each is not None}
+        if str(event.body.get("signature", {}).get("passkey")) in removed:
+            return f"the passkey by which {vote.user.username} signed was removed since"
+    return ""
+
+
 def forgeries() -> list[signed.Forged]:
     """Every approval in the whole log that had to be signed and is not its voter's. Reads all that was asked
     and decided, and holds in memory what step-up was wanted for.

@@ -23,6 +23,7 @@ from traces.models import Entry
 ENDING = frozenset({"vote.undone", "action.pending"})
 # Two processes on one machine, or two machines whose clocks are kept, may differ by this much: seconds.
 CLOCKS_APART = 5
+STATES = frozenset(f"action.{state}" for state in Action.State)
 ASKING = frozenset({"action.pending", "action.ready", "action.edited"})
 
 
@@ -34,6 +35,8 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
         return "the log does not hold that these people were asked: the action was altered outside agentsec"
     if action.allowance_id is not None and str(action.allowance_id) not in _let_through(action):
         return "the log holds no allowance that let this through: the action was altered outside agentsec"
+    if _editor(action) != action.needs_other_than:
+        return "the log names another editor: the action was altered outside agentsec"
     if unsworn := _widened(action):
         return f"the log does not hold that {unsworn}: the action was altered outside agentsec"
     standing = list(votes)
@@ -48,7 +51,9 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
         given = datetime.fromisoformat(header["at"]) if "at" in header else vote.at
         if why := absences.unsworn(absence, at=given):
             return f"{vote.user.username} stood in for nobody: {why}"
-    return ""
+    return (
+        "" if _is_ready(action) else "the log does not hold that it is ready: it was altered outside agentsec"
+    )
 
 
 def withdrawn(action: Action, said: UUID) -> bool:
@@ -122,6 +127,26 @@ def _asked(action: Action) -> Any:
         if header.get("kind") in ASKING and body.get("digest") == action.digest and "approvals" in body:
             return body["approvals"]
     return None
+
+
+def _is_ready(action: Action) -> bool:
+    """Whether the last that the log holds of its state is that it became ready, as it is: what ran, or ended
+    without, is not set back to that by its row.
+    """
+    last = Entry.objects.filter(action_id=str(action.pk), kind__in=STATES).select_related("subject_key")
+    entry = last.order_by("-id").first()
+    header, body = _read(entry) if entry is not None else ({}, {})
+    return (header.get("kind"), body.get("digest")) == ("action.ready", action.digest)
+
+
+def _editor(action: Action) -> str:
+    """Who changed whom or what it affects, as the log of its newest edit says; as its row does where the log
+    says nothing of it.
+    """
+    for header, body in sealed(action_id=str(action.pk), kind="action.edited"):
+        if header.get("kind") == "action.edited" and body.get("digest") == action.digest:
+            return str(body.get("needs_other_than", action.needs_other_than))
+    return action.needs_other_than
 
 
 def _says(entry: Entry | None, vote: Vote, action: Action) -> bool:

@@ -80,7 +80,7 @@ class Tally:
         """The groups to which this person's vote may be put, the best first; those where it fills a place,
         if there are any. Raises Refused("forbidden") where there is none at all.
         """
-        mine = [group for group, names in self.counting.items() if names & user.answers_for]
+        mine = self._asked_of(user.answers_for)
         if not mine:
             raise Refused("forbidden", "you are in none of the groups that are asked")
         filled = sum(map(bool, self.placed))
@@ -113,10 +113,14 @@ class Tally:
         if not voter.has_role(Role.APPROVER):
             return ()
         reach = voter.group_names | self.covered(vote).keys()
-        mine = [group for group, names in self.counting.items() if names & reach]
+        mine = self._asked_of(reach)
         strong = vote.group in self.step_up
         fit = [group for group in mine if strong or group not in self.step_up]
         return tuple(sorted(fit, key=lambda group: group != vote.group))
+
+    def _asked_of(self, reach: frozenset[str]) -> list[str]:
+        """The asked groups that members of these answer for; no group is whom the session serves."""
+        return [group for group, names in self.counting.items() if group != USER and names & reach]
 
     def covered(self, vote: Vote) -> dict[str, list[Absence]]:
         """The groups that matter here for which its voter stood in when they voted, and by which absences."""
@@ -181,6 +185,9 @@ def unfit(action: Action) -> str:
     for vote in counted.votes if counted.words else ():
         if why := word.double(action, vote.user):
             return f"{vote.user.username} may not vote here: {why}"
+    carrying = [vote for vote, place in zip(counted.votes, counted.placed, strict=True) if place]
+    if why := stepup.lost(action, carrying):
+        return why
     if not counted.missing:
         return ""
     for vote in counted.votes:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from approvals import sworn
+from approvals import duties, sworn
 from approvals.models import Action
-from approvals.word_models import USER, Word
+from approvals.word_models import USER, ConfirmationLink, Word
 from policies.models import User
 from traces.models import Session
 from traces.problems import Refused
 
 # How pages and the log call that person where the name itself would outlive an erasure.
 SERVED = "the person it serves"
+LINK_MADE, LINK_ENDED = "confirmation.link_made", "confirmation.link_ended"
 WAYS = {"host": "by the host’s word", "link": "on a page of their own", "account": "signed in"}
 SPEAKERS = {"host": "the host application", "link": "the user’s own page"}
 
@@ -77,8 +78,8 @@ def note(action: Action) -> dict[str, str]:
 
 def double(action: Action, user: User) -> str:
     """Why this person’s vote would be a second one beside their own word; empty where it is not."""
-    name = action.session.user
-    if not name or not asks(action) or name not in (user.username, user.email):
+    # As where duties are separated: better to take two people for one than one for two.
+    if not asks(action) or duties.mark(action.session.user) not in duties.marks(user):
         return ""
     return "this asks for your own word, and one person counts once: give that, and let others vote"
 
@@ -126,6 +127,9 @@ def contradiction(action: Action, words: Iterable[Word]) -> str:
             return f"the log holds no approval by {SERVED}: it was made outside agentsec"
         if sworn.withdrawn(action, word.entry):
             return f"the log holds that the approval by {SERVED} counts no more"
+        # A link whose end its row tells is no contradiction: its word only holds no longer.
+        if word.link is not None and word.link.revoked_at is None and not _made(word.link):
+            return f"the log holds no such link of {SERVED}, or that it was ended"
     return ""
 
 
@@ -136,6 +140,19 @@ def _attested(session: Session) -> bool:
         and body.get("attested") is True and body.get("user") == session.user
         for header, body in sworn.sealed(session_id=session.pk, kind="session.opened")
     )  # fmt: skip
+
+
+def _made(link: ConfirmationLink) -> bool:
+    """Whether the host made this link, by the log, and has not ended it."""
+    session, host, made = str(link.session_id), f"host:{link.key_id}", False
+    for header, body in sworn.sealed(session_id=link.session_id, kind__in=[LINK_MADE, LINK_ENDED]):
+        if (header.get("session"), body.get("link")) != (session, str(link.pk)):
+            continue
+        if header["kind"] == LINK_ENDED and str(header["actor"]).startswith("host:"):
+            return False
+        signed = (header["kind"], header["actor"], body.get("sha256"))
+        made = made or signed == (LINK_MADE, host, link.sha256)
+    return made
 
 
 def _says(header: Any, body: Any, word: Word, action: Action) -> bool:

@@ -66,7 +66,7 @@ def make(*, key: AgentKey, session: Session, minutes: int = LINK_MINUTES) -> Mad
     )
     body = {"link": str(link.pk), "key": key.prefix, "user": session.user, "sha256": link.sha256}
     record.append(
-        kind="confirmation.link_made", actor=f"host:{key.pk}", session=session,
+        kind=word.LINK_MADE, actor=f"host:{key.pk}", session=session,
         body={**body, "expires_at": link.expires_at.isoformat()},
         title=f"A link was made for {word.SERVED}",
     )  # fmt: skip
@@ -117,7 +117,7 @@ def leave(link: ConfirmationLink) -> None:
     """
     now = timezone.now()
     if ConfirmationLink.objects.living(now).filter(pk=link.pk).update(expires_at=now) == 1:
-        _log("confirmation.link_ended", f"link:{link.pk}", link, "left their page")
+        _log(word.LINK_ENDED, f"link:{link.pk}", link, "left their page")
 
 
 @transaction.atomic
@@ -129,7 +129,7 @@ def revoke(*, key: AgentKey, session: Session) -> int:
     links = list(ConfirmationLink.objects.select_for_update().filter(session=session, revoked_at=None))
     for link in links:
         ConfirmationLink.objects.filter(pk=link.pk).update(revoked_at=timezone.now())
-        _log("confirmation.link_ended", f"host:{key.pk}", link, "lost their link")
+        _log(word.LINK_ENDED, f"host:{key.pk}", link, "lost their link")
     return len(links)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +46,8 @@ def go_away(
     begins = max(since or now, now)
     if not timedelta(0) < until - begins <= LONGEST or begins - now > LONGEST:
         raise Refused("invalid", "An absence ends after it begins, and within a year.", field="until")
+    # As the row gives them back: what is sealed is held against it, and a zone would make another text.
+    begins, until = begins.astimezone(UTC), until.astimezone(UTC)
     _lock(user, stand_in)
     if standing := of(user):
         raise Refused("conflict", f"An absence until {_said(standing.until)} stands already: end that first.")

@@ -30,7 +30,8 @@ _TAGS = re.compile("[\U000e0020-\U000e007e]+")
 _WORD = re.compile(r"[^\W\d_]+")
 # A host as it stands in texts, addresses and URLs; what stands before "@" in a URL is told apart.
 _HOST = re.compile(r"(?<![\w.-])(?:\w(?:[\w-]{0,61}\w)?\.){1,8}[^\W\d_](?:[\w-]{0,61}\w)?(?![\w-])")
-_USERINFO = re.compile(r"https?://([^\s/?#@]*[^\s/?#@.]\.[^\s/?#@]*)@([^\s/?#:]+)", re.IGNORECASE)
+_USERINFO = re.compile(r"https?://([^\s/?#@]++)@([^\s/?#:]+)", re.IGNORECASE)
+_DOTTED = re.compile(r"[^.]\.")
 # Scripts that one word of a language mixes (UTS 39, highly restrictive).
 _TOGETHER = tuple(
     frozenset(each.split())
@@ -194,6 +195,8 @@ def _endings(host: str) -> Iterator[str]:
 
 def _before_at(text: str) -> Iterator[Trick]:
     for found in _USERINFO.finditer(text):
+        if not _DOTTED.search(found[1]):
+            continue
         name, host = found[1][:_SHOWN], found[2][:_SHOWN]
         yield Trick(
             found.start(1), found.end(2), f"goes to {host}: “{name}” before the @ is only a user’s name"

@@ -196,7 +196,8 @@ def rename(*, user: User, passkey_id: int, name: str) -> Passkey:
 
 
 def remove(*, user: User, passkey_id: int, by: str) -> Passkey:
-    """Forget a passkey. Appends `person.passkey_removed`; votes that it signed before stay signed.
+    """Forget a passkey. Appends `person.passkey_removed`; votes that it signed before stay signed, and
+    start nothing any more.
 
     Raises Refused("not_found").
     """

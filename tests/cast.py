@@ -15,6 +15,7 @@ from approvals import pipeline
 from approvals.models import Action
 from policies import agents, people, sessions, world
 from policies.models import Agent, AgentKey, User
+from tests.frozen import copied
 from traces.models import Session
 
 WORLD = """
@@ -166,10 +167,10 @@ def make_cast() -> Cast:
 @pytest.fixture
 def cast(db: None) -> Cast:
     """The cast inside a transaction that is rolled back."""
-    return make_cast()
+    return copied(make_cast)
 
 
 @pytest.fixture
 def committed_cast(transactional_db: None) -> Cast:
     """The cast with everything committed, for races and for other processes to see."""
-    return make_cast()
+    return copied(make_cast)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -145,11 +145,13 @@ def _keyset(before: str) -> tuple[datetime, UUID]:
     at, _, key = before.partition("~")
     try:
         moment, identity = datetime.fromisoformat(at), UUID(key)
-    except ValueError:
+        # Not every offset that Python reads is one that PostgreSQL takes.
+        placed = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise problems.Invalid("There is no such page of sessions.") from None
     if moment.tzinfo is None:
         raise problems.Invalid("There is no such page of sessions.")
-    return moment, identity
+    return placed, identity
 
 
 def chain(session: Session, *, after: int = 0) -> Chain:

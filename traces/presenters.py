@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -72,6 +72,11 @@ def pieces(text: str, marks: Iterable[Mark] = ()) -> Iterator[Piece]:
 def hides(text: str) -> bool:
     """Whether anything in the text would be spelled out, or at least looked at for it."""
     return _HIDDEN.search(text) is not None
+
+
+def replaced(text: str, shown: Callable[[str], str]) -> str:
+    """Text with `shown` of each character in place of those that `pieces` would spell out."""
+    return _HIDDEN.sub(lambda found: found[0] if _harmless(text, found.start()) else shown(found[0]), text)
 
 
 def spell(character: str) -> str:

@@ -99,10 +99,12 @@ def judge(events: Iterable[Event], pins: Pins = None) -> list[Forged]:
 
 
 def _of_action(events: Sequence[Event], ring: Ring) -> Iterator[Forged]:
-    asked = _asked(events)
+    asked, ever = _asked(events), dict[str, int]()
     standing: dict[str, Event] = {}  # signed approvals since people were asked last, by their entry
     for event in events:
-        needed = asked.get(str(event.body.get("digest")), {})
+        # An edit never needs fewer people, so what was wanted once is wanted of whatever comes of it.
+        ever = _strictest(ever, wants(event))
+        needed = _strictest(ever, asked.get(str(event.body.get("digest")), {}))
         if event.kind in ASKED:
             standing.clear()
         elif event.kind == UNDONE:
@@ -125,10 +127,13 @@ def _asked(events: Iterable[Event]) -> dict[str, dict[str, int]]:
     """By digest the groups whose approvals must be signed, each with how many: the strictest said."""
     asked: dict[str, dict[str, int]] = {}
     for event in events:
-        groups = asked.setdefault(str(event.body.get("digest")), {})
-        for group, quorum in wants(event).items():
-            groups[group] = max(quorum, groups.get(group, 0))
+        digest = str(event.body.get("digest"))
+        asked[digest] = _strictest(asked.get(digest, {}), wants(event))
     return asked
+
+
+def _strictest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {group: max(one.get(group, 0), other.get(group, 0)) for group in {*one, *other}}
 
 
 def refuse_vote(vote: Event, ring: Ring) -> None:

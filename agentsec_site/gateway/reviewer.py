@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -164,4 +164,8 @@ def _opened(cursor: str) -> tuple[datetime, UUID]:
         raise Invalid("`after` is not what an earlier page gave as `next`.") from None
     if at is None or at.tzinfo is None:
         raise Invalid("`after` is not what an earlier page gave as `next`.")
-    return at, action
+    try:
+        # Not every offset that Python reads is one that PostgreSQL takes.
+        return at.astimezone(UTC), action
+    except OverflowError:
+        raise Invalid("`after` is not what an earlier page gave as `next`.") from None

@@ -21,7 +21,10 @@ from agentsec_site.pages.guard import person
 from policies import passkeys, people
 from policies.access import actor
 from policies.models import Link, PersonalToken
+from traces import clean
 from traces.problems import HTTP_STATUS, Refused
+
+LONGEST_NAME = 255
 
 
 @never_cache
@@ -36,7 +39,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
             status=204, headers={"HX-Redirect": f"/sign-in?{urlencode({'next': _shown_page(request)})}"}
         )
     if request.method == "POST":
-        name, password = request.POST.get("username", ""), request.POST.get("password", "")
+        # Of what nobody can be called, the list of failed sign-ins takes as much as it can hold.
+        name = clean.storable(request.POST.get("username", ""))[:LONGEST_NAME]
+        password = request.POST.get("password", "")
         user = authenticate(request, username=name, password=password)
         if user is not None:
             return entering.enter(request, user, method="password", wanted=wanted)
@@ -121,7 +126,9 @@ def make_token(request: HttpRequest) -> HttpResponse:
     """A personal token, shown on this one answer and never again."""
     days = request.POST.get("days", "")
     try:
-        token = people.issue_token(person(request), days=int(days) if days.isdecimal() else 0)
+        token = people.issue_token(
+            person(request), days=int(days) if days.isdecimal() and len(days) < 6 else 0
+        )
     except Refused as refused:
         return _account(request, error=refused.detail, status=HTTP_STATUS[refused.code])
     return _account(request, fresh=token)
@@ -153,4 +160,5 @@ def wanted_page(request: HttpRequest) -> str:
     """Where to go after signing in: a page of this site, never another site."""
     wanted = request.POST.get("next") or request.GET.get("next") or "/"
     here = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return wanted if here else "/"
+    # A bare word would be taken for the name of a view, and for an error where there is none.
+    return wanted if here and wanted.startswith("/") else "/"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.conf import settings
+
 from approvals.models import Action
 from approvals.notice_models import NoticeKind, Outlet
 from policies.access import Verb, may
@@ -38,6 +40,10 @@ def may_hear(outlet: Outlet, action: Action, kind: str) -> bool:
 
 
 def is_served(user: User, action: Action) -> bool:
-    """Whether this person is the one whom the action's session serves, as only a host application says."""
+    """Whether this person is the one whom the action's session serves, as only a host application says.
+
+    Where its users are others than this site's people, the same name says nothing.
+    """
     served = action.session.user if action.session.attested else ""
-    return bool(served) and (served == user.username or bool(user.email) and served == user.email)
+    named = served == user.username and settings.AGENTSEC_WORD_BY_ACCOUNT
+    return bool(served) and (named or bool(user.email) and served == user.email)

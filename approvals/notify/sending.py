@@ -60,9 +60,11 @@ class Prepared:
     attempt: int
 
 
-def run(stop: threading.Event) -> None:
-    """Send until told to stop; a database that is away is waited for."""
-    while not stop.wait(TICK_SECONDS):
+def run(stop: threading.Event, number: int = 0) -> None:
+    """Send until told to stop; a database that is away is waited for. The first looks for work every second,
+    the others more rarely: they matter while a receiver is slow.
+    """
+    while not stop.wait(TICK_SECONDS * (1 + 2 * number)):
         try:
             tend(stop)
         except DatabaseError as error:
@@ -78,7 +80,7 @@ def run(stop: threading.Event) -> None:
 def start(stop: threading.Event) -> list[threading.Thread]:
     """Threads that send beside the clock, so that a slow mail server holds up nobody but itself."""
     threads = [
-        threading.Thread(target=run, args=(stop,), name=f"notify-{number}", daemon=True)
+        threading.Thread(target=run, args=(stop, number), name=f"notify-{number}", daemon=True)
         for number in range(THREADS)
     ]
     for thread in threads:

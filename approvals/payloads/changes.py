@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from approvals.payloads.linediff import Diff, Line, Stretch, diff
+from approvals.payloads.linediff import ALL_STRETCHES, Diff, Line, Stretch, diff
 from approvals.payloads.parts import Call, Drawing, Figure, Kind, Past, Wish
 
 PATHS = ("path", "file_path", "filename", "file", "notebook_path", "filepath")
@@ -63,8 +63,10 @@ def _draw(call: Call, past: Sequence[Past]) -> Drawing:
     if name := _edits(call):
         edits = call.args[name][:MOST_EDITS]
         pairs = [(edit, pair) for edit in edits if (pair := _pair(edit))]
+        room = ALL_STRETCHES // max(1, len(pairs))
         figures = tuple(
-            Figure("changed", Changed(shown, diff(edit[old], edit[new]), "")) for edit, (old, new) in pairs
+            Figure("changed", Changed(shown, diff(edit[old], edit[new], room), ""))
+            for edit, (old, new) in pairs
         )
         return Drawing(figures, (*PATHS, name))
     return _rewritten(call, past, shown)

@@ -21,7 +21,10 @@ _TYPES = (("json", "json"), ("html", "html"), ("xml", "xml"))
 
 @dataclass(frozen=True)
 class Request:
-    """An address in its parts, which joined give it back; `wire` is the host's other form, if any."""
+    """An address in its parts, which joined give it back; `wire` is the host's other form, if any.
+
+    `method` is empty where the call names none: what the tool then sends is not known here.
+    """
 
     method: str
     before: str
@@ -52,7 +55,7 @@ def _request(call: Call, url: str) -> Request:
     shown = lookalikes.unicode_host(host.lower())
     wire = lookalikes.punycode(shown)
     return Request(
-        method=(method if isinstance(method, str) else "GET").upper(), before=before, host=host, after=after,
+        method=(method if isinstance(method, str) else "").upper(), before=before, host=host, after=after,
         wire=wire if wire != host.lower() else shown if shown != host.lower() else "",
         query=_query(url), tricks=lookalikes.tricks(url, call.context.known), warnings=tuple(_warnings(url)),
     )  # fmt: skip

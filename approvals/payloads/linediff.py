@@ -55,10 +55,10 @@ class Diff:
         return not self.added and not self.removed
 
 
-def diff(before: str, after: str) -> Diff:
-    """What happened to the lines of a text."""
+def diff(before: str, after: str, room: int = ALL_STRETCHES) -> Diff:
+    """What happened to the lines of a text; `room` is what looking for it may cost."""
     old, new = before.split("\n"), after.split("\n")
-    lines = list(_lines(old, new, _same(old, new)))
+    lines = list(_lines(old, new, _same(old, new, room)))
     added, removed = (sum(line.sign == sign for line in lines) for sign in "+-")
     return Diff(tuple(_folded(lines)), added, removed)
 
@@ -102,19 +102,19 @@ def _fold(lines: Sequence[Line]) -> Iterator[Stretch]:
         yield Stretch(written, folded=True, count=len(lines))
 
 
-def _same(old: Sequence[str], new: Sequence[str]) -> list[Same]:
+def _same(old: Sequence[str], new: Sequence[str], room: int) -> list[Same]:
     head = next(
         (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
     )
     most = min(len(old), len(new)) - head
     tail = next((n for n in range(most) if old[-1 - n] != new[-1 - n]), most)
-    found = [(0, 0, head), *_between(old, new, head, tail), (len(old) - tail, len(new) - tail, tail)]
+    found = [(0, 0, head), *_between(old, new, head, tail, room), (len(old) - tail, len(new) - tail, tail)]
     return [each for each in found if each[2]]
 
 
-def _between(old: Sequence[str], new: Sequence[str], head: int, tail: int) -> Iterator[Same]:
+def _between(old: Sequence[str], new: Sequence[str], head: int, tail: int, room: int) -> Iterator[Same]:
     """What stayed in the middle, by anchors and what difflib finds between them."""
-    room, end = ALL_STRETCHES, (len(old) - tail, len(new) - tail)
+    end = (len(old) - tail, len(new) - tail)
     at, to = head, head
     for anchor, place in (*_anchors(old, new, head, end), end):
         cost = (anchor - at) * (place - to)

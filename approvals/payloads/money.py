@@ -34,7 +34,10 @@ _ACCOUNT = re.compile(r"[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{8,40}|[0-9]{8,34}")
 
 @dataclass(frozen=True)
 class Before:
-    """Earlier payments to the same recipient: how many of them, between which amounts, the last one when."""
+    """Earlier payments to the same recipient: how many of them, between which amounts, the last one when.
+
+    `unseen` calls are not the reader's to see, and hold the recipient somewhere, perhaps not as who was paid.
+    """
 
     to: str
     count: int
@@ -44,6 +47,7 @@ class Before:
     action: str = ""
     higher: bool = False
     more: bool = False
+    unseen: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,16 +143,17 @@ def _whom(args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _before(call: Call, name: str, past: Sequence[Past]) -> Iterator[Before]:
     amount, currency = _decimal(call.args[name]), _currency(call.args)
     for word, to in list(_whom(call.args))[:1]:
-        paid = [each for each in past if each.hidden or (word, to) in _whom(each.args)]
+        paid = [each for each in past if each.done and (word, to) in _whom(each.args)]
+        unseen = sum(each.hidden for each in past)
         amounts = [_decimal(each.args.get(name)) for each in paid if _currency(each.args) == currency]
         known = [each for each in amounts if each.is_finite()]
         if not paid:
-            yield Before(word, 0)
+            yield Before(word, 0, unseen=unseen)
             continue
         yield Before(
             word, len(paid), grouped(min(known)) if known else "", grouped(max(known)) if known else "",
-            paid[0].at, "" if paid[0].hidden else paid[0].action,
-            higher=bool(known) and amount > max(known), more=len(past) >= MOST_PAST,
+            paid[0].at, paid[0].action,
+            higher=bool(known) and amount > max(known), more=len(past) >= MOST_PAST, unseen=unseen,
         )  # fmt: skip
 
 

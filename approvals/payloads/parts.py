@@ -142,13 +142,14 @@ class Call:
 @dataclass(frozen=True)
 class Past:
     """An earlier call of this tool by this agent that was started; `hidden`: not this reader's to see, so
-    without its arguments.
+    without its arguments. `done`: it ended well.
     """
 
     action: str
     at: datetime
     args: Mapping[str, Any]
     hidden: bool = False
+    done: bool = True
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from policies.lookalikes import Trick
 
 LONG = 200
 DEEPEST, MOST_LEAVES = 12, 2_000
+SPARSEST, SMALL = 4, 400  # of a table: cells for each value, and cells that are never too many
 _TOLD = 20  # tricks told under a block; each is marked in its place anyway
 
 
@@ -74,7 +75,11 @@ def _text(name: str, value: Value, language: str) -> Block:
 
 def _is_table(value: Any) -> bool:
     flat = isinstance(value, list) and value and all(isinstance(row, dict) and row for row in value)
-    return bool(flat) and not any(isinstance(cell, dict | list) for row in value for cell in row.values())
+    if not flat or any(isinstance(cell, dict | list) for row in value for cell in row.values()):
+        return False
+    # Rows that share no names would make a table of their number squared, all of it empty.
+    cells = len(value) * len({key for row in value for key in row})
+    return cells <= SPARSEST * sum(map(len, value)) + SMALL
 
 
 def _table(name: str, value: list[dict[str, Any]], path: str, context: Context) -> Block:

@@ -13,6 +13,11 @@ from approvals.payloads.parts import Call, Drawing, Figure, Kind, Past, Value, l
 NAMES = ("command", "cmd", "script", "source", "command_line")
 VECTORS = ("argv", "args", "command", "cmd")
 LONGEST_LINE = 1_000
+# Also what hands its arguments to one.
+_SHELLS = frozenset(
+    ("sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "csh", "tcsh", "busybox", "cmd", "powershell", "pwsh",
+     "ssh", "su", "eval", "script", "watch", "parallel")
+)  # fmt: skip
 _SCRIPT = ("-c", "-lc", "-ec")
 _OPERATORS = frozenset("();<>|&")
 _WORDS = frozenset(("shell", "bash", "sh", "zsh", "terminal", "exec", "command", "powershell"))
@@ -61,9 +66,16 @@ def _given(call: Call) -> str:
 def _vector(items: Sequence[str], call: Call) -> Vector | None:
     if not items:
         return None
-    through = len(items) > 2 and items[1] in _SCRIPT and items[0].rpartition("/")[2].endswith("sh")
-    said = "a shell reads the third one" if through else "no shell reads it"
-    return Vector(tuple(leaf(item, "", call.context) for item in items), f"What runs, item by item; {said}.")
+    values = tuple(leaf(item, "", call.context) for item in items)
+    return Vector(values, f"What runs, item by item; {_reader(items)}.")
+
+
+def _reader(items: Sequence[str]) -> str:
+    """Whether a shell takes some of it as a script, as far as names tell."""
+    names = [item.replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe") for item in items]
+    if len(items) > 2 and items[1] in _SCRIPT and names[0] in _SHELLS:
+        return "a shell reads the third one"
+    return "a shell may read parts of it" if _SHELLS & set(names) else "no shell reads it"
 
 
 def _split(line: str, call: Call) -> Vector | None:

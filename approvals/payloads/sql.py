@@ -19,8 +19,9 @@ from approvals.payloads.parts import Call, Drawing, Figure, Kind, Past
 
 NAMES = ("sql", "query", "statement", "statements")
 _WORDS = frozenset(("sql", "database", "postgres", "postgresql", "mysql", "sqlite", "warehouse", "db"))
+# A comment here cannot hold its own end: told otherwise, many comments were read in 2^n ways.
 _BEGINS = re.compile(
-    r"\s*(?:--[^\n]*\n\s*|/\*.*?\*/\s*)*(?:select|insert|update|delete|with|create|drop|alter|truncate|grant|revoke"
+    r"\s*(?:--[^\n]*\n\s*|/\*(?:[^*]|\*(?!/))*\*/\s*)*(?:select|insert|update|delete|with|create|drop|alter|truncate|grant|revoke"
     r"|merge|explain|copy|call|begin|set|vacuum|replace)\b",
     re.IGNORECASE | re.DOTALL,
 )

@@ -30,7 +30,7 @@ register = template.Library()
 _FOREIGN = ' class="from-untrusted"'
 MOST_TOLD = 50
 # On one line, what stood on the next must not pass for the end of a comment.
-_LINE_END = re.compile(r"\s*[\r\n]\s*")
+_LINE_END = re.compile(r"[\r\n]")
 _SIGNS = {"+": ("ins", "ins", "added: "), "-": ("del", "del", "removed: ")}
 
 
@@ -41,7 +41,8 @@ def cut(text: Any, most: int = 100) -> SafeString:
     A line's end shows as ↵. The end of an address says whose it is, so a long one must not hide it. The whole
     is the title.
     """
-    whole = _LINE_END.sub(" ↵ ", str("" if text is None else text).strip())
+    lines = (line.strip() for line in _LINE_END.split(str("" if text is None else text)))
+    whole = " ↵ ".join(filter(None, lines))
     if len(whole) <= most:
         return agentsec.visible(whole)
     head = most * 3 // 5

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from approvals import bulk, decisions
+from approvals import bulk, claims, decisions, heap
 from approvals.attention_models import Look
 from approvals.models import Action
 from policies.models import User
@@ -48,6 +48,15 @@ def test_one_that_changed_meanwhile_is_refused_and_the_others_are_done(cast: Cas
     assert [each.effect for each in done.outcomes] == ["refused", "approved"]
     assert "changed since you saw it" in done.refused[0].message and done.sentence == "1 approved, 1 not."
     assert states(one, other) == ["pending", "ready"]
+
+
+def test_what_somebody_else_has_claimed_is_left_out(cast: Cast) -> None:
+    theirs, free = cast.mass_mail(), cast.mass_mail()
+    claims.claim(action_id=theirs.pk, user=person("cleo", "comms"))
+    listed = heap.heap(cast.approver, "approve", [str(theirs.pk), str(free.pk)])
+    assert ["cleo has claimed" in line.why_not for line in listed.lines] == [True, False]
+    done = many(cast.approver, "approve", theirs, free)
+    assert (done.sentence, states(theirs, free)) == ("1 approved, 1 not.", ["pending", "ready"])
 
 
 def test_rejecting_many_tells_each_agent_why(cast: Cast) -> None:

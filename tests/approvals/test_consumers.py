@@ -18,6 +18,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connections, transaction
 from django.test import Client
+from pytest_django import Settings
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -25,6 +26,7 @@ from agentsec_site.asgi import application
 from agentsec_site.wire import FramesProtocol
 from approvals import decisions, live, seats, states
 from policies import people
+from policies.factor_models import AuthenticatorApp
 from policies.models import User
 from tests.cast import Cast, committed_cast
 from traces import live as pushed
@@ -151,6 +153,25 @@ def test_another_origin_does_not_get_in_even_on_another_port(site: Site, committ
     client = signed_in(committed_cast.approver)
     for origin in ("https://evil.example", "http://127.0.0.1:1", f"https://{site.host}.evil.example", "null"):
         assert refused(site, client, origin=origin) == 403
+
+
+def test_an_origin_that_is_none_is_refused_without_a_stumble(
+    site: Site, committed_cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert refused(site, signed_in(committed_cast.approver), "inbox", origin="http://[") == 403
+    assert "Traceback" not in caplog.text
+
+
+def test_whoever_loses_the_second_factor_that_the_site_wants_hears_no_more(
+    site: Site, committed_cast: Cast, settings: Settings
+) -> None:
+    settings.AGENTSEC_REQUIRE_MFA = True
+    app = AuthenticatorApp.objects.create(user=committed_cast.approver, sealed=b"x", last_step=0)
+    with listening(site, signed_in(committed_cast.approver)) as wire:
+        assert hear(wire, "resync")
+        app.delete()
+        committed_cast.mass_mail()
+        assert ending(wire) == live.SIGNED_OUT
 
 
 def test_a_topic_that_is_not_theirs_keeps_a_stranger_out(site: Site, committed_cast: Cast) -> None:
@@ -383,7 +404,7 @@ def test_a_server_that_takes_no_whole_frames_tells_the_same(committed_cast: Cast
         assert (told := hear(wire, "row")) and told["id"] == str(action.pk)
 
 
-def test_a_socket_that_reads_nothing_holds_up_nobody_and_is_closed(
+def test_a_socket_for_which_too_much_waits_is_closed(
     site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seats, "SLOW_BYTES", -1)

@@ -53,6 +53,12 @@ def test_the_pages_hold_every_row_once_and_the_most_urgent_first(cast: Cast) -> 
     assert seen == list(mine.values_list("pk", flat=True))
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2030-01-01", "x"])
+def test_a_made_up_place_is_the_plain_inbox_or_its_end(cast: Cast, ada: Client, at: str) -> None:
+    action = cast.mass_mail()
+    assert ada.get("/", {"after": f"{at}~{action.pk}"}).status_code == 200
+
+
 def test_the_counts_of_all_audiences_are_the_counts_of_each(cast: Cast) -> None:
     pending.write(30, like=cast.mass_mail(), groups=["comms", "finance", "elsewhere"])
     counted = queries.pending_by_groups()

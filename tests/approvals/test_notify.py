@@ -383,6 +383,15 @@ def test_the_person_whom_the_session_serves_is_asked_for_their_word(cast: Cast, 
     assert (mail["To"], "Needs your own word" in mail["Subject"]) == ("sam@corp.example", True)
 
 
+def test_a_namesake_of_a_hosts_user_is_told_nothing(cast: Cast, post: Post, settings: Settings) -> None:
+    settings.AGENTSEC_WORD_BY_ACCOUNT = False
+    address(cast.stranger, "namesake@corp.example")
+    action = cast.mass_mail(cast.session(user=cast.stranger.username))
+    notify.about(action, kind=NoticeKind.ASKED, groups=["@user"])
+    let_pass()
+    assert post.mails == []
+
+
 def test_whom_the_agent_claims_to_serve_is_told_nothing(cast: Cast, post: Post) -> None:
     address(cast.stranger, "sam@corp.example")
     action = cast.mass_mail(cast.session(attested=False, user="sam@corp.example"))

@@ -251,10 +251,20 @@ def test_a_row_of_a_passkey_that_nobody_registered_carries_nothing(careful: Cast
     assert isinstance(found, starting.Dropped) and "not signed by their passkey" in found.why
 
 
-def test_removing_a_passkey_leaves_what_it_signed(careful: Cast, device: Authenticator) -> None:
+def test_what_a_passkey_signed_that_was_removed_is_asked_again(careful: Cast, device: Authenticator) -> None:
     action = careful.deploy()
     approve(action, careful.approver, answer=signature(action, careful.approver, device))
     passkeys.remove(user=careful.approver, passkey_id=Passkey.objects.get().pk, by="tests")
+    outcome = start(action)
+    assert isinstance(outcome, starting.Dropped) and "removed since" in outcome.why
+    assert Action.objects.get().state == "pending" and stepup.forgeries() == []
+
+
+def test_a_passkey_that_is_removed_beside_it_changes_nothing(careful: Cast, device: Authenticator) -> None:
+    action, spare = careful.deploy(), equip(careful.approver)
+    approve(action, careful.approver, answer=signature(action, careful.approver, device))
+    other = Passkey.objects.get(credential=spare.id)
+    passkeys.remove(user=careful.approver, passkey_id=other.pk, by="tests")
     assert isinstance(start(action), starting.Started)
 
 
@@ -280,6 +290,15 @@ def test_the_panel_says_what_is_missing(careful: Cast, client: Client) -> None:
     client.force_login(careful.approver, backend=BACKEND)
     page = client.get(f"/actions/{careful.deploy().pk}/panel").content.decode()
     assert "You have no passkey yet" in page and "data-signs" not in page
+
+
+def test_who_has_none_may_still_answer_for_their_other_group(careful: Cast, client: Client) -> None:
+    client.force_login(careful.approver, backend=BACKEND)
+    action = careful.order(20000)
+    page = client.get(f"/actions/{action.pk}/panel").content.decode()
+    assert "You have no passkey yet" not in page and 'id="approve-form"' in page
+    client.post(f"/actions/{action.pk}/decide", {"verdict": "approve", "digest": action.digest})
+    assert Vote.objects.get().group == "finance"
 
 
 def test_with_a_passkey_the_panel_asks_for_it(careful: Cast, device: Authenticator, client: Client) -> None:

@@ -17,7 +17,18 @@ from django.test import Client
 from django.utils import timezone
 
 import tests.cast
-from approvals import alike, confirming, decisions, evidence, execution, mine, queries, word, wordlinks
+from approvals import (
+    alike,
+    confirming,
+    decisions,
+    evidence,
+    execution,
+    mine,
+    payloads,
+    queries,
+    word,
+    wordlinks,
+)
 from approvals.confirming import Speaker
 from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
@@ -322,6 +333,14 @@ def test_the_link_shows_what_is_asked_and_takes_the_answer(asking: Cast) -> None
     assert "Order paper for 500 from Acme" in page and "You answer as <b>dana</b>" in page
     assert "Confirmed" in answer(client, action)
     assert state(action) == "ready" and action.not_before is not None
+
+
+def test_on_their_page_nothing_is_folded_away_that_stands_nowhere_else() -> None:
+    call = payloads.Call({"path": "a", "old_string": "x", "new_string": "y"}, payloads.Context("agent"))
+    blocks = payloads.blocks(call, payloads.kind_of(call).draw(call, ()))
+    assert [block.fold for block in blocks if block.fold] and not any(
+        mine.unfolded(block).fold for block in blocks
+    )
 
 
 def test_looking_at_a_link_opens_nothing(asking: Cast) -> None:

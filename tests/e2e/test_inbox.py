@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.cast import MANY, WORLD
@@ -312,6 +315,91 @@ def test_a_page_that_lost_its_socket_catches_up_without_reload(office: Office) -
     ada.wait_for_load_state("networkidle")
     # What failed while the page was cut off is what this test provoked.
     office.forgive_lost_requests()
+
+
+# What the list does to the page, counted from inside.
+WATCH = """() => {
+    window.seen = { operations: 0, long: [] };
+    new MutationObserver((all) => {
+        for (const { type, addedNodes, removedNodes } of all) {
+            window.seen.operations += type === "childList" ? addedNodes.length + removedNodes.length : 1;
+        }
+    }).observe(document.getElementById("rows"), { childList: true, subtree: true, attributes: true });
+    const long = (found) => window.seen.long.push(...found.getEntries().map((one) => one.duration));
+    new PerformanceObserver(long).observe({ type: "longtask" });
+}"""
+TOP = "id => document.getElementById(`row-${id}`).getBoundingClientRect().top"
+
+
+def service(office: Office, word: str) -> psutil.Process:
+    """The process of the instance's own services whose name or command line says this."""
+    home, found = str(office.live.home), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join([*process.cmdline(), process.cwd()])
+            if home in words and word in f"{process.name()} {words}" and "manage.py" not in words:
+                found.append(process)
+    assert len(found) == 1
+    return found[0]
+
+
+@contextlib.contextmanager
+def without_redis(office: Office) -> Iterator[None]:
+    """Valkey is killed, and whoever would start it again holds still for a while."""
+    keeper = service(office, "agentsec_site.keeper")
+    keeper.suspend()
+    try:
+        service(office, "valkey-server").send_signal(signal.SIGKILL)
+        yield
+    finally:
+        keeper.resume()
+
+
+def test_a_killed_redis_shows_a_banner_and_is_caught_up_by_itself(office: Office) -> None:
+    ada, cy = office.page("ada"), office.page("cy")
+    live(ada, cy)
+    action = office.mass_mail("Before")
+    expect(row(ada, action)).to_be_visible()
+    ada.evaluate("window.sameDocument = true")
+    with without_redis(office):
+        expect(ada.locator("#banner")).to_contain_text("interrupted", timeout=15_000)
+        # PostgreSQL decides; Redis only rings.
+        open_(cy, action)
+        cy.keyboard.press("a")
+        expect(row(cy, action)).to_have_count(0)
+        new = office.mass_mail("Meanwhile")
+    expect(ada.locator("#banner")).to_be_hidden(timeout=30_000)
+    expect(row(ada, new)).to_be_visible()
+    expect(row(ada, action)).to_have_count(0)
+    assert ada.evaluate("window.sameDocument") is True
+    office.forgive_lost_requests()
+
+
+def test_what_one_reads_stays_in_place_while_more_urgent_ones_arrive(office: Any, tmp_path: Path) -> None:
+    soon = tmp_path / "soon.yaml"
+    soon.write_text(
+        "rules: [{name: soon, effect: ask, tools: [deploy], approvers: comms, expires_after: 5m}]"
+    )
+    office.live.manage("apply", str(soon))
+    late = [
+        office.propose("order.place", {"supplier": f"S{n}", "item": "paper", "amount": 20_000})
+        for n in range(12)
+    ]
+    ada = office.page("ada")
+    ada.set_viewport_size({"width": 1280, "height": 420})
+    live(ada)
+    row(ada, late[6]).locator("a").click()
+    expect(ada.locator(f"#card[data-id='{late[6]['id']}']")).to_be_visible()
+    row(ada, late[6]).scroll_into_view_if_needed()
+    ada.evaluate(WATCH)
+    before = ada.evaluate(TOP, late[6]["id"])
+    urgent = [office.propose("deploy", {"target": f"site-{n}"}) for n in range(3)]
+    expect(row(ada, urgent[2])).to_be_attached()
+    assert abs(ada.evaluate(TOP, late[6]["id"]) - before) <= 1
+    expect(ada.locator("#new-above")).to_have_text("3 new above ↑")
+    assert ada.evaluate("window.seen.operations") <= 3 * 8
+    ada.locator("#new-above").click()
+    expect(row(ada, urgent[0])).to_be_in_viewport()
 
 
 def test_signing_out_in_one_tab_tells_the_other(office: Office) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from approvals.models import Action
@@ -64,8 +67,23 @@ def test_the_inbox_comes_in_pages_and_loses_nothing(door: Door) -> None:
     assert len(seen) == 5 and set(seen) == wanted
 
 
+def place(at: str) -> str:
+    told = json.dumps([at, "00000000-0000-0000-0000-000000000001"])
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
-    "after", ["x", "bnVsbA", "WzEsMl0", "WyIyMDMwLTAxLTAxIiwieCJd", "W1tbW1tb", "%00", "é"]
+    "after",
+    [
+        "x",
+        "bnVsbA",
+        "WzEsMl0",
+        "WyIyMDMwLTAxLTAxIiwieCJd",
+        "W1tbW1tb",
+        "%00",
+        "é",
+        place("0001-01-01T00:00:00+23:59"),
+    ],
 )
 def test_a_made_up_place_in_the_inbox_is_refused(door: Door, after: str) -> None:
     assert door.approver.get(f"/inbox?after={after}")[0] == 422

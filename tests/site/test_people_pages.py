@@ -174,3 +174,22 @@ def test_health_names_every_part_and_what_is_wrong() -> None:
     page = text(client.get("/health"))
     assert all(part in page for part in ("Database", "Redis", "Log", "Workers", "Sandbox", "Clock"))
     assert "PostgreSQL" in page and Client().get("/health").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "wanted", ["nowhere", "sign-out", "//evil.example/", "https://evil.example/", "/\\evil.example"]
+)
+def test_after_sign_in_nobody_is_sent_elsewhere(wanted: str) -> None:
+    with_password("ada")
+    assert sign_in(Client(), "ada", next=wanted)["Location"] == "/"
+
+
+def test_days_without_end_are_no_token() -> None:
+    client = Client()
+    client.force_login(with_password("ada"), backend="django.contrib.auth.backends.ModelBackend")
+    assert client.post("/account/tokens", {"days": "9" * 5000}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["\x00", "a" * 300])
+def test_a_name_that_is_none_is_only_wrong(name: str) -> None:
+    assert sign_in(Client(), name).status_code == 401

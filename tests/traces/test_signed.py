@@ -282,6 +282,34 @@ def test_an_edit_needs_a_signature_of_the_edited_call() -> None:
     assert log.found() == []
 
 
+def test_what_nobody_was_asked_about_does_not_go() -> None:
+    log = Log()
+    log.vote()
+    ready = log.ready(OTHER)
+    assert log.found() == [(ready, "action.ready, but 0 of 1 people signed an approval")]
+
+
+def test_an_edit_that_asks_fewer_people_does_not_let_it_go() -> None:
+    log = Log(quorum=2)
+    log.ask(OTHER, quorum=1, kind="action.edited")
+    log.vote(body={"digest": OTHER, "revision": 2})
+    ready = log.ready(OTHER)
+    assert [entry for entry, _ in log.found()] == [ready]
+
+
+def test_an_edit_that_begins_to_want_signatures_wants_none_of_what_was_said_before() -> None:
+    log = Log()
+    log.lines = [line for line in log.lines if line.meta["kind"] == signed.ADDED]
+    log.write(
+        "action.pending", "agentsec", {"approvals": [{"group": "finance", "quorum": 1}], "digest": DIGEST}
+    )
+    log.write(signed.VOTE, "user:9", {**SAID, "group": "finance"})
+    log.ask(OTHER, kind="action.edited")
+    log.vote(body={"digest": OTHER, "revision": 2})
+    log.ready(OTHER)
+    assert log.found() == []
+
+
 def test_asking_again_without_step_up_does_not_let_it_go() -> None:
     log = Log()
     log.write(

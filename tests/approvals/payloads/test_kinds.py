@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -247,6 +248,36 @@ def test_payments_to_others_and_in_other_money_are_no_comparison() -> None:
     assert drawn(args, before({**args, "currency": "JPY"})).figures[0].data.before[0].least == ""
 
 
+def test_what_failed_or_cannot_be_seen_vouches_for_no_recipient() -> None:
+    args = {"amount": 900, "currency": "EUR", "iban": IBAN}
+    told = drawn(args, before(args, done=False), before({}, hidden=True)).figures[0].data.before[0]
+    assert (told.count, told.unseen) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["/**/" * 400 + "x", "/* x" * 400, "-- a\n" * 300, " " * 2000])
+def test_comments_before_no_statement_are_read_in_no_time(text: str) -> None:
+    start = time.process_time()
+    assert kind({"sql": text}, tool="db") == "table"
+    assert time.process_time() - start < 0.5
+
+
+def test_comments_before_a_statement_are_passed_over() -> None:
+    assert kind({"sql": "/* a **/ -- b\n/**/ select 1"}, tool="db") == "sql"
+
+
+def test_many_edits_of_one_file_share_the_time_of_one() -> None:
+    edits = [{"old": "a\nb\n" * 200, "new": "b\nc\n" * 200} for _ in range(50)]
+    start = time.process_time()
+    drawn({"path": "a", "edits": edits}, tool="Edit")
+    assert time.process_time() - start < 1.5
+
+
+def test_rows_that_share_no_names_make_no_table_of_their_square() -> None:
+    made = call({"rows": [{f"k{n}": n} for n in range(500)], "few": [{"a": 1, "b": 2}, {"a": 3}]})
+    forms = {block.name: block.form for block in payloads.blocks(made, Drawing())}
+    assert forms == {"rows": "tree", "few": "table"}
+
+
 @pytest.mark.parametrize(
     ("amount", "shown"), [("0.1", "0.10"), ("1000000", "1,000,000"), ("-5.125", "-5.125"), ("7.00", "7")]
 )
@@ -288,3 +319,22 @@ def test_tricks_are_found_in_nested_values() -> None:
     known = lookalikes.known(["acme.example"])
     made = call({"who": {"mail": ["bob@acrne.example"]}}, known=known)
     assert "looks like acme.example" in payloads.blocks(made, Drawing())[0].tricks[0].said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["ls", "-l", "a b"], "no shell"),
+        (["/bin/bash", "-c", "rm -rf /"], "the third one"),
+        (["env", "X=1", "bash", "-c", "rm -rf /"], "may read parts"),
+        (["ssh", "host", "rm -rf /"], "may read parts"),
+        (["C:\\Windows\\cmd.exe", "/c", "del *"], "may read parts"),
+        (["bash", "-x", "-c", "rm -rf /"], "may read parts"),
+    ],
+)
+def test_no_shell_is_promised_only_where_none_is_named(argv: list[str], said: str) -> None:
+    assert said in drawn({"argv": argv}, runs="shell").figures[0].data.said
+
+
+def test_a_request_without_a_method_is_not_said_to_be_harmless() -> None:
+    assert drawn({"url": "https://a.example/", "body": "x"}, tool="http.post").figures[0].data.method == ""

@@ -24,6 +24,7 @@ from policies import lookalikes
 from policies.worldfile import PREVIEWS
 from tests.approvals.payloads.test_kinds import NOON
 from traces import presenters
+from traces.templatetags import agentsec
 
 KNOWN = lookalikes.known(["acme.example"])
 TEXTS = st.text(max_size=40) | st.sampled_from(
@@ -119,6 +120,25 @@ def test_a_long_address_shows_both_its_ends_and_how_much_is_between() -> None:
 
 def test_a_second_line_does_not_pass_for_part_of_a_comment() -> None:
     assert words(cut("ls # tidy\nrm -rf /", 96)) == "ls # tidy ↵ rm -rf /"
+
+
+def test_blanks_without_end_are_cut_in_no_time() -> None:
+    start = time.process_time()
+    assert "more" in words(cut("a" + " " * 100_000 + "b\n\n c", 96)) and words(cut("a \n\n b")) == "a ↵ b"
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u202e<b>\r\n\u200d&\u200b", "\U0001f468\u200d\U0001f469 x\u200dy", "\r'\""]
+)
+def test_a_text_reads_the_same_with_and_without_marks(text: str) -> None:
+    assert agentsec.visible(text) == agentsec.markup(presenters.pieces(text))
+
+
+def test_a_text_of_unseen_characters_is_shown_in_time() -> None:
+    start = time.process_time()
+    assert agentsec.visible("\u200ba" * 100_000).count("U+200B") == 100_000
+    assert time.process_time() - start < 1.0
 
 
 def timed(args: dict[str, Any], **about: Any) -> tuple[float, str]:

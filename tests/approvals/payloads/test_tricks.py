@@ -88,6 +88,12 @@ def test_a_hostile_megabyte_is_quick(unit: str) -> None:
     assert time.process_time() - start < 1.5
 
 
+def test_an_endless_name_before_no_at_is_quick() -> None:
+    start = time.process_time()
+    assert not any("before the @" in each for each in said("https://" + "a." * 50_000 + "/@"))
+    assert time.process_time() - start < 1.0
+
+
 def test_one_endless_word_is_not_kept_in_memory() -> None:
     lookalikes.tricks("\u0430" * 90_000 + "a", KNOWN)
     assert all("\u0430" * 200 not in each for each in said("\u0430" * 90_000 + "a"))

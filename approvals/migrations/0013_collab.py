@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0008_word'),
+        ('approvals', '0012_word'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

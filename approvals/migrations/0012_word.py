@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0008_widening'),
+        ('approvals', '0011_widening'),
         ('policies', '0009_foureyes'),
         ('traces', '0003_session_tools'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

@@ -8,8 +8,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0009_collab'),
-        ('policies', '0010_quorum'),
+        ('approvals', '0013_collab'),
+        ('policies', '0011_quorum'),
         ('traces', '0003_session_tools'),
     ]
 

@@ -12,7 +12,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0008_notices'),
+        ('approvals', '0010_notices'),
     ]
 
     operations = [
