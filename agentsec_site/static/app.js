@@ -130,6 +130,7 @@
 
   /* Into a field of the bar below a card: what is read above it stays where it is. */
   function enter(field) {
+    if (!field) return;
     field.focus({ preventScroll: true });
     const bar = field.closest(".panel");
     const hidden = bar ? field.getBoundingClientRect().bottom - bar.getBoundingClientRect().bottom : 0;

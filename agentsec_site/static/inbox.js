@@ -392,8 +392,7 @@
     if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    const field = event.target.id === "edit-slot" && event.target.querySelector("textarea");
-    if (field) enter(field);
+    if (event.target.id === "edit-slot") enter(event.target.querySelector("textarea"));
   });
 
   if (openId()) mark(openId());
