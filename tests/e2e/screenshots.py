@@ -77,6 +77,7 @@ def take(page: Page, company: Company, folder: Path) -> list[str]:
             page.wait_for_timeout(300)
             taken.append(_shot(page, folder, f"{name}-{theme}" if theme == "dark" else name))
         if kind in DAILY:
+            page.evaluate("document.documentElement.dataset.theme = 'light'")
             page.set_viewport_size(PHONE)
             taken.append(_shot(page, folder, f"{name}-phone"))
             page.set_viewport_size(WIDE)
