@@ -40,7 +40,8 @@ INSTANCES = ("company", "live_instance")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_place(item)))
-    items.sort(key=lambda item: _place(item) not in INSTANCES)
+    # What fills the shared company with scenes of its own comes after those who decide theirs.
+    items.sort(key=lambda item: (_place(item) not in INSTANCES, item.path.name == "test_axe.py"))
 
 
 def _place(item: pytest.Item) -> str:

@@ -33,7 +33,7 @@ def world(live_instance: Live, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def typed(live: Live, folder: Path) -> str:
     """The README's shell blocks in one shell; only where things are differs from what is written there."""
-    script = "\n".join(blocks("README.md", "sh")).replace("http://127.0.0.1:8000", live.url)
+    script = "\n".join(blocks("README.md", "sh")).replace("http://localhost:8000", live.url)
     script = script.replace("python3 manage.py", f"{sys.executable} {REPOSITORY}/manage.py")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],

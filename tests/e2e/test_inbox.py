@@ -397,7 +397,7 @@ def test_what_one_reads_stays_in_place_while_more_urgent_ones_arrive(office: Any
     expect(row(ada, urgent[2])).to_be_attached()
     assert abs(ada.evaluate(TOP, late[6]["id"]) - before) <= 1
     expect(ada.locator("#new-above")).to_have_text("3 new above ↑")
-    assert ada.evaluate("window.seen.operations") <= 3 * 8
+    assert ada.evaluate("window.seen.operations") <= 3 * 12
     ada.locator("#new-above").click()
     expect(row(ada, urgent[0])).to_be_in_viewport()
 

@@ -1,7 +1,7 @@
 """`manage.py test`: everything that proves agentsec, with pytest; further arguments are pytest's.
 
-It runs on two cores at once, each file on one of them with services of its own, and what needs the same
-whole instance together; `-n 0` runs on one.
+It runs in three processes at once, each file in one of them with services of its own, and what needs the
+same whole instance together; `-n 0` runs in one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Command(AgentsecCommand):
 
 
 def _at_once(words: list[str]) -> list[str]:
-    """How many cores pytest uses, where nobody said it: more than two find no more files to share."""
+    """How many processes pytest uses, where nobody said it: those that wait for instances leave room for one
+    more that computes.
+    """
     if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in words):
         return []
-    return ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return ["-n", str(min(3, 1 + (os.cpu_count() or 1))), "--dist", "loadgroup", "--no-loadscope-reorder"]
