@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 INSTANCES = ("company", "live_instance")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_place(item)))
