@@ -37,10 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 INSTANCES = ("company", "live_instance")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    # The marks before pytest-xdist reads them, the order after pytest-django has sorted by its own.
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_place(item)))
+    yield
     # What fills the shared company with scenes of its own comes after those who decide theirs.
     items.sort(key=lambda item: (_place(item) not in INSTANCES, item.path.name == "test_axe.py"))
 
