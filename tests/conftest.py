@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +20,7 @@ from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from tests import house, wipe
+from tests.dealing import INSTANCES, Dealing, place
 from tests.live import Live, make_home
 from traces import keys
 
@@ -33,24 +35,19 @@ def pytest_configure(config: pytest.Config) -> None:
     keys.ensure(house.HOME)
 
 
-# Those who share an instance run where it runs, and first, since they take longest and wait most.
-INSTANCES = ("company", "live_instance")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealing:
+    return Dealing(config, log)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    # The marks before pytest-xdist reads them, the order after pytest-django has sorted by its own.
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_place(item)))
-    yield
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What fills the shared company with scenes of its own comes after those who decide theirs.
     items.sort(key=lambda item: (_place(item) not in INSTANCES, item.path.name == "test_axe.py"))
 
 
 def _place(item: pytest.Item) -> str:
-    """The instance that a test needs, else its file."""
-    wanted = getattr(item, "fixturenames", ())
-    return next((name for name in INSTANCES if name in wanted), item.path.name)
+    return place(item.nodeid.partition("::")[0])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -34,4 +34,4 @@ def _at_once(words: list[str]) -> list[str]:
     """
     if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in words):
         return []
-    return ["-n", str(min(3, 1 + (os.cpu_count() or 1))), "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return ["-n", str(min(3, 1 + (os.cpu_count() or 1))), "--dist", "loadfile", "--no-loadscope-reorder"]
