@@ -20,7 +20,7 @@ from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from tests import house, wipe
-from tests.dealing import INSTANCES, Dealing, place
+from tests.dealing import ALONE, INSTANCES, Dealing, place
 from tests.live import Live, make_home
 from traces import keys
 
@@ -43,7 +43,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Dealing:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # What fills the shared company with scenes of its own comes after those who decide theirs.
-    items.sort(key=lambda item: (_place(item) not in INSTANCES, item.path.name == "test_axe.py"))
+    items.sort(key=lambda item: (_turn(_place(item)), item.path.name == "test_axe.py"))
+
+
+def _turn(where: str) -> int:
+    return 0 if where == ALONE else 1 if where in INSTANCES else 2
 
 
 def _place(item: pytest.Item) -> str:
