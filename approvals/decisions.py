@@ -27,6 +27,7 @@ from approvals import (
     judging,
     notify,
     pipeline,
+    reviewing,
     states,
     stepup,
     typed,
@@ -36,7 +37,7 @@ from approvals.attention import UNKNOWN, Attention
 from approvals.models import Action, Revision, Vote
 from approvals.voting import Tally, put_to, stands_in_for, tally, void_all, voidable
 from policies import arguments, budgets, facts, releases
-from policies.access import Verb, actor, may
+from policies.access import actor
 from policies.models import Agent, Allowance, User
 from traces import record
 from traces.problems import Refused
@@ -222,8 +223,7 @@ def run_again(*, action_id: UUID | str, user: User) -> Decision:
 
     Locks the action. Appends `action.pending`. Raises Refused: not_found, forbidden, conflict.
     """
-    action = _readable(user, action_id)
-    _may_decide(user, action)
+    action = reviewing.theirs(user, action_id)
     if action.state != S.INTERRUPTED:
         raise Refused("conflict", states.already(action), state=action.state)
     back_to_pending(action, by=actor(user), why="to be run again after an interruption")
@@ -252,27 +252,9 @@ def expire(*, action: Action) -> None:
     states.move(action, to=S.EXPIRED, actor=states.AGENTSEC, decision_reason=why, body={"why": why})
 
 
-def _readable(user: User, action_id: UUID | str) -> Action:
-    action = states.lock(action_id)
-    if not may(user, Verb.ACTION_READ, team=action.team, groups=action.groups).allowed:
-        raise Refused("not_found", "no such action")
-    return action
-
-
-def _may_decide(user: User, action: Action) -> None:
-    access = may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups)
-    if not access.allowed:
-        raise Refused("forbidden", access.why)
-
-
 def _open_for(user: User, action_id: UUID | str, digest: str) -> Action:
     """The locked action, if this person may decide it now and has seen what would be decided."""
-    action = _readable(user, action_id)
-    _may_decide(user, action)
-    if action.state != S.PENDING:
-        raise Refused("conflict", states.already(action), state=action.state, decided_by=action.decided_by)
-    if action.deadline <= timezone.now():
-        raise Refused("conflict", "the time to decide is over", state=S.EXPIRED)
+    action = reviewing.open_for(user, action_id)
     if digest != action.digest:
         raise Refused(
             "conflict", "the action changed since you saw it: look again, then decide", digest=action.digest,

@@ -27,11 +27,9 @@ def worded(text: str, *, longest: int, empty: str = "") -> str:
     return said
 
 
-def open_for(user: User, action_id: UUID | str) -> Action:
-    """The action with its row locked, if this person may decide it and it still waits.
-
-    Raises Refused: not_found (for who may not see it), forbidden (who only reads along), conflict (decided,
-    or its time is over).
+def theirs(user: User, action_id: UUID | str) -> Action:
+    """The action with its row locked, if this person may decide it, whatever its state. Raises Refused:
+    not_found (for who may not see it), forbidden (who only reads along).
     """
     action = states.lock(action_id)
     about = {"team": action.team, "groups": action.groups}
@@ -40,6 +38,16 @@ def open_for(user: User, action_id: UUID | str) -> Action:
     access = may(user, Verb.ACTION_DECIDE, **about)
     if not access.allowed:
         raise Refused("forbidden", access.why)
+    return action
+
+
+def open_for(user: User, action_id: UUID | str) -> Action:
+    """The action with its row locked, if this person may decide it and it still waits.
+
+    Raises Refused: not_found (for who may not see it), forbidden (who only reads along), conflict (decided,
+    or its time is over).
+    """
+    action = theirs(user, action_id)
     if action.state != Action.State.PENDING:
         raise Refused("conflict", states.already(action), state=action.state, decided_by=action.decided_by)
     if action.deadline <= timezone.now():

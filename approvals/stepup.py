@@ -7,9 +7,7 @@ getting it, none counts for anything else, and one person has one vote on one re
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.db.models import Q
@@ -19,7 +17,7 @@ from policies import passkeys
 from policies.access import actor
 from policies.models import User
 from traces import passkeys as offline
-from traces import record, seal, signed
+from traces import record, signed
 from traces.models import Entry
 from traces.problems import Refused
 from traces.signatures import Invalid
@@ -132,11 +130,7 @@ def _refuse(vote: Vote) -> None:
 
 def _event(entry: Entry) -> Event | None:
     """The entry as it was sealed, in its place; None for one that was altered or erased."""
-    try:
-        body = record.open_payload(entry)
-        header: Mapping[str, Any] = json.loads(bytes(entry.header))
-    except (seal.Tampered, ValueError):
-        return None
-    if isinstance(body, record.Erased):
+    header, body = record.as_sealed(entry)
+    if not header:
         return None
     return Event(header["id"], header["kind"], header["actor"], header["action"] or "", entry.pk, body)

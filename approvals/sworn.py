@@ -7,7 +7,6 @@ So before a start the rows are held against the entries.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -17,7 +16,7 @@ from approvals.models import Action, Vote
 from approvals.widening_models import Widening
 from policies import absences
 from policies.absence_models import Absence
-from traces import record, seal
+from traces import record
 from traces.models import Entry
 
 ENDING = frozenset({"vote.undone", "action.pending"})
@@ -47,7 +46,7 @@ def contradiction(action: Action, votes: Iterable[Vote], leaning: Iterable[tuple
         if withdrawn(action, vote.entry):
             return f"the log holds that the approval by {vote.user.username} counts no more"
     for vote, absence in leaning:
-        header, _ = _read(entries[vote.entry]) if vote.entry in entries else ({}, {})
+        header, _ = record.as_sealed(entries[vote.entry]) if vote.entry in entries else ({}, {})
         given = datetime.fromisoformat(header["at"]) if "at" in header else vote.at
         if why := absences.unsworn(absence, at=given):
             return f"{vote.user.username} stood in for nobody: {why}"
@@ -67,7 +66,7 @@ def withdrawn(action: Action, said: UUID) -> bool:
 
 def sealed(**wanted: Any) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Header and body, as they were sealed, of the entries with these columns; the newest first."""
-    return (_read(entry) for entry in _entries(**wanted))
+    return (record.as_sealed(entry) for entry in _entries(**wanted))
 
 
 def let_through(action: Action) -> dict[str, str]:
@@ -79,7 +78,7 @@ def _let_through(action: Action) -> set[str]:
     """The allowances by which this digest became ready, as the log holds it."""
     found = set()
     for entry in _entries(action_id=str(action.pk), kind="action.ready"):
-        header, body = _read(entry)
+        header, body = record.as_sealed(entry)
         if header.get("kind") == "action.ready" and body.get("digest") == action.digest:
             found.add(str(body.get("allowance", "")))
     return found
@@ -90,7 +89,7 @@ def _widened(action: Action) -> str:
     rows = list(action.widenings.all())
     entries = {entry.uuid: entry for entry in _entries(uuid__in=[row.entry for row in rows])} if rows else {}
     for row in rows:
-        header, body = _read(entries[row.entry]) if row.entry in entries else ({}, {})
+        header, body = record.as_sealed(entries[row.entry]) if row.entry in entries else ({}, {})
         signed = (header.get("kind"), header.get("action"), body.get("group"), body.get("to"))
         if signed != (f"action.{row.why}", str(action.pk), row.group, row.by_group):
             return f"{row.by_group} may answer for {row.group}"
@@ -109,7 +108,7 @@ def _was_due(row: Widening, header: Mapping[str, Any], action: Action) -> bool:
         # An edit has taken the step away, and with it what the row says.
         return True
     first = Entry.objects.filter(action_id=str(action.pk), kind="action.pending").order_by("id").first()
-    asked, _ = _read(first) if first is not None else ({}, {})
+    asked, _ = record.as_sealed(first)
     if "at" not in asked or "at" not in header:
         return False
     waited = datetime.fromisoformat(header["at"]) - datetime.fromisoformat(asked["at"])
@@ -123,7 +122,7 @@ def _entries(**wanted: Any) -> Iterable[Entry]:
 def _asked(action: Action) -> Any:
     """The approvals that this digest was put before people with; None where no entry says so."""
     for entry in _entries(action_id=str(action.pk), kind__in=ASKING):
-        header, body = _read(entry)
+        header, body = record.as_sealed(entry)
         if header.get("kind") in ASKING and body.get("digest") == action.digest and "approvals" in body:
             return body["approvals"]
     return None
@@ -135,7 +134,7 @@ def _is_ready(action: Action) -> bool:
     """
     last = Entry.objects.filter(action_id=str(action.pk), kind__in=STATES).select_related("subject_key")
     entry = last.order_by("-id").first()
-    header, body = _read(entry) if entry is not None else ({}, {})
+    header, body = record.as_sealed(entry)
     return (header.get("kind"), body.get("digest")) == ("action.ready", action.digest)
 
 
@@ -152,19 +151,9 @@ def _editor(action: Action) -> str:
 def _says(entry: Entry | None, vote: Vote, action: Action) -> bool:
     if entry is None:
         return False
-    header, body = _read(entry)
+    header, body = record.as_sealed(entry)
     signed = (header.get("kind"), header.get("action"), header.get("actor"))
     said = tuple(body.get(name) for name in ("verdict", "digest", "group", "channel"))
     return signed == ("vote.approve", str(action.pk), f"user:{vote.user_id}") and said == (
         "approve", action.digest, vote.group, vote.channel,
     )  # fmt: skip
-
-
-def _read(entry: Entry) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Header and body as they were sealed; nothing of an entry that was altered or erased."""
-    try:
-        body = record.open_payload(entry)
-        header = json.loads(bytes(entry.header))
-    except (seal.Tampered, ValueError):
-        return {}, {}
-    return (header, body) if not isinstance(body, record.Erased) else ({}, {})

@@ -155,24 +155,14 @@ def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @page_of(Verb.INBOX_SEE)
 def undo(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Take one's approval back."""
-    action = queries.get_visible(person(request), action_id)
-    try:
-        decision = decisions.undo(action_id=action.pk, user=person(request))
-    except Refused as refused:
-        return _not_decided(request, action, refused)
-    return _answer(request, decision)
+    return _changed(request, action_id, decisions.undo)
 
 
 @require_POST
 @page_of(Verb.INBOX_SEE)
 def again(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Put an interrupted action before people again."""
-    action = queries.get_visible(person(request), action_id)
-    try:
-        decision = decisions.run_again(action_id=action.pk, user=person(request))
-    except Refused as refused:
-        return _not_decided(request, action, refused)
-    return _answer(request, decision)
+    return _changed(request, action_id, decisions.run_again)
 
 
 @require_safe
@@ -210,6 +200,16 @@ def artifact(request: HttpRequest, action_id: UUID, name: str) -> HttpResponse:
     response = HttpResponse(content, content_type="application/octet-stream")
     response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
     return response
+
+
+def _changed(request: HttpRequest, action_id: UUID, verb: Callable[..., Decision]) -> HttpResponse:
+    """What came of a verb that takes nothing but the action and its person."""
+    action = queries.get_visible(person(request), action_id)
+    try:
+        decision = verb(action_id=action.pk, user=person(request))
+    except Refused as refused:
+        return _not_decided(request, action, refused)
+    return _answer(request, decision)
 
 
 def _decided(request: HttpRequest, action: Action, attention: Attention) -> Decision:

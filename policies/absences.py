@@ -7,7 +7,6 @@ The absent person keeps their own vote.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from policies.absence_models import Absence, covered_groups, covering, in_force
 from policies.access import Verb, may
 from policies.accounts import log
 from policies.models import Role, User
-from traces import live, record, seal
+from traces import live, record
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -127,7 +126,7 @@ def may_set(editor: User, user: User) -> bool:
 def unsworn(row: Absence, *, at: datetime) -> str:
     """Why the log does not hold that this absence was in force at that moment; empty where it does."""
     entry = Entry.objects.select_related("subject_key").filter(uuid=row.entry).first()
-    header, body = _read(entry)
+    header, body = record.as_sealed(entry)
     told = {
         "user": row.user_id, "stand_in": row.stand_in_id,
         "since": row.since.isoformat(), "until": row.until.isoformat(),
@@ -139,7 +138,7 @@ def unsworn(row: Absence, *, at: datetime) -> str:
     for back in Entry.objects.select_related("subject_key").filter(
         kind=BACK, subject_key_id=UUID(header["key"])
     ):
-        ended, said = _read(back)
+        ended, said = record.as_sealed(back)
         if said.get("away") == str(row.entry) and datetime.fromisoformat(ended["at"]) <= at:
             return f"{row.user.username} was back by then"
     return ""
@@ -178,17 +177,6 @@ def _lock(*people: User | None) -> None:
     """In one order, so that two who name each other do not wait for each other for ever."""
     keys = [person.pk for person in people if person is not None]
     list(User.objects.select_for_update(no_key=True).filter(pk__in=keys).order_by("pk").values_list("pk"))
-
-
-def _read(entry: Entry | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    if entry is None:
-        return {}, {}
-    try:
-        body = record.open_payload(entry)
-        header = json.loads(bytes(entry.header))
-    except (seal.Tampered, ValueError):
-        return {}, {}
-    return (header, body) if not isinstance(body, record.Erased) else ({}, {})
 
 
 def _tell() -> None:

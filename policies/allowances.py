@@ -10,7 +10,6 @@ Lock order: the action, then its allowance, then the session.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +31,7 @@ from policies.models import Agent, Release, Role, User
 from policies.provenance import rank
 from policies.tooling import ToolDef
 from policies.values import leaves, pointer
-from traces import record, seal
+from traces import record
 from traces.models import Entry, Session
 from traces.problems import Refused
 
@@ -272,15 +271,10 @@ def forged(row: Allowance) -> str:
 
 
 def _read(entry: Entry) -> tuple[str, str, Mapping[str, Any]]:
-    try:
-        body = record.open_payload(entry)
-        header = json.loads(bytes(entry.header))
-        said = (str(header["kind"]), str(header["actor"]), header["action"])
-    except (seal.Tampered, ValueError, KeyError):
+    header, body = record.as_sealed(entry)
+    if not header or header.get("action") != entry.action_id:
         return "", "", {}
-    if isinstance(body, record.Erased) or said[2] != entry.action_id:
-        return "", "", {}
-    return said[0], said[1], body
+    return str(header.get("kind")), str(header.get("actor")), body
 
 
 def _unfit(row: Allowance) -> str:

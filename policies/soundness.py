@@ -11,7 +11,7 @@ from typing import Any
 from policies.arguments import digest
 from policies.models import Release
 from policies.rules import RELEASE_DOMAIN
-from traces import record, seal
+from traces import record
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -72,9 +72,5 @@ def _entries(kind: str) -> Iterator[Entry]:
 
 def _body(entry: Entry, kind: str) -> dict[str, Any]:
     """What the entry tells; nothing where it is erased, altered or of another kind."""
-    try:
-        body = record.open_payload(entry)
-        written = json.loads(bytes(entry.header))["kind"]
-    except (seal.Tampered, ValueError, KeyError):
-        return {}
-    return {} if isinstance(body, record.Erased) or written != kind else body
+    header, body = record.as_sealed(entry)
+    return body if header.get("kind") == kind else {}

@@ -89,6 +89,20 @@ def open_payload(entry: Entry) -> dict[str, Any] | Erased:
     return body
 
 
+def as_sealed(entry: Entry | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and body as they were sealed; nothing of an entry that is not there, altered or erased. For
+    checks that hold rows against the log: what cannot be read says nothing for anybody.
+    """
+    if entry is None:
+        return {}, {}
+    try:
+        body = open_payload(entry)
+        header = json.loads(bytes(entry.header))
+    except (seal.Tampered, ValueError):
+        return {}, {}
+    return ({}, {}) if isinstance(body, Erased) or not isinstance(header, dict) else (header, body)
+
+
 def open_whole(entry: Entry) -> dict[str, Any] | Erased:
     """Body, title, text and attributes, as `append` took them."""
     secret = open_key(entry)
