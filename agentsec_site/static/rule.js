@@ -20,6 +20,7 @@
   let byHand = false;
   let suggestAgain = () => {};
   let kept = null;
+  let turns = 0;           // how often somebody chose a tab, or wrote CEL: what is under way gives way to it
 
   /* ---- the panel takes the place of the plain field; the field itself moves into it */
   const holder = text.closest(".flex-container") ?? text.parentElement;
@@ -183,7 +184,9 @@
 
   /* Rows are read anew from the CEL each time, so that the two never tell different things. */
   async function toRows() {
+    const mine = ++turns;
     await settled();
+    if (mine !== turns) return;
     byHand = !(answer && answer.rows);
     byId("cond-by-hand").hidden = !byHand;
     byId("cond-why").textContent = answer?.problems.length ? "The CEL has a mistake, so rows cannot show it." : "Written by hand: rows cannot show it.";
@@ -196,8 +199,10 @@
 
   /* A row that is not finished would be lost on the way to CEL. */
   async function toCel() {
+    const mine = ++turns;
     if (view !== "rows" || byHand) { turn("cel"); return true; }
     await settled();
+    if (mine !== turns) return false;
     if (!answer || answer.when === null) { rows.insist(answer?.row_problems ?? []); return false; }
     turn("cel");
     return true;
@@ -271,7 +276,7 @@
   }
 
   /* ---- what is typed is checked; what asks nobody shows no approvers */
-  text.addEventListener("input", () => { dirty = true; later(); });
+  text.addEventListener("input", () => { turns += 1; dirty = true; later(); });
   text.addEventListener("scroll", () => { marks.scrollTop = text.scrollTop; });
   for (const name of ["effect", "agents", "tools", "approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate", "fallback"]) {
     field(name)?.addEventListener("input", later);
@@ -298,6 +303,8 @@
 
   (async () => {
     await ask();
+    // Whoever chose a tab, or began to write, while the server was slow is not moved away from it.
+    if (turns) return;
     if (answer && (answer.rows || text.value.trim() === "")) await toRows(); else turn("cel");
   })();
 })();
