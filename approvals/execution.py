@@ -60,31 +60,35 @@ def start_when_covered(*, action_id: UUID | str, worker: str) -> Started | Held 
 
 
 def _run(begun: Started) -> str:
-    output, outcome = _produce(begun)
+    output = _produce(begun)
     try:
-        return finish(begun.execution, output, outcome=outcome)
+        return finish(begun.execution, output)
     except Refused as over:
         if over.code == "too_large":
             return finish(begun.execution, outputs.failure(f"its output cannot be kept: {over.detail}"))
         return over.detail  # somebody declared this worker dead meanwhile; its result counts for nothing
 
 
-def _produce(begun: Started) -> tuple[outputs.Output, sandbox.Outcome | None]:
-    """Run the job; whatever goes wrong is an output that says so."""
+def _produce(begun: Started) -> outputs.Output:
+    """Run the work; whatever goes wrong is an output that says so."""
     progress = _Progress(begun.execution)
     try:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
-        job = executors.EXECUTORS[begun.action.runs](begun.action.args, begun.tool, files.content)
         with _heartbeat(begun.execution) as stop, progress.shown():
-            outcome = sandbox.run(
-                job, on_output=progress.add, stop=stop, on_start=partial(_last_look, begun.execution)
-            )
-        return _with_reason(outputs.of_outcome(outcome), begun.execution), outcome
+            output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, stop))
+        return _with_reason(output, begun.execution)
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
-        return outputs.failure(str(refused)), None
+        return outputs.failure(str(refused))
     except Exception:
         logger.exception("action %s failed inside agentsec", begun.action.pk)
-        return outputs.failure("agentsec failed while it ran this; see the worker's log"), None
+        return outputs.failure("agentsec failed while it ran this; see the worker's log")
+
+
+def _running(begun: Started, progress: _Progress, stop: threading.Event) -> executors.Running:
+    return executors.Running(
+        action=begun.action, tool=begun.tool, execution=begun.execution, grant=begun.grant,
+        content=files.content, tell=progress.add, stop=stop, last_look=partial(_last_look, begun.execution),
+    )  # fmt: skip
 
 
 def _with_reason(output: outputs.Output, execution: Execution) -> outputs.Output:
@@ -210,7 +214,7 @@ def _call(action: Action) -> Call:
 
 
 @transaction.atomic
-def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Outcome | None = None) -> str:
+def finish(execution: Execution, output: outputs.Output) -> str:
     """Store how an execution ended and move its action to succeeded or failed.
 
     Locks the action, then its session. Appends `session.tool_result` through the session's verb,
@@ -221,7 +225,7 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
     action = states.lock(execution.action_id)
     if action.state != S.RUNNING or action.fence != execution.fence:
         raise Refused("conflict", f"this start is over: {states.already(action)}")
-    artifacts = _keep_artifacts(execution, action, outcome)
+    artifacts = _keep_artifacts(execution, action, output)
     result = output.result | {"artifacts": artifacts}
     returned = sessions.add_output(
         session=action.session,
@@ -231,7 +235,7 @@ def finish(execution: Execution, output: outputs.Output, *, outcome: sandbox.Out
         attested=output.attested,
         call=_call(action),
     )
-    _close(execution, output, outcome, returned.output)
+    _close(execution, output, returned.output)
     body = {
         "ended": output.ended, "tier": output.tier, "usage": result.get("usage", {}), "artifacts": artifacts,
         "findings": returned.findings, "verdict": returned.verdict, "output_entry": str(returned.entry),
@@ -265,9 +269,7 @@ def interrupt(*, action_id: UUID | str, fence: int, why: str) -> None:
     )  # fmt: skip
 
 
-def _close(
-    execution: Execution, output: outputs.Output, outcome: sandbox.Outcome | None, screened: Any
-) -> None:
+def _close(execution: Execution, output: outputs.Output, screened: Any) -> None:
     """End an execution; `screened` is its output as the firewall lets it go on, perhaps held back."""
     execution.ended_at = Now()
     execution.ended, execution.tier = output.ended, output.tier
@@ -275,17 +277,15 @@ def _close(
     withheld = outputs.WITHHELD if "held_back" in told else ""
     execution.stdout = str(told.get("stdout", withheld))
     execution.stderr = str(told.get("stderr", withheld))
-    if outcome is not None:
-        execution.exit_status, execution.interpreter = outcome.status, outcome.interpreter
+    execution.exit_status, execution.interpreter = output.exit_status, output.interpreter
+    if output.tier:
         execution.usage = output.result.get("usage", {})
     execution.save()
 
 
-def _keep_artifacts(
-    execution: Execution, action: Action, outcome: sandbox.Outcome | None
-) -> list[dict[str, Any]]:
+def _keep_artifacts(execution: Execution, action: Action, output: outputs.Output) -> list[dict[str, Any]]:
     kept = []
-    for item in outcome.artifacts if outcome else ():
+    for item in output.artifacts:
         blob = Blob(sha256=item.sha256, content=item.content, size=len(item.content))
         Blob.objects.bulk_create([blob], ignore_conflicts=True)
         BlobOwner.objects.bulk_create(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from approvals.sandbox import Outcome
+from approvals.sandbox import Artifact, Outcome
 from policies import firewall
 
 MAX_STREAM = 1 << 20
@@ -14,8 +14,8 @@ WITHHELD = "[withheld by the firewall]"
 
 @dataclass(frozen=True)
 class Output:
-    """`ended` says why it ended; `succeeded` only for exit status 0; `attested` if a host application
-    reports it.
+    """`ended` says why it ended; `succeeded` only for exit status 0 (or its like); `attested` if a host
+    application reports it. `exit_status`, `interpreter` and `artifacts` are those of a job in the sandbox.
     """
 
     succeeded: bool
@@ -24,6 +24,9 @@ class Output:
     tier: str = ""
     error: str = ""
     attested: bool = False
+    exit_status: int | None = None
+    interpreter: str = ""
+    artifacts: tuple[Artifact, ...] = ()
 
 
 def of_outcome(outcome: Outcome) -> Output:
@@ -38,7 +41,10 @@ def of_outcome(outcome: Outcome) -> Output:
         "usage": asdict(outcome.usage), "tier": outcome.tier,
         "refused_artifacts": [{"name": name, "why": why} for name, why in outcome.refused_artifacts],
     }  # fmt: skip
-    return Output(succeeded, outcome.ended, result, outcome.tier, "" if succeeded else _why(outcome))
+    return Output(
+        succeeded, outcome.ended, result, outcome.tier, "" if succeeded else _why(outcome),
+        exit_status=outcome.status, interpreter=outcome.interpreter, artifacts=outcome.artifacts,
+    )  # fmt: skip
 
 
 def failure(why: str) -> Output:

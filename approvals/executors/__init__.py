@@ -1,13 +1,14 @@
-"""Executors: from arguments and a tool's definition to a sandbox job. One file each, one line here."""
+"""Executors: what runs a started call. One file each, one line here."""
 
 from __future__ import annotations
 
 from approvals.executors import python, shell
-from approvals.executors.base import Executor, NotRunnable
+from approvals.executors.base import Executor, NotRunnable, Running
+from approvals.executors.sandboxed import sandboxed
 
 EXECUTORS: dict[str, Executor] = {
-    "python": python.job,
-    "shell": shell.job,
+    "python": sandboxed(python.job),
+    "shell": sandboxed(shell.job),
 }
 
-__all__ = ["EXECUTORS", "Executor", "NotRunnable"]
+__all__ = ["EXECUTORS", "Executor", "NotRunnable", "Running"]

@@ -1,24 +1,49 @@
-"""What executors share: limits from the tool's definition, input files from the arguments."""
+"""What executors share: what they have of a start, limits from the tool's definition, input files."""
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from approvals.sandbox import Job, Limits
+from approvals.models import Action, Execution
+from approvals.outputs import Output
+from approvals.sandbox import Limits
 from policies.arguments import canonical
+from policies.models import Grant
 from policies.tooling import ToolDef
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,99}")
 ARGUMENTS = "args.json"
 
-Executor = Callable[[Mapping[str, Any], ToolDef, Callable[[str], bytes]], Job]
-
 
 class NotRunnable(RuntimeError):
-    """The call cannot be turned into a job; the message says what is wrong with it."""
+    """The call cannot be run as asked; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One start as its executor has it.
+
+    `content` gives a file's bytes by its SHA-256; `tell` shows text of "stdout" or "stderr" while it runs;
+    `stop` is set when the work must end; `last_look` raises Refused if it may not begin any more, and is
+    called with the job's process id (0 where there is none) just before the first effect.
+    """
+
+    action: Action
+    tool: ToolDef
+    execution: Execution
+    grant: Grant
+    content: Callable[[str], bytes]
+    tell: Callable[[str, str], None]
+    stop: threading.Event
+    last_look: Callable[[int], None]
+
+
+# Raises NotRunnable, Refused, SandboxUnavailable or ValueError for what cannot run; the output says so.
+Executor = Callable[[Running], Output]
 
 
 def limits(tool: ToolDef) -> Limits:

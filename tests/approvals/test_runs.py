@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from approvals import executors
+from approvals.executors import python
 from policies import limits, releases, world
 from policies.models import Tool
 from policies.world import WorldRefused
@@ -29,7 +29,7 @@ def test_a_call_that_nothing_here_can_run_is_blocked_with_the_reason(cast: Cast,
 
 def test_a_world_file_fixes_a_tools_script(cast: Cast) -> None:
     declare(runs="python", code="print('fixed')")
-    job = executors.EXECUTORS["python"]({"code": "print('mine')"}, releases.current().tool("it"), bytes)
+    job = python.job({"code": "print('mine')"}, releases.current().tool("it"), str.encode)
     assert job.source == "print('fixed')"
 
 

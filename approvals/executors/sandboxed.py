@@ -1,0 +1,26 @@
+"""Executors whose work is one job in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from approvals import outputs, sandbox
+from approvals.executors.base import Executor, Running
+from approvals.outputs import Output
+from approvals.sandbox import Job
+from policies.tooling import ToolDef
+
+# A call's arguments, its tool, and what gives a file's content; raises NotRunnable.
+MakeJob = Callable[[Mapping[str, Any], ToolDef, Callable[[str], bytes]], Job]
+
+
+def sandboxed(make: MakeJob) -> Executor:
+    """The executor that runs what `make` makes of a call."""
+
+    def execute(running: Running) -> Output:
+        job = make(running.action.args, running.tool, running.content)
+        outcome = sandbox.run(job, on_output=running.tell, stop=running.stop, on_start=running.last_look)
+        return outputs.of_outcome(outcome)
+
+    return execute
