@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.template.loader import render_to_string
-
-from approvals import holding, looking, presenters, queries
+from approvals import feed, holding, looking, presenters, queries, rowtext
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -74,7 +72,7 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
     """The rows of these actions as they are now, in the order of these changes of theirs."""
     if not changes:
         return []
-    read = Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team")
+    read = feed.stamped(Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team"))
     holds = holding.holds()
     found = []
     for action in read.prefetch_related("votes", "words"):
@@ -88,12 +86,8 @@ def row_message(row: presenters.Row) -> str:
     """One row as a page takes it over. `v` grows with each change: no page goes back to an older one."""
     action = row.action
     told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
-    more = {"by": action.decided_by, "v": action.version, "html": _html(row)}  # type: ignore[attr-defined]
+    more = {"by": action.decided_by, "v": action.version, "html": rowtext.html(row)}  # type: ignore[attr-defined]
     return json.dumps(told | more)
-
-
-def _html(row: presenters.Row) -> str:
-    return render_to_string("approvals/_row.html", {"row": row})
 
 
 def rung(topic: str) -> str:

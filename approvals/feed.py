@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.db import connection
 from django.db.models import BigIntegerField, Func, Max, OuterRef, Subquery, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
 from approvals.live_models import Change
@@ -101,7 +102,17 @@ def versions(action_ids: Iterable[UUID]) -> Mapping[UUID, int]:
 def versioned(rows: ActionQuerySet) -> ActionQuerySet:
     """With `version`, the number of the last change, read in the same statement as the row itself."""
     changes = Change.objects.filter(action_id=OuterRef("pk")).order_by("-id").values("id")[:1]
-    return rows.annotate(version=Coalesce(Subquery(changes), Value(0), output_field=BigIntegerField()))
+    numbered = Coalesce(Subquery(changes), Value(0), output_field=BigIntegerField())
+    return stamped(rows).annotate(version=numbered)
+
+
+def stamped(rows: ActionQuerySet) -> ActionQuerySet:
+    """With `written`, PostgreSQL's own name of this state of the row: who wrote it last, and where it lies.
+
+    Another transaction is another xmin, and another write of the same one lies elsewhere.
+    """
+    own = RawSQL('"approvals_action"."xmin"::text || "approvals_action"."ctid"::text', [])
+    return rows.annotate(written=own)
 
 
 def forget(now: datetime) -> int:

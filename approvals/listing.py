@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 from django.utils import timezone
 
 from approvals import feed, holding, presenters, queries
 from approvals.models import Action, ActionQuerySet, Vote
+from approvals.word_models import USER
 from policies.models import User
 
 PAGE = 30
@@ -67,8 +68,7 @@ class Listing:
 def page(user: User, wish: Wish) -> Listing:
     """The page of the list that this person asked for, of what this person may see."""
     cursor = feed.cursor()  # before the rows: what ends in between is told again, not lost
-    places = list(_after(_rows(user, wish), wish).values_list("pk", flat=True)[: PAGE + 1])
-    found = _read(places)
+    found = _read(_after(_rows(user, wish), wish), wish)
     more = wish.link(after=_place(found[PAGE - 1], wish)) if len(found) > PAGE else ""
     holds = holding.holds()
     rows = tuple(presenters.row(action, holds) for action in found[:PAGE])
@@ -84,15 +84,22 @@ def _rows(user: User, wish: Wish) -> ActionQuerySet:
     if wish.q:
         columns = ("tool", "agent__name", "summary", "target", "session__user")
         rows = rows.filter(Q(*[(f"{column}__icontains", wish.q) for column in columns], _connector=Q.OR))
-    way = "-id" if wish.order.startswith("-") else "id"
-    return rows.order_by(wish.order, way)
+    return _sorted(rows, wish)
 
 
-def _read(places: list[UUID]) -> list[Action]:
-    """These actions in this order. Found first, read then: sorting ids is quick, sorting rows is not."""
-    rows = Action.objects.filter(pk__in=places).select_related("session", "agent__team")
-    found = {action.pk: action for action in feed.versioned(rows).prefetch_related("votes", "words")}
-    return [found[key] for key in places if key in found]
+def _read(rows: ActionQuerySet, wish: Wish) -> list[Action]:
+    """A page of these rows. Their ids are found first: sorting ids is quick, sorting whole rows is not."""
+    page = Action.objects.filter(pk__in=rows.values("pk")[: PAGE + 1]).select_related(
+        "session", "agent__team"
+    )
+    found = list(_sorted(feed.versioned(page), wish).prefetch_related("votes"))
+    # Only what asks for the user's own word can have one.
+    prefetch_related_objects([action for action in found if USER in action.groups], "words")
+    return found
+
+
+def _sorted(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:
+    return rows.order_by(wish.order, "-id" if wish.order.startswith("-") else "id")
 
 
 def _after(rows: ActionQuerySet, wish: Wish) -> ActionQuerySet:

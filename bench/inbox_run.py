@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from agentsec_site import garbage
 from approvals.models import Action
 from bench import live_run, pending
 from policies.models import User
@@ -43,6 +44,7 @@ def fill(waiting: int, home: Path) -> None:
 
 def pages(requests: int) -> list[Measured]:
     """The first page of an approver of one group and of an auditor, and the second page."""
+    garbage.settle()  # as the web process does
     finance, auditor = User.objects.get(username="person-0"), User.objects.get(username="person-4")
     found = [
         measured("approver of one group", finance, "/", requests),

@@ -15,20 +15,30 @@
   let kind = "", anchor = "", last = null;
 
   const box = (node) => node?.querySelector(".tick input") ?? null;
-  const current = () => list.querySelector('.row:has([aria-current="true"])');
+  const current = () => list.querySelector(".row.is-chosen");
   const alike = (input) => !kind || input.dataset.alike === kind;
 
   /* ---- what is picked ---- */
+  function check(node, on) {
+    const input = box(node);
+    if (input) input.checked = on;
+    node?.classList.toggle("is-picked", on);
+  }
+
   function enable(node) {
     const input = box(node);
     if (!input) return;
+    const tick = input.closest(".tick");
     input.disabled = !alike(input);
-    input.closest(".tick").title = input.disabled ? OTHER : "";
+    tick.classList.toggle("is-off", input.disabled);
+    tick.title = input.disabled ? OTHER : "";
   }
 
   function show() {
     const alone = [...picked.keys()].map((id) => box(row(id))?.dataset.alone).filter(Boolean);
     const n = picked.size;
+    form.hidden = n === 0;
+    document.body.classList.toggle("has-picked", n > 0);
     approve.disabled = alone.length > 0;
     approve.title = alone[0] ?? "";
     words.textContent = alone.length ? `${n} selected. ${alone.length === n ? "To approve" : `To approve ${alone.length} of them`}: ${alone[0]}` : `${n} selected`;
@@ -39,7 +49,7 @@
     if (!input) return false;
     if (on && !alike(input)) { toast(`${OTHER}.`, { slot: "bulk", seconds: 4 }); return false; }
     if (on && !picked.has(node.dataset.id) && picked.size >= MOST) { toast(`At most ${MOST} at once.`, { slot: "bulk", seconds: 4 }); return false; }
-    input.checked = on;
+    check(node, on);
     if (on) picked.set(node.dataset.id, node.dataset.digest); else picked.delete(node.dataset.id);
     anchor = node.dataset.id;
     return true;
@@ -84,7 +94,7 @@
   }
 
   function clear() {
-    for (const id of picked.keys()) { const input = box(row(id)); if (input) input.checked = false; }
+    for (const id of picked.keys()) check(row(id), false);
     picked.clear();
     settle();
   }
@@ -95,7 +105,7 @@
     if (!input) return;
     const node = input.closest(".row");
     if (event.shiftKey && anchor && anchor !== node.dataset.id && row(anchor)) range(anchor, node);
-    else if (!pick(node, input.checked)) input.checked = false;
+    else if (!pick(node, input.checked)) check(node, false);
     settle();
     if (input.checked) uncover(node);
   });
@@ -110,8 +120,9 @@
     let changed = 0;
     for (const [id, digest] of picked) {
       const node = row(id), input = box(node);
-      if (input && node.dataset.digest === digest && !node.classList.contains("is-leaving")) { input.checked = true; continue; }
+      if (input && node.dataset.digest === digest && !node.classList.contains("is-leaving")) { check(node, true); continue; }
       picked.delete(id);
+      node?.classList.remove("is-picked");
       changed += input && node.dataset.digest !== digest ? 1 : 0;
     }
     if (changed) toast(`${changed} changed and ${changed > 1 ? "are" : "is"} no longer selected.`, { slot: "bulk" });

@@ -20,12 +20,20 @@
   const say = (text) => { announcer.textContent = text; };
 
   /* ---- choosing ---- */
+  function choose(node) {
+    node.classList.add("is-chosen");
+    link(node).setAttribute("aria-current", "true");
+  }
+
   function mark(id) {
     chosen = id;
-    for (const each of list().querySelectorAll('[aria-current="true"]')) each.removeAttribute("aria-current");
+    for (const each of list().querySelectorAll(".is-chosen")) {
+      each.classList.remove("is-chosen");
+      link(each).removeAttribute("aria-current");
+    }
     const node = row(id);
     if (!node) return;
-    link(node).setAttribute("aria-current", "true");
+    choose(node);
     node.scrollIntoView({ block: "nearest" });
   }
 
@@ -240,7 +248,7 @@
         latest.push(fresh);
       }
     }
-    if (chosen === id) link(fresh).setAttribute("aria-current", "true");
+    if (chosen === id) choose(fresh);
     tick(fresh);
   }
 

@@ -34,9 +34,15 @@ def bulk_tick(row: Row) -> dict[str, Any]:
 @register.inclusion_tag("approvals/_bulk_bar.html", takes_context=True)
 def bulk_bar(context: dict[str, Any]) -> dict[str, Any]:
     """The bar and its dialog, for who decides, where it is listed what waits."""
+    return {"offered": bulk_offered(context), "most": bulk.MOST}
+
+
+@register.simple_tag(takes_context=True)
+def bulk_offered(context: dict[str, Any]) -> bool:
+    """Whether rows can be ticked here."""
     user = context.get("user")
     decides = isinstance(user, User) and user.has_role(Role.APPROVER)
-    return {"offered": decides and context["listing"].wish.show == "waiting", "most": bulk.MOST}
+    return decides and context["listing"].wish.show == "waiting"
 
 
 @register.filter

@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from agentsec_site.asgi import application
 from agentsec_site.wire import FramesProtocol
-from approvals import decisions, live, seats, states
+from approvals import decisions, live, rowtext, seats, states
 from policies import people
 from policies.factor_models import AuthenticatorApp
 from policies.models import User
@@ -287,10 +287,8 @@ def test_sixty_sockets_of_one_audience_cost_one_look_and_one_rendering(
     site: Site, committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered = []
-    from_template = live.audience.render_to_string
-    monkeypatch.setattr(
-        live.audience, "render_to_string", lambda *args: rendered.append(args) or from_template(*args)
-    )
+    drawn = rowtext.html
+    monkeypatch.setattr(rowtext, "html", lambda row: rendered.append(row) or drawn(row))
     client = signed_in(committed_cast.approver)
     wires = [listening(site, client) for _ in range(60)]
     opened = [wire.__enter__() for wire in wires]
