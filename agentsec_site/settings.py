@@ -47,6 +47,14 @@ def number(name: str, default: int, *, least: int = 1, most: int = 100_000) -> i
     return int(given[:9])
 
 
+def choice(name: str, values: tuple[str, ...]) -> str:
+    """One of `values` as the operator says, else the first; anything else is refused at the start."""
+    given = os.environ.get(name) or values[0]
+    if given not in values:
+        raise ImproperlyConfigured(f"{name} is {' or '.join(values)}, not {given[:40]!r}")
+    return given
+
+
 def fetch_allow() -> list[str]:
     """Hosts and networks as the operator lists them; one that cannot be read is refused at the start."""
     entries = [e.strip() for e in os.environ.get("AGENTSEC_FETCH_ALLOW", "").split(",") if e.strip()]
@@ -105,6 +113,9 @@ AGENTSEC_LOG_KEY = KEYS / "log.key"
 AGENTSEC_LOG_PUBLIC_KEY = KEYS / "log.pub"
 AGENTSEC_LOG_ORIGIN = os.environ.get("AGENTSEC_LOG_ORIGIN", "agentsec.local/log")
 AGENTSEC_URL = site_url()
+# How tokens are signed (EdDSA, or ES256 for verifiers that know no other), and when their key is rotated.
+AGENTSEC_TOKEN_ALG = choice("AGENTSEC_TOKEN_ALG", ("EdDSA", "ES256"))
+AGENTSEC_TOKEN_KEY_DAYS = number("AGENTSEC_TOKEN_KEY_DAYS", 90, most=3650)
 AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 # Who can decide, or change what may be done, needs a second factor before anything else works.
 AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"

@@ -41,6 +41,7 @@ urlpatterns = [
     path("", include("agentsec_site.pages.change_urls")),
     path("", include("agentsec_site.pages.absence_urls")),
     path("", include("agentsec_site.pages.notification_urls")),
+    path("", include("agentsec_site.gateway.token_urls")),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

@@ -32,7 +32,7 @@ from approvals import (
     states,
 )
 from approvals.models import Action, Execution
-from policies import absences, grants
+from policies import absences, grants, signing_keys
 from policies.models import Grant
 from traces.problems import Refused
 
@@ -196,6 +196,11 @@ def shadow(now: datetime) -> int:
     return shadow_release.step(now=now)
 
 
+def tend_keys(now: datetime) -> int:
+    """Keys that sign tokens: the first one, those that are due for rotation, those that are over."""
+    return signing_keys.tend(now)
+
+
 # Every how many ticks each has its turn: at once what stops, starts or ends actions, rarely what only tidies.
 PARTS: Mapping[Callable[[datetime], int], int] = {
     stop: 1,
@@ -212,4 +217,5 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     forget_keys: 120,
     forget_changes: 120,
     shadow: 2,
+    tend_keys: 4,
 }

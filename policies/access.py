@@ -40,6 +40,7 @@ class Verb(StrEnum):
     TRUST_DECIDE = "decide how far an agent is trusted"
     ACCESS_SIGN = "sign the access review"
     FIREWALL_TRY = "try texts on the firewall"
+    TOKEN_ASK = "ask whether a token holds"
     HEALTH_READ = "read the health page"
     INSIGHTS_SEE = "open the insights"
     INSIGHTS_READ = "read insights of this group"
@@ -88,6 +89,7 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.TRUST_DECIDE: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.ACCESS_SIGN: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.FIREWALL_TRY: _EVERYBODY,
+    Verb.TOKEN_ASK: _EVERYBODY,
     Verb.HEALTH_READ: _EVERYBODY,
     Verb.INSIGHTS_SEE: {**_OVERSEERS, Role.APPROVER: ANYWHERE},
     Verb.INSIGHTS_READ: {**_OVERSEERS, Role.APPROVER: ASKED},

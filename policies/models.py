@@ -27,6 +27,7 @@ from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
+from policies.token_models import IssuedToken, SigningKey  # noqa: F401 - Django finds models here
 from policies.trail_models import Recall, Trail  # noqa: F401 - Django finds models here
 
 NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from policies import engine, escalating, limit_models, yamlfile
+from policies import engine, escalating, limit_models, tokenterms, yamlfile
 from policies.models import Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.worldfields import (
@@ -182,6 +182,7 @@ CONFIG: dict[str, Reader] = {
     "code": partial(read_text, longest=200_000),
     "tables": read_words,
     "minutes": partial(read_count, least=1, most=60),
+    "token": tokenterms.read_terms,
     "argv": read_texts,
     "limits": partial(read_json, mapping=True),
     "egress": read_texts,
@@ -246,12 +247,15 @@ def _check_tool(item: Item) -> list[Fault]:
     """Whatever a tool says of its arguments names arguments that it has."""
     schema = item.values.get("parameters", {})
     known = set(schema.get("properties", {}))
-    if schema.get("additionalProperties") or schema.get("patternProperties"):
-        return []
+    open_ended = bool(schema.get("additionalProperties") or schema.get("patternProperties"))
+    of_token = tokenterms.faults(item.values, None if open_ended else known)
+    faults = [item.fault("token", why) for why in of_token]
+    if open_ended:
+        return faults
     named = [("authority", name.split(".")[0]) for name in item.values.get("authority", [])]
     named += [("target", item.values["target"])] if item.values.get("target") else []
     named += [("summary", name) for name in _PLACEHOLDER.findall(item.values.get("summary", ""))]
-    return [
+    return faults + [
         item.fault(key, f"{name!r} is no parameter of the tool") for key, name in named if name not in known
     ]
 

@@ -22,6 +22,7 @@ from agentsec_site.gateway import (
     bulk,
     collab,
     confirmations,
+    introspection,
     log,
     problems,
     releases,
@@ -155,5 +156,6 @@ for part in (
     log.router,
     simulation.router,
     releases.router,
+    introspection.router,
 ):
     api.add_router("", part)

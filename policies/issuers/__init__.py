@@ -6,12 +6,13 @@ times, also for a privilege whose making was cut short, so everything is named a
 
 from __future__ import annotations
 
-from policies.issuers import nothing, postgres
+from policies.issuers import nothing, postgres, token
 from policies.issuers.base import Issued, Issuer, IssuerFailed
 
 ISSUERS: dict[str, Issuer] = {
     "none": nothing.ISSUER,
     "postgres": postgres.ISSUER,
+    "token": token.ISSUER,
 }
 
 __all__ = ["ISSUERS", "Issued", "Issuer", "IssuerFailed"]

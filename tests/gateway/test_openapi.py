@@ -53,6 +53,7 @@ DESIGNED = {
     "GET /switch",
     "POST /switch",
     "DELETE /switch/{scope}",
+    "POST /introspect",
 }
 PREFIX = "/api/v1"
 

@@ -23,6 +23,7 @@ SOLE_IMPORTERS = {
     "nh3": "traces/clean.py",
     "cel_expr_python": "policies/engine.py",
     "h11": "policies/fetch.py",
+    "jwt": "policies/jose.py",
 }
 
 
