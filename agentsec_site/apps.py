@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 
@@ -12,7 +14,14 @@ class SiteConfig(AppConfig):
     verbose_name = "agentsec"
     default = True
 
+    def ready(self) -> None:
+        """The last of the apps: what has loaded stays, and need not be searched for garbage ever again."""
+        gc.freeze()
+        gc.enable()
 
-class AdminConfig(admin_apps.AdminConfig):
+
+class AdminConfig(admin_apps.SimpleAdminConfig):
+    """Without loading what the admin shows: `Backoffice` does, in the processes that show it."""
+
     default_site = "agentsec_site.backoffice.Backoffice"
     default = False

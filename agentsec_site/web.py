@@ -8,6 +8,7 @@ restarted web process refuses no connection.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -36,6 +37,7 @@ def config() -> uvicorn.Config:
 
 
 def main(arguments: list[str]) -> None:
+    gc.disable()  # while modules load, until `SiteConfig.ready`
     with socket.socket(fileno=int(arguments[0])) as listener:
         uvicorn.Server(config()).run(sockets=[listener])
 

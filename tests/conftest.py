@@ -19,9 +19,9 @@ from pytest_django.plugin import DjangoDbBlocker
 from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
-from tests import house, wipe
+from tests import house, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
-from tests.live import Live, make_home
+from tests.live import Live, made_home, make_home
 from traces import keys
 
 pytest_plugins = ["tests.cast", "tests.billing"]
@@ -63,6 +63,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
     """PostgreSQL and Valkey of this test run, started."""
+    template.copy_cluster(house.HOME)
     with embedded.running(house.HOME) as started:
         yield started
 
@@ -100,7 +101,7 @@ def django_db_setup(
 @pytest.fixture(scope="session")
 def live_instance() -> Iterator[Live]:
     """A whole instance with real processes, shared by the end-to-end tests; `.url`, `.manage(…)`, `.link`."""
-    live = Live(home=make_home())
+    live = Live(home=made_home())
     try:
         yield live.start()
     finally:

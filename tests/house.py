@@ -11,8 +11,10 @@ from pathlib import Path
 
 from agentsec_site import embedded, provision
 from agentsec_site.home import secret
+from tests import template
 
 PREFIX = "agentsec-test-"
+IN_USE = "run.lock"
 
 
 def _make_home() -> Path:
@@ -20,16 +22,18 @@ def _make_home() -> Path:
     home = Path(tempfile.mkdtemp(prefix=PREFIX))
     # Root's services run under an account that must be able to walk into the folder; its keys stay 0700.
     home.chmod(0o711)
+    # Held for as long as this process lives, and opened for nothing else.
+    fcntl.flock(os.open(home / IN_USE, os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(home, ignore_errors=True))
     return home
 
 
 def _remove_dead_homes() -> None:
-    """Remove what a killed run left: a home whose use lock nobody holds."""
+    """Remove what a killed run left: a home whose locks nobody holds."""
     for home in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
-        lock = home / "use.lock"
-        if lock.exists() and lock.stat().st_uid == os.geteuid() and _unused(lock):
+        locks = [lock for lock in (home / IN_USE, home / "use.lock") if lock.exists()]
+        if locks and all(lock.stat().st_uid == os.geteuid() and _unused(lock) for lock in locks):
             shutil.rmtree(home, ignore_errors=True)
 
 
@@ -50,6 +54,8 @@ os.environ["AGENTSEC_TESTING"] = "1"
 os.environ["DJANGO_SETTINGS_MODULE"] = "agentsec_site.settings"
 
 # The addresses that the services will have; nothing is started here.
+template.begin(HOME / "template")
+template.copy_keys(HOME)
 _SERVICES = embedded.plan(HOME)
 secret(_SERVICES.home, "django.key")
 os.environ.update(provision.child_environment(_SERVICES, provision.addresses(_SERVICES).app))

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from agentsec_site.embedded import REPOSITORY
+from tests import template
 
 READY = re.compile(r"agentsec is ready in ([0-9.]+) s: (http://\S+)")
 # What this test run's own process was given must not reach the instance, which makes its own.
@@ -34,6 +35,14 @@ def make_home() -> Path:
     """An empty home that the services' account may enter (pytest's own folders are closed to it)."""
     home = Path(tempfile.mkdtemp(prefix="agentsec-live-"))
     home.chmod(0o711)
+    return home
+
+
+def made_home() -> Path:
+    """A home as an earlier start left it: keys, roles and schema are there, nothing else is."""
+    home = make_home()
+    template.copy_keys(home)
+    template.copy_cluster(home)
     return home
 
 

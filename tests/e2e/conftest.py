@@ -9,14 +9,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from agentsec_site import packages
 from agentsec_site.demo import mailbox
 from tests.e2e.company import Company, open_company
-from tests.live import Live, make_home
+from tests.live import Live, made_home
 
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """A running company and a real SMTP server, shared by the end-to-end tests."""
     folder: Path = tmp_path_factory.mktemp("mail")
-    live = Live(home=make_home(), command="demo")
+    live = Live(home=made_home(), command="demo")
     try:
         live.start("--idle")
         with mailbox.running(folder) as smtp:

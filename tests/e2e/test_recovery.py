@@ -15,7 +15,7 @@ from agentsec_site import embedded
 from agentsec_site.demo import mailbox
 from agentsec_site.home import secret
 from tests.e2e.company import Company, open_company
-from tests.live import Live, make_home
+from tests.live import Live, made_home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
@@ -26,7 +26,7 @@ SLOW = "import time\nprint('started', flush=True)\ntime.sleep(60)\n"
 def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """A company of its own, whose processes the tests kill."""
     folder = tmp_path_factory.mktemp("mail")
-    live = Live(home=make_home(), command="demo")
+    live = Live(home=made_home(), command="demo")
     try:
         live.start("--idle")
         with mailbox.running(folder) as smtp:
