@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from approvals import holding, questions, word
+from approvals import holding, questions, receipts, word
 from approvals.handout import Handout
 from approvals.holding import Holds
 from approvals.models import Action
@@ -34,7 +34,7 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
         },
         "created_at": action.created_at.isoformat(),
         "poll": f"/api/v1/actions/{action.pk}",
-        "advisory": action.runs == "agent",
+        "advisory": action.runs == "agent" and not receipts.audience(action),
     }
     if action.state in (Action.State.PENDING, Action.State.READY):
         told["expires_at"] = action.deadline.isoformat()

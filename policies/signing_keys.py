@@ -74,14 +74,7 @@ def rotate(*, by: str, at_once: bool = False) -> SigningKey:
     One at a time (advisory lock). Appends `signing_key.made`. Raises Refused: conflict while another key
     waits to take over, unavailable.
     """
-    with transaction.atomic():
-        _lock()
-        now = timezone.now()
-        waiting = SigningKey.objects.announced(now).first()
-        if waiting is not None and not at_once:
-            when = f"{waiting.signs_from:%H:%M} UTC"
-            raise Refused("conflict", f"A new key takes over at {when} already.", kid=waiting.kid)
-        return _make(now, signs_from=now if at_once else now + ANNOUNCED, by=by)
+    return _rotate(timezone.now(), by=by, at_once=at_once)
 
 
 def remove(*, kid: str, by: str) -> None:
@@ -186,6 +179,16 @@ def _row(now: datetime, *, by: str) -> SigningKey:
     return found or _make(now, signs_from=now, by=by)
 
 
+def _rotate(now: datetime, *, by: str, at_once: bool = False) -> SigningKey:
+    with transaction.atomic():
+        _lock()
+        waiting = SigningKey.objects.announced(now).first()
+        if waiting is not None and not at_once:
+            when = f"{waiting.signs_from:%H:%M} UTC"
+            raise Refused("conflict", f"A new key takes over at {when} already.", kid=waiting.kid)
+        return _make(now, signs_from=now if at_once else now + ANNOUNCED, by=by)
+
+
 def _make(now: datetime, *, signs_from: datetime, by: str) -> SigningKey:
     key, nonce = jose.generate(settings.AGENTSEC_TOKEN_ALG), randomness.token_bytes(NONCE)
     sealed = nonce + _cipher().encrypt(nonce, jose.dumped(key), _bound(key.kid, key.alg))
@@ -220,7 +223,7 @@ def _due(row: SigningKey, now: datetime) -> bool:
 
 def _rotated(now: datetime) -> int:
     try:
-        rotate(by=AGENTSEC)
+        _rotate(now, by=AGENTSEC)
     except Refused as refused:
         if refused.code != "conflict":
             raise
