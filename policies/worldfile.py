@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from policies import engine, escalating, limit_models, yamlfile
+from policies import engine, escalating, limit_models, worldsql, yamlfile
 from policies.models import Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.worldfields import (
@@ -187,6 +187,7 @@ CONFIG: dict[str, Reader] = {
     "egress": read_texts,
     "secrets": partial(read_list, of=read_name),
     "preview": read_choices(list(PREVIEWS)),
+    **worldsql.FIELDS,
 }
 FIELDS: dict[str, dict[str, Reader]] = {
     "agents": {
@@ -246,6 +247,9 @@ def _check_tool(item: Item) -> list[Fault]:
     """Whatever a tool says of its arguments names arguments that it has."""
     schema = item.values.get("parameters", {})
     known = set(schema.get("properties", {}))
+    wrong = [item.fault(key, why) for key, why in worldsql.faults(item.values)]
+    if wrong:
+        return wrong
     if schema.get("additionalProperties") or schema.get("patternProperties"):
         return []
     named = [("authority", name.split(".")[0]) for name in item.values.get("authority", [])]
