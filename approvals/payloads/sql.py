@@ -73,7 +73,7 @@ def understand(name: str, text: str) -> Understood:
         return Understood(
             name, (), f"It is too long to be parsed ({len(text):,} characters): read it yourself."
         )
-    if _depth(text) > DEEPEST:
+    if depth(text) > DEEPEST:
         return Understood(name, (), "It is nested too deeply to be parsed: read it yourself.")
     explained = _EXPLAIN.match(text)
     try:
@@ -174,7 +174,7 @@ def _name(table: exp.Table) -> str:
     return ".".join(part for part in parts if part) or table.sql()[:100]
 
 
-def _depth(text: str) -> int:
+def depth(text: str) -> int:
     depth = deepest = 0
     for character in text:
         depth += (character in "([") - (character in ")]")

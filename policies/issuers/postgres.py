@@ -130,7 +130,7 @@ def entered(scope: Mapping[str, Any], issued: Mapping[str, Any], name: str) -> I
         way = conninfo_to_dict(secrets.read(granted.source))
         way |= {"user": granted.role, "password": issued["password"], "application_name": name}
         connection = psycopg.connect(
-            **way | {"connect_timeout": 5, "autocommit": True, "prepare_threshold": None}
+            **way | {"connect_timeout": 5, "autocommit": True}
         )
     except psycopg.Error as error:
         raise IssuerFailed(
