@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from django.db import transaction
 
@@ -22,29 +23,23 @@ NAME = "agentsec sql"
 
 
 def execute(running: Running) -> Output:
-    """Run the call's statement. Raises NotRunnable and Refused for what cannot run."""
+    """Run the call's statement. Raises NotRunnable, NotPlain and Refused for what cannot run."""
     tool, grant = running.tool, running.grant
     if grant.issuer != "postgres":
         raise NotRunnable(f"{tool.name} names no `issuer: postgres`, whose role a statement runs under")
     statement, bounds = plain.statement(tool.config, running.action.args), broker.Bounds.of(tool.config)
     handed = grants.issue(grant)
-    gates = broker.Gates(begin=_begin(running), commit=lambda: _still_ours(running), stop=running.stop)
+    gates = broker.Gates(still=partial(_still_ours, running), stop=running.stop)
     try:
         with postgres.entered(grant.scope, handed.private, NAME) as connection:
             answer = broker.run(connection, statement, bounds, gates)
     except IssuerFailed as failed:
-        raise Refused("unavailable", str(failed)) from None
+        raise NotRunnable(str(failed)) from None
+    except Refused as refused:
+        return Output(False, "stopped", {"error": refused.detail}, error=refused.detail)
     except broker.Ended as ended:
         return Output(False, ended.how, {"error": str(ended)}, error=str(ended))
     return Output(True, "done", answer.to_json())
-
-
-def _begin(running: Running):  # type: ignore[no-untyped-def]
-    def look() -> None:
-        with _still_ours(running):
-            running.last_look(0)
-
-    return look
 
 
 @contextmanager
@@ -63,5 +58,6 @@ def _still_ours(running: Running) -> Iterator[None]:
         if execution is None or execution.stop_requested:
             why = execution.stop_requested if execution else ""
             raise Refused("forbidden", f"{why or 'this start is over'}: nothing was changed")
+        running.last_look(0)
         grants.hold(action_id=action.pk, fence=fence)
         yield

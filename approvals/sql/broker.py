@@ -15,9 +15,8 @@ from typing import Any
 
 import psycopg
 
-from approvals.executors.base import NotRunnable
 from approvals.sql import plan, values
-from approvals.sql.plain import Plain
+from approvals.sql.plain import NotPlain, Plain
 from approvals.sql.watching import Watch, watched
 
 Connection = psycopg.Connection[Any]
@@ -39,15 +38,15 @@ class Bounds:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Bounds:
-        """The tool's `limits`. Raises NotRunnable for one that is unknown or no number above zero."""
+        """The tool's `limits`. Raises NotPlain for one that is unknown or no number above zero."""
         given = dict(config.get("limits") or {})
         for name, value in given.items():
             if name not in cls.__dataclass_fields__:
                 known = ", ".join(cls.__dataclass_fields__)
-                raise NotRunnable(f"there is no limit called {name!r} for sql; there are {known}")
+                raise NotPlain(f"there is no limit called {name!r} for sql; there are {known}")
             least = 0 if name == "changed_rows" else 1
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1 << 30:
-                raise NotRunnable(f"the limit {name} is a number from {least} up, not {str(value)[:50]!r}")
+                raise NotPlain(f"the limit {name} is a number from {least} up, not {str(value)[:50]!r}")
         return cls(**given)
 
 
@@ -78,23 +77,24 @@ class Ended(RuntimeError):
 
 @dataclass(frozen=True)
 class Gates:
-    """`begin` raises if the statement may not begin any more; `commit` if it may not be committed, and keeps
-    that so for as long as it is entered.
+    """`still` raises if the start is over, and keeps it from ending for as long as it is entered; `stop` is set
+    when the work must end.
     """
 
-    begin: Callable[[], None]
-    commit: Callable[[], AbstractContextManager[None]]
+    still: Callable[[], AbstractContextManager[None]]
     stop: threading.Event
 
 
 def run(connection: Connection, plain: Plain, bounds: Bounds, gates: Gates) -> Answer:
-    """Run the statement. Raises Ended, NotRunnable and whatever the gates raise."""
+    """Run the statement. Raises Ended, NotPlain and whatever the gates raise."""
     memory = MEMORY + 8 * bounds.output_bytes
-    with watched(connection, stop=gates.stop, seconds=bounds.wall_seconds + SLACK_SECONDS, memory=memory) as watch:
+    with watched(
+        connection, stop=gates.stop, seconds=bounds.wall_seconds + SLACK_SECONDS, memory=memory
+    ) as watch:
         try:
             return _run(connection, plain, bounds, gates, watch)
         except (psycopg.Error, UnicodeError) as error:
-            raise _ended(error, watch) from None
+            raise ended(error, watch) from None
         finally:
             _roll_back(connection)
 
@@ -102,7 +102,8 @@ def run(connection: Connection, plain: Plain, bounds: Bounds, gates: Gates) -> A
 def _run(connection: Connection, plain: Plain, bounds: Bounds, gates: Gates, watch: Watch) -> Answer:
     begin(connection, writes=plain.writes, seconds=bounds.wall_seconds, lock_seconds=bounds.lock_seconds)
     plan.checked(connection, plain)
-    gates.begin()
+    with gates.still():
+        pass
     if not plain.writes:
         return _read(connection, plain, bounds)
     answer = _write(connection, plain, bounds)
@@ -145,7 +146,9 @@ def _write(connection: Connection, plain: Plain, bounds: Bounds) -> Answer:
     cursor.execute(plain.text.encode(), plain.parameters or None, prepare=True)
     changed = max(cursor.rowcount, 0)
     if bounds.changed_rows is not None and changed > bounds.changed_rows:
-        why = f"it would change {changed} rows, at most {bounds.changed_rows} are allowed: nothing was changed"
+        why = (
+            f"it would change {changed} rows, at most {bounds.changed_rows} are allowed: nothing was changed"
+        )
         raise Ended("limit", why)
     kept, total, cut = list[list[Any]](), 0, False
     while cursor.description and (row := cursor.fetchone()) is not None:
@@ -161,7 +164,7 @@ def _write(connection: Connection, plain: Plain, bounds: Bounds) -> Answer:
 def _commit(connection: Connection, gates: Gates, watch: Watch) -> None:
     # What is deferred to the commit happens before the last look, so that the commit itself is short.
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    with gates.commit():
+    with gates.still():
         if gates.stop.is_set() or watch.why:
             raise Ended(watch.why or "stopped", "it was stopped before it was committed: nothing was changed")
         try:
@@ -170,7 +173,7 @@ def _commit(connection: Connection, gates: Gates, watch: Watch) -> None:
             if connection.closed or connection.broken:
                 why = "the connection was lost at the commit: whether anything was changed is not known"
                 raise Ended("unknown", why, unsure=True) from None
-            raise _ended(error, watch) from None
+            raise ended(error, watch) from None
 
 
 def _roll_back(connection: Connection) -> None:
@@ -181,8 +184,10 @@ def _roll_back(connection: Connection) -> None:
             connection.close()  # hanging up rolls back too
 
 
-def _ended(error: Exception, watch: Watch) -> Ended:
-    """Why, in the database's words where it said something; never with the address."""
+def ended(error: Exception, watch: Watch) -> Ended:
+    """Why a statement did not come to its end, in the database's words where it said something; never with the
+    address.
+    """
     words = {
         "stopped": "it was stopped", "wall": "it ran too long",
         "memory": "its answer is larger than this worker may hold",

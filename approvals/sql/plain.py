@@ -15,7 +15,6 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from approvals.executors.base import NotRunnable
 from approvals.payloads.sql import DEEPEST, MOST_PARSED, depth
 from policies import sqltext
 from policies.issuers.postgres_scope import qualified
@@ -29,6 +28,10 @@ _REFUSED = (
     exp.Revoke, exp.Set, exp.Use, exp.Transaction, exp.Commit, exp.Rollback, exp.Kill, exp.Pragma, exp.Describe,
     exp.Analyze, exp.LoadData, exp.Attach, exp.Detach, exp.Cache, exp.Uncache, exp.Refresh, exp.Comment, exp.Lock,
 )  # fmt: skip
+
+
+class NotPlain(ValueError):
+    """The statement is not run; the message says why, for reviewers and the agent."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,12 @@ class Plain:
 
 def statement(config: Mapping[str, Any], args: Mapping[str, Any]) -> Plain:
     """The one statement of a call: the tool's own with the arguments bound to its places, or the argument
-    `sql`. Raises NotRunnable, in words for the reviewer and the agent.
+    `sql`. Raises NotPlain, in words for the reviewer and the agent.
     """
     fixed = config.get("statement")
     text, parameters = _bound(str(fixed), args) if fixed else (args.get("sql"), ())
     if not isinstance(text, str) or not text.strip():
-        raise NotRunnable("there is no statement: the argument `sql` holds it")
+        raise NotPlain("there is no statement: the argument `sql` holds it")
     operations = frozenset(config.get("operations") or ("select",))
     return read(text, operations=operations, tables=tuple(config.get("tables") or ()), parameters=parameters)
 
@@ -63,18 +66,20 @@ def statement(config: Mapping[str, Any], args: Mapping[str, Any]) -> Plain:
 def read(
     text: str, *, operations: frozenset[str], tables: Sequence[str], parameters: tuple[Any, ...] = ()
 ) -> Plain:
-    """The statement, understood. Raises NotRunnable for whatever is not plainly one of these operations on
+    """The statement, understood. Raises NotPlain for whatever is not plainly one of these operations on
     these tables.
     """
     tree = _parsed(text)
     if (refused := next(tree.find_all(*_REFUSED), None)) is not None:
-        raise NotRunnable(f"{_kind(refused)} is not run here: one SELECT, INSERT, UPDATE or DELETE is")
+        raise NotPlain(f"{_kind(refused)} is not run here: one SELECT, INSERT, UPDATE or DELETE is")
     command = next((word for kind, word in _OPERATIONS.items() if isinstance(tree, kind)), "select")
     if command == "select" and not isinstance(tree, exp.Query | exp.Values):
-        raise NotRunnable(f"{text.split()[0].upper()[:40]} is not run here: one SELECT, INSERT, UPDATE or DELETE is")
+        raise NotPlain(
+            f"{text.split()[0].upper()[:40]} is not run here: one SELECT, INSERT, UPDATE or DELETE is"
+        )
     used = {word for kind, word in _OPERATIONS.items() if any(tree.find_all(kind))} | {command}
     if beyond := sorted(used - operations - {"select"}) or sorted(used - operations):
-        raise NotRunnable(f"this tool may {' and '.join(sorted(operations))}, not {beyond[0]}")
+        raise NotPlain(f"this tool may {' and '.join(sorted(operations))}, not {beyond[0]}")
     _refuse_tables(tree, tables)
     return Plain(text, command, frozenset(used), tuple(_functions(text)), parameters)
 
@@ -84,7 +89,7 @@ def _bound(template: str, args: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]
 
     def place(name: str) -> str:
         if name not in args:
-            raise NotRunnable(f"the statement needs the argument `{name}`")
+            raise NotPlain(f"the statement needs the argument `{name}`")
         if name not in names:
             names.append(name)
         return f"${names.index(name) + 1}"
@@ -92,22 +97,22 @@ def _bound(template: str, args: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]
     try:
         text = sqltext.filled(template, place)
     except sqltext.Unreadable as error:
-        raise NotRunnable(f"the tool's statement cannot be read: {error}") from None
+        raise NotPlain(f"the tool's statement cannot be read: {error}") from None
     return text, tuple(args[name] for name in names)
 
 
 def _parsed(text: str) -> exp.Expr:
     if len(text) > MOST_PARSED:
-        raise NotRunnable(f"the statement has {len(text):,} characters, at most {MOST_PARSED:,} are read")
+        raise NotPlain(f"the statement has {len(text):,} characters, at most {MOST_PARSED:,} are read")
     if depth(text) > DEEPEST:
-        raise NotRunnable("the statement is nested too deeply to be read")
+        raise NotPlain("the statement is nested too deeply to be read")
     try:
         trees = [tree for tree in sqlglot.parse(text, read="postgres") if tree is not None]
     except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, LookupError) as error:
         why = str(error).partition("\n")[0].partition(". Line")[0][:200]
-        raise NotRunnable(f"the statement cannot be read as PostgreSQL ({why})") from None
+        raise NotPlain(f"the statement cannot be read as PostgreSQL ({why})") from None
     if len(trees) != 1:
-        raise NotRunnable(f"these are {len(trees)} statements: exactly one is run")
+        raise NotPlain(f"these are {len(trees)} statements: exactly one is run")
     return trees[0]
 
 
@@ -131,7 +136,7 @@ def _refuse_tables(tree: exp.Expr, tables: Sequence[str]) -> None:
             continue
         place = (schema.lower(), name) if (schema.lower(), name) in known else (schema.lower(), name.lower())
         if table.catalog or place not in known:
-            raise NotRunnable(f"this tool reaches {', '.join(tables) or 'no table'}, not {table.sql()[:100]}")
+            raise NotPlain(f"this tool reaches {', '.join(tables) or 'no table'}, not {table.sql()[:100]}")
 
 
 def _functions(text: str) -> Iterator[str]:
@@ -143,7 +148,7 @@ def _functions(text: str) -> Iterator[str]:
             yield last.text.lower() if last.kind == "word" else last.text[1:-1].replace('""', '"')
         unicode_form = piece.kind == "word" and piece.text in ("u", "U") and at + 2 < len(held)
         if unicode_form and held[at + 1].text == "&" and held[at + 2].kind in ("identifier", "string"):
-            raise NotRunnable('texts with Unicode escapes (U&"…") are not read here: write the characters')
+            raise NotPlain('texts with Unicode escapes (U&"…") are not read here: write the characters')
         if piece.kind in ("word", "identifier"):
             last = piece
         elif piece.kind == "string" or piece.text.strip() and piece.kind != "comment":
@@ -154,4 +159,4 @@ def _pieces(text: str) -> Iterator[sqltext.Piece]:
     try:
         yield from sqltext.pieces(text)
     except sqltext.Unreadable as error:
-        raise NotRunnable(f"the statement cannot be read: {error}") from None
+        raise NotPlain(f"the statement cannot be read: {error}") from None

@@ -17,8 +17,7 @@ from typing import Any
 
 import psycopg
 
-from approvals.executors.base import NotRunnable
-from approvals.sql.plain import Plain
+from approvals.sql.plain import NotPlain, Plain
 
 Connection = psycopg.Connection[Any]
 EXPLAIN = "EXPLAIN (ANALYZE FALSE, VERBOSE TRUE, COSTS TRUE, FORMAT JSON) "
@@ -71,15 +70,15 @@ class Plan:
 def checked(connection: Connection, plain: Plain) -> Plan:
     """The plan, if the server reads the statement as it was understood and it has no effect on the side.
 
-    Needs a transaction as the granted role. Raises NotRunnable, and psycopg.Error for what the server refuses.
+    Needs a transaction as the granted role. Raises NotPlain, and psycopg.Error for what the server refuses.
     """
     found = connection.execute(VOLATILE, [list(plain.functions), list(HARMLESS)]).fetchall()
     if found:
         name = str(found[0][0])[:100]
-        raise NotRunnable(f"{name}() may have an effect of its own (it is VOLATILE): it is not called here")
+        raise NotPlain(f"{name}() may have an effect of its own (it is VOLATILE): it is not called here")
     plan = explain(connection, plain)
     if beyond := sorted(set(plan.operations) - plain.operations):
-        raise NotRunnable(f"the server would {beyond[0]}, which the statement did not seem to")
+        raise NotPlain(f"the server would {beyond[0]}, which the statement did not seem to")
     return plan
 
 
@@ -92,7 +91,7 @@ def explain(connection: Connection, plain: Plain) -> Plan:
     nodes = list(_nodes(root))
     for node in nodes:
         if node.get("Schema") in SYSTEM and "Relation Name" in node:
-            raise NotRunnable(f"it reads {node['Schema']}.{node['Relation Name']}, a table of the server's own")
+            raise NotPlain(f"it reads {node['Schema']}.{node['Relation Name']}, a table of the server's own")
     writing = [node for node in nodes if node["Node Type"] == "ModifyTable"]
     operations = tuple(dict.fromkeys(str(node["Operation"]).lower() for node in writing)) or ("select",)
     return Plan(

@@ -120,7 +120,9 @@ def _issuing(scope: Scope) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def entered(scope: Mapping[str, Any], issued: Mapping[str, Any], name: str) -> Iterator[psycopg.Connection[Any]]:
+def entered(
+    scope: Mapping[str, Any], issued: Mapping[str, Any], name: str
+) -> Iterator[psycopg.Connection[Any]]:
     """A connection as the role of a grant, in autocommit: for a broker, which gives nobody the password.
 
     Takes the way that the source's address says (host, TLS and so on). Raises IssuerFailed.
@@ -129,9 +131,7 @@ def entered(scope: Mapping[str, Any], issued: Mapping[str, Any], name: str) -> I
     try:
         way = conninfo_to_dict(secrets.read(granted.source))
         way |= {"user": granted.role, "password": issued["password"], "application_name": name}
-        connection = psycopg.connect(
-            **way | {"connect_timeout": 5, "autocommit": True}
-        )
+        connection = psycopg.connect(**way | {"connect_timeout": 5, "autocommit": True})
     except psycopg.Error as error:
         raise IssuerFailed(
             f"the database of “{granted.source}” cannot be entered ({type(error).__name__})"

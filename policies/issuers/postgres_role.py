@@ -22,7 +22,11 @@ from policies.issuers.postgres_scope import BY_COLUMN, Granted, Scope
 Connection = psycopg.Connection[Any]
 CONNECTIONS = 3
 TERMINATE_SECONDS = 5.0
-SETTINGS = ("statement_timeout = '60s'", "lock_timeout = '10s'", "idle_in_transaction_session_timeout = '60s'")
+SETTINGS = (
+    "statement_timeout = '60s'",
+    "lock_timeout = '10s'",
+    "idle_in_transaction_session_timeout = '60s'",
+)
 
 
 def create(connection: Connection, scope: Scope, password: str, until: str) -> Mapping[str, tuple[str, str]]:
@@ -92,9 +96,7 @@ def condition(table: Granted, bound: Mapping[str, Any], connection: Connection) 
 
 
 def _give(connection: Connection, scope: Scope, what: sql.Composable) -> None:
-    connection.execute(
-        sql.SQL("GRANT ") + what + sql.SQL(" TO {}").format(sql.Identifier(scope.role))
-    )
+    connection.execute(sql.SQL("GRANT ") + what + sql.SQL(" TO {}").format(sql.Identifier(scope.role)))
 
 
 def exists(connection: Connection, role: str) -> bool:
