@@ -137,7 +137,7 @@ def alive(*, action_id: UUID) -> Grant | None:
 
 
 def hold(*, action_id: UUID, fence: int) -> Grant:
-    """The living grant of this start, with its row locked until the transaction ends. Raises Refused("gone")."""
+    """The living grant of this start, its row locked until the transaction ends. Raises Refused("gone")."""
     rows = Grant.objects.select_for_update(no_key=True).filter(action_id=action_id, fence=fence)
     grant = rows.filter(state=Grant.State.ACTIVE, expires_at__gt=timezone.now()).first()
     if grant is None:

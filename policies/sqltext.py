@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+# The parser reads about 30 kB a second, and a deep statement recurses.
+MOST_PARSED, DEEPEST = 6_000, 100
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PIECE = re.compile(
     r"(?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')"
@@ -119,3 +121,12 @@ def problem(condition: str) -> str:
     if mistaken := quoted_places(condition):
         return f"{{{min(mistaken)}}} stands in quotes: write it without, the value is quoted by itself"
     return ""
+
+
+def depth(text: str) -> int:
+    """About how deep a parser recurses into this text, never too little by much."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        deepest = max(deepest, depth)
+    return deepest + len(re.findall(r"\b(?:not|case|union|and|or)\b|[-+~]{2,}", text, re.IGNORECASE)) // 10

@@ -13,7 +13,6 @@ from policies.worldfields import Reader, Wrong, read_choices, read_list, read_te
 from policies.yamlfile import Node
 
 _COLUMN = re.compile(r"[^\x00]{1,63}")
-LONGEST_STATEMENT = 6_000  # as long as a statement that an agent may send: the parser's own limit
 
 _read_column = partial(read_text, longest=63, form=_COLUMN, what="a column's name")
 _read_condition = partial(read_text, longest=1_000)
@@ -43,7 +42,7 @@ def read_rows(node: Node) -> Any:
 
 
 FIELDS: dict[str, Reader] = {
-    "statement": partial(read_text, longest=LONGEST_STATEMENT),
+    "statement": partial(read_text, longest=sqltext.MOST_PARSED),
     "operations": partial(read_list, of=read_choices(list(postgres_scope.OPERATIONS))),
     "columns": read_columns,
     "rows": read_rows,

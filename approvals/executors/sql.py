@@ -1,5 +1,6 @@
-"""`runs: sql`: one statement, that the tool's definition fixes or the one in the argument `sql`, by a broker in
-the worker that signs in as the role of the action's grant.
+"""`runs: sql`: one statement, that the tool's definition fixes or the one in the argument `sql`.
+
+A broker in the worker signs in as the role of the action's grant and runs it.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class Ended(RuntimeError):
 
 @dataclass(frozen=True)
 class Gates:
-    """`still` raises if the start is over, and keeps it from ending for as long as it is entered; `stop` is set
-    when the work must end.
+    """`still` raises if the start is over, and keeps it from ending for as long as it is entered; `stop` is
+    set when the work must end.
     """
 
     still: Callable[[], AbstractContextManager[None]]
@@ -185,8 +185,8 @@ def _roll_back(connection: Connection) -> None:
 
 
 def ended(error: Exception, watch: Watch) -> Ended:
-    """Why a statement did not come to its end, in the database's words where it said something; never with the
-    address.
+    """Why a statement did not come to its end, in the database's words where it said something; never with
+    the address.
     """
     words = {
         "stopped": "it was stopped", "wall": "it ran too long",

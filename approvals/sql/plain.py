@@ -15,18 +15,19 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from approvals.payloads.sql import DEEPEST, MOST_PARSED, depth
 from policies import sqltext
 from policies.issuers.postgres_scope import qualified
+from policies.sqltext import DEEPEST, MOST_PARSED, depth
 
 _OPERATIONS: Mapping[type[exp.Expr], str] = {
     exp.Insert: "insert", exp.Update: "update", exp.Delete: "delete",
 }  # fmt: skip
 # Whatever is none of these is a statement of another kind, or hides one.
 _REFUSED = (
-    exp.Command, exp.Merge, exp.Create, exp.Drop, exp.Alter, exp.TruncateTable, exp.Copy, exp.Into, exp.Grant,
-    exp.Revoke, exp.Set, exp.Use, exp.Transaction, exp.Commit, exp.Rollback, exp.Kill, exp.Pragma, exp.Describe,
-    exp.Analyze, exp.LoadData, exp.Attach, exp.Detach, exp.Cache, exp.Uncache, exp.Refresh, exp.Comment, exp.Lock,
+    exp.Command, exp.Merge, exp.Create, exp.Drop, exp.Alter, exp.TruncateTable, exp.Copy, exp.Into,
+    exp.Grant, exp.Revoke, exp.Set, exp.Use, exp.Transaction, exp.Commit, exp.Rollback, exp.Kill, exp.Pragma,
+    exp.Describe, exp.Analyze, exp.LoadData, exp.Attach, exp.Detach, exp.Cache, exp.Uncache, exp.Refresh,
+    exp.Comment, exp.Lock,
 )  # fmt: skip
 
 
@@ -119,9 +120,8 @@ def _parsed(text: str) -> exp.Expr:
 def _kind(node: exp.Expr) -> str:
     if isinstance(node, exp.Command):
         return str(node.this).upper()[:40]
-    return {exp.Into: "SELECT INTO", exp.TruncateTable: "TRUNCATE", exp.Lock: "locking rows"}.get(
-        type(node), type(node).__name__.upper()
-    )
+    name = type(node).__name__.upper()
+    return {"INTO": "SELECT INTO", "TRUNCATETABLE": "TRUNCATE", "LOCK": "locking rows"}.get(name, name)
 
 
 def _refuse_tables(tree: exp.Expr, tables: Sequence[str]) -> None:

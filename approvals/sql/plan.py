@@ -1,9 +1,10 @@
 """What PostgreSQL would do for a statement, in its own words: EXPLAIN, which never executes it.
 
-`EXPLAIN (ANALYZE FALSE, …)` with its options in parentheses takes one plannable statement and nothing else, so
-that a text which begins with ANALYZE is a syntax error. It is sent in the extended query protocol, which takes
-one statement, in a transaction that is read-only or rolled back. Planning calls functions that are declared
-immutable or stable with constant arguments, as the role of the grant; volatile ones are refused before.
+`EXPLAIN (ANALYZE FALSE, …)` with its options in parentheses takes one plannable statement and nothing else,
+so that a text which begins with ANALYZE is a syntax error. It is sent in the extended query protocol, which
+takes one statement, in a transaction that is read-only or rolled back. Planning calls functions that are
+declared immutable or stable with constant arguments, as the role of the grant; volatile ones are refused
+before.
 
 Source: PostgreSQL manual, "EXPLAIN", and the properties that src/backend/commands/explain.c writes.
 """

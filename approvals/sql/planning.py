@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from approvals import states
 from approvals.models import Action
-from approvals.sql import broker, plan, plain
+from approvals.sql import broker, plain, plan
 from approvals.sql.plain import NotPlain, Plain
 from approvals.sql.watching import watched
 from approvals.sql_models import StatementPlan

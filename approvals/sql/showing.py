@@ -60,10 +60,11 @@ def shown(action: Action) -> Shown | None:
     config, row = reasons.tool_of(action).config, planning.of(action)
     tables = tuple(map(str, config.get("tables") or ()))
     made = Plan.from_json(row.plan) if row and row.state == StatementPlan.State.MADE else None
+    coming = row is None or row.state == StatementPlan.State.MAKING
     return Shown(
-        statement=str(config.get("statement") or ""), operations=tuple(config.get("operations") or ("select",)),
-        tables=tables, rows=_rows(config.get("rows"), tables), plan=made, why=row.why if row else "",
-        waits=action.state == Action.State.PENDING and (row is None or row.state == StatementPlan.State.MAKING),
+        statement=str(config.get("statement") or ""), tables=tables, rows=_rows(config.get("rows"), tables),
+        operations=tuple(config.get("operations") or ("select",)), plan=made, why=row.why if row else "",
+        waits=coming and action.state == Action.State.PENDING,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Values of PostgreSQL as JSON: numbers, texts and flags where JSON has them, PostgreSQL's own text elsewhere.
+"""Values of PostgreSQL as JSON: numbers, texts and flags where JSON has them, else PostgreSQL's own text.
 
 Nothing is rounded: a number that JSON readers could round (numeric, bigint beyond ±(2^53−1), NaN) is a text.
 bytea is PostgreSQL's hex form, times are ISO 8601, arrays are lists.

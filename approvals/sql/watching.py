@@ -1,4 +1,4 @@
-"""A connection under watch: what runs on it is cancelled when the work must stop, is late, or grows too large."""
+"""A connection under watch: cancelled when the work must stop, is late, or grows too large."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Watch:
         while not self.done.wait(LOOK_SECONDS):
             self.why = self._reason()
             if self.why:
-                return self._end()
+                self._end()
+                break
 
     def _reason(self) -> str:
         if self.stop.is_set():

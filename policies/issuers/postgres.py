@@ -1,4 +1,4 @@
-"""Issuer `postgres`: a real role for one grant, with exactly the granted tables, columns, operations and rows.
+"""Issuer `postgres`: a real role for one grant, with exactly its tables, columns, operations and rows.
 
 The tool's config names `source`, a secret that holds the address of an issuing role: CREATEROLE, what it may
 grant WITH GRANT OPTION, and CREATE on the database where `rows` limit what is granted. What a grant covers is
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from policies import secrets
 from policies.issuers import postgres_reach, postgres_role, postgres_scope
@@ -129,9 +129,11 @@ def entered(
     """
     granted = Scope.from_json(scope)
     try:
-        way = conninfo_to_dict(secrets.read(granted.source))
-        way |= {"user": granted.role, "password": issued["password"], "application_name": name}
-        connection = psycopg.connect(**way | {"connect_timeout": 5, "autocommit": True})
+        way = make_conninfo(
+            secrets.read(granted.source), user=granted.role, password=issued["password"],
+            application_name=name, connect_timeout=5,
+        )  # fmt: skip
+        connection = psycopg.connect(way, autocommit=True)
     except psycopg.Error as error:
         raise IssuerFailed(
             f"the database of “{granted.source}” cannot be entered ({type(error).__name__})"

@@ -80,7 +80,8 @@ JOIN pg_roles me ON me.oid = m.member WHERE me.rolname = %(role)s""",
 PARAMETERS = """
 SELECT 'the setting ' || p.parname FROM pg_parameter_acl p, aclexplode(p.paracl) a WHERE a.grantee = 0"""
 OWN_TABLES = """
-SELECT 1 FROM pg_class WHERE relname IN ('traces_entry', 'policies_secret', 'approvals_action') AND relkind = 'r'
+SELECT 1 FROM pg_class
+WHERE relname IN ('traces_entry', 'policies_secret', 'approvals_action') AND relkind = 'r'
 HAVING count(*) = 3"""
 HELD_COLUMNS = """
 SELECT a.attname, lower(p.privilege) FROM pg_attribute a

@@ -2,7 +2,8 @@
 
 A table of which only some rows are granted is granted as a view with `security_barrier` in a schema of the
 grant's own, which comes first in the role's search path. Row-level security would do too, but it belongs to
-the table's owner and changes the table for everybody; a view is the issuing role's own and gone with the grant.
+the table's owner and changes the table for everybody; a view is the issuing role's own and goes with the
+grant.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SETTINGS = (
 
 
 def create(connection: Connection, scope: Scope, password: str, until: str) -> Mapping[str, tuple[str, str]]:
-    """Make the role with its privileges, in the caller's transaction; which relation stands for each table."""
+    """Make the role with its privileges, in the caller's transaction; what stands for each table."""
     role = sql.Identifier(scope.role)
     # Scrambled on our side: the password itself reaches neither the statement nor the server's log.
     verifier = connection.pgconn.encrypt_password(
@@ -45,7 +46,7 @@ def create(connection: Connection, scope: Scope, password: str, until: str) -> M
     connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
     read_only = () if scope.writes else ("default_transaction_read_only = on",)
     for setting in (*SETTINGS, *read_only):
-        connection.execute(sql.SQL("ALTER ROLE {} SET " + setting).format(role))  # type: ignore[arg-type]
+        connection.execute(sql.SQL("ALTER ROLE {} SET " + setting).format(role))
     _give(connection, scope, sql.SQL("CONNECT ON DATABASE {}").format(sql.Identifier(connection.info.dbname)))
     if scope.views:
         _make_schema(connection, scope)
@@ -67,10 +68,10 @@ def _grant(connection: Connection, scope: Scope, table: Granted) -> tuple[str, s
     else:
         _give(connection, scope, sql.SQL("USAGE ON SCHEMA {}").format(sql.Identifier(table.schema)))
     for operation in table.operations:
-        columns = sql.SQL("")
+        columns: sql.Composable = sql.SQL("")
         if table.columns and operation in BY_COLUMN:
             columns = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, table.columns)))
-        what = sql.SQL(operation.upper()) + columns  # type: ignore[arg-type]
+        what = sql.SQL(operation.upper()) + columns
         _give(connection, scope, what + sql.SQL(" ON {}").format(sql.Identifier(*place)))
     for _, schema, name in sequences_of(connection, table):
         _give(connection, scope, sql.SQL("USAGE ON SEQUENCE {}").format(sql.Identifier(schema, name)))
@@ -92,7 +93,7 @@ def _make_view(connection: Connection, scope: Scope, table: Granted) -> None:
 def condition(table: Granted, bound: Mapping[str, Any], connection: Connection) -> sql.SQL:
     """The tool's own condition with the call's values as literals, each quoted by the driver."""
     values = {name: f" {sql.Literal(value).as_string(connection)} " for name, value in bound.items()}
-    return sql.SQL(sqltext.filled(table.rows, values.__getitem__))  # type: ignore[arg-type]
+    return sql.SQL(sqltext.filled(table.rows, values.__getitem__))
 
 
 def _give(connection: Connection, scope: Scope, what: sql.Composable) -> None:

@@ -1,4 +1,4 @@
-"""What a grant of issuer `postgres` covers, worked out from the tool and the call before anything is made. Pure.
+"""What a grant of issuer `postgres` covers, worked out before anything is made. Pure.
 
 The tool's definition says the most that may ever be granted: `tables`, `columns` of each, `operations`, and
 `rows`, a condition that each row must meet. A call narrows it: `table` names one of the tables, and the
@@ -23,7 +23,7 @@ BY_COLUMN = frozenset({"select", "insert", "update"})
 
 @dataclass(frozen=True)
 class Granted:
-    """One table as it is granted; `columns` empty stands for all; `rows` limits which of its rows are there."""
+    """One table as it is granted; no `columns` stands for all; `rows` limits which of its rows are there."""
 
     schema: str
     table: str
@@ -68,14 +68,17 @@ class Scope:
     def from_json(cls, stored: Mapping[str, Any]) -> Scope:
         """What `to_json` wrote, or of an older grant its one table."""
         tables = stored.get("tables") or [{"schema": stored["schema"], "table": stored["table"]}]
-        lists = ("columns", "operations")
         return cls(
             source=str(stored["source"]), role=str(stored["role"]), bound=dict(stored.get("bound") or {}),
-            tables=tuple(
-                Granted(**{key: tuple(value) if key in lists else value for key, value in table.items()})
-                for table in tables
-            ),
+            tables=tuple(_table_from_json(table) for table in tables),
         )  # fmt: skip
+
+
+def _table_from_json(stored: Mapping[str, Any]) -> Granted:
+    return Granted(
+        schema=str(stored["schema"]), table=str(stored["table"]), columns=tuple(stored.get("columns") or ()),
+        operations=tuple(stored.get("operations") or ("select",)), rows=str(stored.get("rows") or ""),
+    )  # fmt: skip
 
 
 def scope(*, grant_id: UUID, config: Mapping[str, Any], args: Mapping[str, Any]) -> Scope:
@@ -117,9 +120,8 @@ def _chosen(config: Mapping[str, Any], args: Mapping[str, Any]) -> list[str]:
         return allowed
     chosen = [name for name in allowed if isinstance(asked, str) and qualified(name) == qualified(asked)]
     if not chosen:
-        raise IssuerFailed(
-            f"this tool may grant {', '.join(allowed) or 'no table'}, not {str(asked or '')[:100] or 'nothing'}"
-        )
+        wish = str(asked or "")[:100] or "nothing"
+        raise IssuerFailed(f"this tool may grant {', '.join(allowed) or 'no table'}, not {wish}")
     return chosen[:1]
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -13,10 +10,8 @@ import pytest
 
 from agentsec_site.embedded import Services
 from approvals import execution
-from approvals.models import Action, Execution
+from approvals.models import Action
 from policies import secrets, world
-from policies.issuers import postgres
-from policies.models import Grant
 from tests import billing
 from tests.cast import Cast
 
