@@ -206,6 +206,5 @@ def ended(error: Exception, watch: Watch) -> Ended:
 
 
 def _said(error: psycopg.Error) -> str:
-    place = f" (at character {error.diag.statement_position})" if error.diag.statement_position else ""
     hint = f" · {error.diag.message_hint}" if error.diag.message_hint else ""
-    return f"{error.diag.message_primary}{place}{hint}"[:500]
+    return f"{error.diag.message_primary}{hint}"[:500]

@@ -15,23 +15,23 @@ from policies import secrets, world
 from tests import billing
 from tests.cast import Cast
 
-WORLD = """
+_ASKED = "{type: object, properties: {sql: {type: string}, customer: {type: string}}, required: [%s]}"
+_FIELDS = "runs: sql, output: trusted, sends: none, issuer: postgres, source: billing, tables: [invoices]"
+WORLD = f"""
 tools:
-  - {name: billing.ask, runs: sql, effect: read, output: trusted, sends: none, issuer: postgres, source: billing,
-     tables: [invoices], limits: {wall_seconds: 3, rows: 50, output_bytes: 4000}, authority: [],
-     parameters: {type: object, properties: {sql: {type: string}}, required: [sql]}}
-  - {name: billing.of, runs: sql, effect: read, output: trusted, sends: none, issuer: postgres, source: billing,
-     tables: [invoices], authority: [customer], statement: "SELECT id, amount FROM invoices WHERE customer = {customer}",
-     parameters: {type: object, properties: {customer: {type: string}}, required: [customer]}}
-  - {name: billing.write, runs: sql, effect: write, output: trusted, sends: none, issuer: postgres, source: billing,
-     tables: [invoices], operations: [select, insert, update, delete], authority: [],
-     limits: {changed_rows: 1, wall_seconds: 5},
-     parameters: {type: object, properties: {sql: {type: string}}, required: [sql]}}
-  - {name: billing.mine, runs: sql, effect: write, output: trusted, sends: none, issuer: postgres, source: billing,
-     tables: [invoices], operations: [select, update], rows: "customer = {customer}", authority: [customer],
-     parameters: {type: object, properties: {sql: {type: string}, customer: {type: string}}, required: [sql, customer]}}
+  - {{name: billing.ask, {_FIELDS}, effect: read, authority: [], parameters: {_ASKED % "sql"},
+     limits: {{wall_seconds: 3, rows: 50, output_bytes: 4000}}}}
+  - {{name: billing.of, {_FIELDS}, effect: read, authority: [customer], parameters: {_ASKED % "customer"},
+     statement: "SELECT id, amount FROM invoices WHERE customer = {{customer}}"}}
+  - {{name: billing.write, {_FIELDS}, effect: write, authority: [], parameters: {_ASKED % "sql"},
+     operations: [select, insert, update, delete], limits: {{changed_rows: 1, wall_seconds: 5}}}}
+  - {{name: billing.mine, {_FIELDS}, effect: write, authority: [customer],
+     parameters: {_ASKED % "sql, customer"}, operations: [select, update], rows: "customer = {{customer}}"}}
+  - {{name: billing.asked, {_FIELDS}, effect: write, authority: [], parameters: {_ASKED % "sql"},
+     operations: [select, delete]}}
 rules:
-  - {name: writes, effect: allow, tools: [billing.*]}
+  - {{name: databases, effect: allow, tools: [billing.*]}}
+  - {{name: deletions, effect: ask, tools: [billing.asked], approvers: comms}}
 """
 
 
@@ -64,8 +64,8 @@ def test_it_answers_with_rows_and_leaves_no_role(company: Cast, admin: psycopg.C
     action = run(company, "billing.ask", sql="SELECT customer, amount FROM invoices ORDER BY id")
     assert action.state == "succeeded", action.error
     assert action.result == {
-        "command": "SELECT", "columns": ["customer", "amount"], "rows": [["Acme", "120.50"], ["Globex", "80"]],
-        "row_count": 2, "truncated": False, "artifacts": [],
+        "command": "SELECT", "columns": ["customer", "amount"], "row_count": 2, "truncated": False,
+        "rows": [["Acme", "120.50"], ["Globex", "80"]], "artifacts": [],
     }  # fmt: skip
     assert roles(admin) == 0
 
