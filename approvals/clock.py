@@ -32,6 +32,7 @@ from approvals import (
     states,
 )
 from approvals.models import Action, Execution
+from approvals.sql import planning
 from policies import absences, grants, signing_keys
 from policies.models import Grant
 from traces.problems import Refused
@@ -180,6 +181,15 @@ def sweep(now: datetime) -> int:
     return len(ready)
 
 
+def plan(now: datetime) -> int:
+    """Statements that wait for people without their plan."""
+    planning.give_up_lost(now)
+    waiting = list(planning.wanted().order_by("deadline")[:BATCH])
+    for action in waiting:
+        jobs.enqueue_plan(action)
+    return len(waiting)
+
+
 def forget_keys(now: datetime) -> int:
     """Idempotency keys are kept for a day, then free again."""
     old = Action.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).exclude(idempotency_key="")
@@ -214,6 +224,7 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     reap: 1,
     resume: 1,
     sweep: 1,
+    plan: 1,
     forget_keys: 120,
     forget_changes: 120,
     shadow: 2,

@@ -25,6 +25,7 @@ from rq.serializers import JSONSerializer
 
 from approvals import execution
 from approvals.models import Action
+from approvals.sql import planning
 
 QUEUE = "actions"
 logger = logging.getLogger(__name__)
@@ -39,7 +40,16 @@ def execute(action_id: str) -> str:
         close_old_connections()
 
 
-REGISTRY: dict[str, Callable[..., Any]] = {"approvals.jobs.execute": execute}
+def plan(action_id: str) -> str:
+    """Make the plan of one statement that waits for people."""
+    close_old_connections()
+    try:
+        return planning.make(action_id=UUID(action_id))
+    finally:
+        close_old_connections()
+
+
+REGISTRY: dict[str, Callable[..., Any]] = {"approvals.jobs.execute": execute, "approvals.jobs.plan": plan}
 
 
 class RegisteredJob(Job):
@@ -103,6 +113,16 @@ def _enqueue(action_id: str) -> None:
     except RedisError as error:
         # PostgreSQL still says `ready`, so the sweeper tries again.
         logger.warning("action %s waits for Redis: %s", action_id, error)
+
+
+def enqueue_plan(action: Action) -> None:
+    """Have the plan of a statement made. What Redis loses is asked for again by the clock."""
+    try:
+        waiting, job_id = queue(), f"plan-{action.pk}"
+        if job_id not in waiting.job_ids:
+            waiting.enqueue(plan, str(action.pk), job_id=job_id, result_ttl=0, failure_ttl=60)
+    except RedisError as error:
+        logger.warning("the plan of %s waits for Redis: %s", action.pk, error)
 
 
 def run_worker() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from approvals import allowance_views, bulk_views, collab_views, views
+from approvals.sql import views as sql_views
 
 urlpatterns = [
     path("", views.inbox, name="inbox"),
@@ -24,6 +25,7 @@ urlpatterns = [
     path("actions/<uuid:action_id>/card", views.card, name="action-card"),
     path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),
     path("actions/<uuid:action_id>/edit", views.edit, name="action-edit"),
+    path("actions/<uuid:action_id>/plan", sql_views.plan, name="action-plan"),
     path("actions/<uuid:action_id>/decide", views.decide, name="action-decide"),
     path("actions/<uuid:action_id>/sign", views.sign, name="action-sign"),
     path("actions/<uuid:action_id>/undo", views.undo, name="action-undo"),

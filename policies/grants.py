@@ -136,6 +136,15 @@ def alive(*, action_id: UUID) -> Grant | None:
     ).first()
 
 
+def hold(*, action_id: UUID, fence: int) -> Grant:
+    """The living grant of this start, its row locked until the transaction ends. Raises Refused("gone")."""
+    rows = Grant.objects.select_for_update(no_key=True).filter(action_id=action_id, fence=fence)
+    grant = rows.filter(state=Grant.State.ACTIVE, expires_at__gt=timezone.now()).first()
+    if grant is None:
+        raise Refused("gone", "the grant of this action has ended: nothing was changed")
+    return grant
+
+
 def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
     """End a grant, with all that was opened by it. True when it is gone, False when it must be tried again.
 

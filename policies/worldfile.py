@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from policies import engine, escalating, limit_models, tokenterms, yamlfile
+from policies import engine, escalating, limit_models, tokenterms, worldsql, yamlfile
 from policies.models import Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.worldfields import (
@@ -188,6 +188,7 @@ CONFIG: dict[str, Reader] = {
     "egress": read_texts,
     "secrets": partial(read_list, of=read_name),
     "preview": read_choices(list(PREVIEWS)),
+    **worldsql.FIELDS,
 }
 FIELDS: dict[str, dict[str, Reader]] = {
     "agents": {
@@ -250,6 +251,7 @@ def _check_tool(item: Item) -> list[Fault]:
     open_ended = bool(schema.get("additionalProperties") or schema.get("patternProperties"))
     of_token = tokenterms.faults(item.values, None if open_ended else known)
     faults = [item.fault("token", why) for why in of_token]
+    faults += [item.fault(key, why) for key, why in worldsql.faults(item.values)]
     if open_ended:
         return faults
     named = [("authority", name.split(".")[0]) for name in item.values.get("authority", [])]

@@ -34,10 +34,12 @@ def billing_url(services: Services, django_db_setup: None) -> Iterator[str]:
         connection.execute("CREATE DATABASE billing")
         connection.execute("REVOKE ALL ON DATABASE billing FROM PUBLIC")
         connection.execute(f"GRANT CONNECT ON DATABASE billing TO {ISSUER} WITH GRANT OPTION")
+        connection.execute(f"GRANT CREATE ON DATABASE billing TO {ISSUER}")
     with psycopg.connect(billing_admin(services), autocommit=True) as connection:
         connection.execute(SCHEMA)
         connection.execute(f"GRANT USAGE ON SCHEMA public TO {ISSUER} WITH GRANT OPTION")
         connection.execute(f"GRANT SELECT ON invoices, salaries TO {ISSUER} WITH GRANT OPTION")
+        connection.execute(f"GRANT INSERT, UPDATE, DELETE ON invoices TO {ISSUER} WITH GRANT OPTION")
     yield services.postgres_url(user=ISSUER, password=quote(PASSWORD), database="billing")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS billing WITH (FORCE)")

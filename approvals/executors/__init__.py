@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from approvals.executors import python, shell
+from approvals.executors import python, shell, sql
 from approvals.executors.base import Executor, NotRunnable, Running
 from approvals.executors.sandboxed import sandboxed
 
 EXECUTORS: dict[str, Executor] = {
     "python": sandboxed(python.job),
     "shell": sandboxed(shell.job),
+    "sql": sql.execute,
 }
 
 __all__ = ["EXECUTORS", "Executor", "NotRunnable", "Running"]

@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from approvals.payloads.parts import Call, Drawing, Figure, Kind, Past
+from policies.sqltext import DEEPEST, MOST_PARSED, depth
 
 NAMES = ("sql", "query", "statement", "statements")
 _WORDS = frozenset(("sql", "database", "postgres", "postgresql", "mysql", "sqlite", "warehouse", "db"))
@@ -25,8 +26,6 @@ _BEGINS = re.compile(
     r"|merge|explain|copy|call|begin|set|vacuum|replace)\b",
     re.IGNORECASE | re.DOTALL,
 )
-# The parser reads about 30 kB a second, and a deep statement recurses.
-MOST_PARSED, DEEPEST = 6_000, 100
 _WRITES = (
     exp.Insert,
     exp.Update,
@@ -73,7 +72,7 @@ def understand(name: str, text: str) -> Understood:
         return Understood(
             name, (), f"It is too long to be parsed ({len(text):,} characters): read it yourself."
         )
-    if _depth(text) > DEEPEST:
+    if depth(text) > DEEPEST:
         return Understood(name, (), "It is nested too deeply to be parsed: read it yourself.")
     explained = _EXPLAIN.match(text)
     try:
@@ -172,14 +171,6 @@ def _warnings(tree: exp.Expr) -> Iterator[str]:
 def _name(table: exp.Table) -> str:
     parts = (table.catalog, table.db, table.name)
     return ".".join(part for part in parts if part) or table.sql()[:100]
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "([") - (character in ")]")
-        deepest = max(deepest, depth)
-    return deepest + len(re.findall(r"\b(?:not|case|union|and|or)\b|[-+~]{2,}", text, re.IGNORECASE)) // 10
 
 
 def _fits(call: Call) -> bool:

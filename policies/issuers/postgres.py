@@ -1,237 +1,165 @@
-"""Issuer `postgres`: a real role for one grant, SELECT on exactly the granted table, gone afterwards.
+"""Issuer `postgres`: a real role for one grant, with exactly its tables, columns, operations and rows.
 
-The tool's config names `source`, a secret that holds the address of an issuing role (CREATEROLE, and SELECT
-WITH GRANT OPTION on the tables), and `tables`, the only ones it may ever grant. The call names one of them.
+The tool's config names `source`, a secret that holds the address of an issuing role: CREATEROLE, what it may
+grant WITH GRANT OPTION, and CREATE on the database where `rows` limit what is granted. What a grant covers is
+worked out in `postgres_scope`, made in `postgres_role`, and held against the server's own answers in
+`postgres_reach`.
 
-Traps this file knows: an expired VALID UNTIL stops new logins only, so open sessions are terminated; what
-PUBLIC may do every role may do, so a new role that reaches more than its table is refused; a role that owns
-nothing still blocks DROP ROLE while it holds privileges, so each is revoked first.
+Traps: an expired VALID UNTIL stops new logins only, so open sessions are terminated; what PUBLIC may do every
+role may do, so a new role that reaches more than was granted is refused; of two that change the rights of one
+table at once the server refuses one, which tries again.
 """
 
 from __future__ import annotations
 
 import secrets as randomness
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from django.conf import settings
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from policies import secrets
+from policies.issuers import postgres_reach, postgres_role, postgres_scope
 from policies.issuers.base import Issued, Issuer, IssuerFailed
+from policies.issuers.postgres_scope import Scope
 
-CONNECTIONS = 3
-TERMINATE_SECONDS = 5.0
-# Relations outside the catalogues on which the role could do anything at all, and by which privilege.
-REACH_TABLES = """
-SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND n.nspname !~ '^pg_(toast|temp)' AND has_schema_privilege(%(role)s, n.oid, 'USAGE')
-  AND (has_any_column_privilege(%(role)s, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
-       OR has_table_privilege(%(role)s, c.oid, 'DELETE, TRUNCATE, TRIGGER'))
-  AND NOT (n.nspname = %(schema)s AND c.relname = %(table)s)
-"""
-REACH_MORE_ON_TABLE = """
-SELECT 'writing to the table itself' WHERE has_any_column_privilege(%(role)s, %(oid)s::regclass, 'INSERT,
-UPDATE')
-  OR has_table_privilege(%(role)s, %(oid)s::regclass, 'DELETE, TRUNCATE, TRIGGER')
-"""
-REACH_FUNCTIONS = """
-SELECT n.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.prosecdef AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND has_schema_privilege(%(role)s, n.oid, 'USAGE') AND has_function_privilege(%(role)s, p.oid, 'EXECUTE')
-"""
-REACH_SCHEMAS = """
-SELECT 'CREATE in schema ' || nspname FROM pg_namespace
-WHERE nspname !~ '^pg_' AND has_schema_privilege(%(role)s, oid, 'CREATE')
-"""
-REACH_OWN_DATABASE = """
-SELECT 'the database ' || datname FROM pg_database
-WHERE datname = %(own)s AND datname <> current_database() AND has_database_privilege(%(role)s, oid, 'CONNECT')
-"""
+Result = TypeVar("Result")
+TRIES = 10
+# Any constant does: whoever makes or drops a role in this database takes turns by it where it can.
+TURN = 0x61676772
+TURN_SECONDS = 1.0
 
 
 class _Postgres:
     def scope(self, *, grant_id: UUID, config: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
-        table = str(args.get("table", ""))
-        allowed = [str(name) for name in config.get("tables", [])]
-        schema, _, name = _qualified(table).partition(".")
-        if f"{schema}.{name}" not in {_qualified(item) for item in allowed}:
-            raise IssuerFailed(
-                f"this tool may grant {', '.join(allowed) or 'no table'}, not {table or 'nothing'}"
-            )
-        return {
-            "source": str(config.get("source", "")),
-            "role": f"agentsec_g_{grant_id.hex}",
-            "schema": schema,
-            "table": name,
-            "privileges": ["SELECT"],
-        }
+        return postgres_scope.scope(grant_id=grant_id, config=config, args=args).to_json()
 
     def issue(self, *, scope: Mapping[str, Any], expires_at: datetime) -> Issued:
-        password = randomness.token_urlsafe(32)
-        with _issuing(scope) as connection:
-            try:
-                with connection.transaction():
-                    _create(connection, scope, password, expires_at)
-                    _refuse_reach(connection, scope)
-            except psycopg.Error as error:
-                raise IssuerFailed(f"the role could not be made: {_reason(error)}") from None
-            return _issued(connection, scope, password, expires_at)
+        granted, password = Scope.from_json(scope), randomness.token_urlsafe(32)
+        with _issuing(granted) as connection:
+            postgres_reach.refuse_own_database(connection)
+            held = _again(lambda: _make(connection, granted, password, expires_at), "made")
+            return _issued(connection, granted, held, password, expires_at)
 
     def revoke(self, *, scope: Mapping[str, Any]) -> None:
-        # The reaper may be ending the same role this moment; whoever comes second finds it gone.
-        for _ in range(3):
-            try:
-                return self._revoke(scope)
-            except IssuerFailed as error:
-                failed = error
-                time.sleep(0.2)
-        raise failed
-
-    def _revoke(self, scope: Mapping[str, Any]) -> None:
-        with _issuing(scope) as connection:
-            try:
-                if _exists(connection, scope["role"]):
-                    _lock_out(connection, scope["role"])
-                    _terminate(connection, scope["role"])
-                    _drop(connection, scope)
-            except psycopg.Error as error:
-                raise IssuerFailed(f"the role could not be dropped: {_reason(error)}") from None
+        granted = Scope.from_json(scope)
+        with _issuing(granted) as connection:
+            # The reaper may be ending the same role this moment; whoever comes second finds it gone.
+            _again(lambda: _remove(connection, granted), "dropped")
 
 
 ISSUER: Issuer = _Postgres()
 
 
-def _qualified(table: str) -> str:
-    return table if "." in table else f"public.{table}"
+def _make(
+    connection: psycopg.Connection[Any], scope: Scope, password: str, expires_at: datetime
+) -> Mapping[str, tuple[str, str]]:
+    with connection.transaction():
+        _take_turn(connection)
+        held = postgres_role.create(connection, scope, password, expires_at.isoformat())
+        postgres_reach.refuse(connection, scope, held)
+    return held
 
 
-def _reason(error: psycopg.Error) -> str:
+def _remove(connection: psycopg.Connection[Any], scope: Scope) -> None:
+    if postgres_role.exists(connection, scope.role):
+        postgres_role.lock_out(connection, scope.role)
+        postgres_role.terminate(connection, scope.role)
+        with connection.transaction():
+            _take_turn(connection)
+            postgres_role.drop(connection, scope)
+
+
+def _again(act: Callable[[], Result], done: str) -> Result:
+    """What another's change got in the way of is tried again. Raises IssuerFailed."""
+    for attempt in range(TRIES):
+        try:
+            return act()
+        except psycopg.Error as error:
+            failed = IssuerFailed(f"the role could not be {done}: {reason(error)}")
+            if error.sqlstate not in ("XX000", "40P01", "40001", "42704"):
+                raise failed from None
+            time.sleep(0.02 * (attempt + 1) * (0.5 + randomness.randbelow(100) / 100))
+    raise failed
+
+
+def _take_turn(connection: psycopg.Connection[Any]) -> None:
+    """Waits for others who change rights, but not for long: a role's holder could take the same lock."""
+    until = time.monotonic() + TURN_SECONDS
+    while connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [TURN]).fetchone() == (False,):
+        if time.monotonic() > until:
+            return
+        time.sleep(0.01)
+
+
+def reason(error: psycopg.Error) -> str:
+    """What the database said, in one line and without what it said it of."""
     return (error.diag.message_primary or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
-def _issuing(scope: Mapping[str, Any]) -> Iterator[psycopg.Connection[Any]]:
+def _issuing(scope: Scope) -> Iterator[psycopg.Connection[Any]]:
     """A connection as the issuing role, in autocommit."""
-    address = secrets.read(str(scope["source"]))
+    address = secrets.read(scope.source)
     try:
         connection = psycopg.connect(
-            address, autocommit=True, connect_timeout=5, application_name="agentsec issuer"
-        )
+            address, autocommit=True, connect_timeout=5, application_name="agentsec issuer",
+        )  # fmt: skip
     except psycopg.Error as error:
         raise IssuerFailed(
-            f"the database of “{scope['source']}” cannot be reached ({type(error).__name__})"
+            f"the database of “{scope.source}” cannot be reached ({type(error).__name__})"
+        ) from None
+    with connection:
+        connection.execute("SET statement_timeout = '15s'; SET lock_timeout = '5s'")
+        yield connection
+
+
+@contextmanager
+def entered(
+    scope: Mapping[str, Any], issued: Mapping[str, Any], name: str
+) -> Iterator[psycopg.Connection[Any]]:
+    """A connection as the role of a grant, in autocommit: for a broker, which gives nobody the password.
+
+    Takes the way that the source's address says (host, TLS and so on). Raises IssuerFailed.
+    """
+    granted = Scope.from_json(scope)
+    try:
+        way = make_conninfo(
+            secrets.read(granted.source), user=granted.role, password=issued["password"],
+            application_name=name, connect_timeout=5,
+        )  # fmt: skip
+        connection = psycopg.connect(way, autocommit=True)
+    except psycopg.Error as error:
+        raise IssuerFailed(
+            f"the database of “{granted.source}” cannot be entered ({type(error).__name__})"
         ) from None
     with connection:
         yield connection
 
 
-def _create(
-    connection: psycopg.Connection[Any], scope: Mapping[str, Any], password: str, expires_at: datetime
-) -> None:
-    role = sql.Identifier(scope["role"])
-    # Scrambled on our side: the password itself reaches neither the statement nor the server's log.
-    verifier = connection.pgconn.encrypt_password(
-        password.encode(), scope["role"].encode(), b"scram-sha-256"
-    ).decode()
-    options = sql.SQL(
-        "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS "
-        "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}"
-    )
-    connection.execute(options.format(role, sql.Literal(CONNECTIONS), verifier, expires_at.isoformat()))
-    # Without membership the issuing role could not terminate what the role has opened.
-    connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
-    for setting in ("default_transaction_read_only = on", "statement_timeout = '60s'"):
-        connection.execute(sql.SQL("ALTER ROLE {} SET " + setting).format(role))
-    for grant in _privileges(connection, scope):
-        connection.execute(sql.SQL("GRANT ") + grant + sql.SQL(" TO {}").format(role))
-
-
-def _privileges(connection: psycopg.Connection[Any], scope: Mapping[str, Any]) -> list[sql.Composed]:
-    return [
-        sql.SQL("CONNECT ON DATABASE {}").format(sql.Identifier(connection.info.dbname)),
-        sql.SQL("USAGE ON SCHEMA {}").format(sql.Identifier(scope["schema"])),
-        sql.SQL("SELECT ON {}").format(sql.Identifier(scope["schema"], scope["table"])),
-    ]
-
-
-def _refuse_reach(connection: psycopg.Connection[Any], scope: Mapping[str, Any]) -> None:
-    """Fails, inside the transaction that made the role, if the role can do more than was granted."""
-    values = {
-        "role": scope["role"],
-        "schema": scope["schema"],
-        "table": scope["table"],
-        "oid": sql.Identifier(scope["schema"], scope["table"]).as_string(connection),
-        "own": settings.DATABASES["default"]["NAME"],
-    }
-    for query in (REACH_TABLES, REACH_MORE_ON_TABLE, REACH_FUNCTIONS, REACH_SCHEMAS, REACH_OWN_DATABASE):
-        found = [row[0] for row in connection.execute(query, values).fetchall()]
-        if found:
-            raise IssuerFailed(f"the role would reach more than {scope['table']}: {', '.join(found[:5])}")
-    readable = connection.execute(
-        "SELECT has_table_privilege(%(role)s, %(oid)s::regclass, 'SELECT')", values
-    ).fetchone()
-    if readable is None or readable[0] is not True:
-        raise IssuerFailed(f"the issuing role holds no SELECT WITH GRANT OPTION on {scope['table']}")
-
-
 def _issued(
-    connection: psycopg.Connection[Any], scope: Mapping[str, Any], password: str, expires_at: datetime
+    connection: psycopg.Connection[Any],
+    scope: Scope,
+    held: Mapping[str, tuple[str, str]],
+    password: str,
+    expires_at: datetime,
 ) -> Issued:
     address = conninfo_to_dict(connection.info.dsn)
+    tables = [".".join(held[table.name]) for table in scope.tables]
     public = {
         "host": address.get("host") or connection.info.host,
         "port": connection.info.port,
         "database": connection.info.dbname,
-        "username": scope["role"],
-        "table": f"{scope['schema']}.{scope['table']}",
+        "username": scope.role,
+        "tables": tables,
+        "operations": list(scope.tables[0].operations),
         "expires_at": expires_at.isoformat(),
     }
+    if len(tables) == 1:
+        public["table"] = tables[0]
     return Issued(public=public, private={"password": password})
-
-
-def _exists(connection: psycopg.Connection[Any], role: str) -> bool:
-    return connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is not None
-
-
-def _lock_out(connection: psycopg.Connection[Any], role: str) -> None:
-    statement = sql.SQL("ALTER ROLE {} NOLOGIN CONNECTION LIMIT 0 VALID UNTIL '-infinity'")
-    connection.execute(statement.format(sql.Identifier(role)))
-
-
-def _terminate(connection: psycopg.Connection[Any], role: str) -> None:
-    """Ends each session of the role and waits until the server has really dropped them."""
-    until = time.monotonic() + TERMINATE_SECONDS
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
-    while connection.execute(query, [role]).fetchall():
-        if time.monotonic() > until:
-            raise IssuerFailed(f"sessions of {role} do not end")
-        time.sleep(0.02)
-
-
-def _drop(connection: psycopg.Connection[Any], scope: Mapping[str, Any]) -> None:
-    role = sql.Identifier(scope["role"])
-    with connection.transaction():
-        for privilege in _privileges(connection, scope):
-            # A table that was dropped meanwhile has taken its privileges along.
-            with _tolerating_missing_table(connection):
-                connection.execute(sql.SQL("REVOKE ") + privilege + sql.SQL(" FROM {}").format(role))
-        # Whatever its holder made all the same (anybody may make a large object) would keep the role there.
-        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
-        connection.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-@contextmanager
-def _tolerating_missing_table(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    try:
-        with connection.transaction():
-            yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-        return
