@@ -360,8 +360,9 @@ def play() -> None:
     sys.argv[:] = [SOURCE]
     sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
     try:
-        with open(SOURCE, "rb") as text:
-            exec(compile(text.read(), SOURCE, "exec", dont_inherit=True), module.__dict__)
+        with open(SOURCE, "rb") as script:  # noqa: PTH123
+            text = script.read()
+        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001
