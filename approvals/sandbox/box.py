@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from approvals.sandbox import seccomp
@@ -20,6 +20,7 @@ from approvals.sandbox.meter import Folders
 
 START_SECONDS = 15.0
 END_SECONDS = 10.0
+_STEP_SECONDS = 0.004
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -65,15 +66,20 @@ class Box:
             raise RuntimeError("this sandbox is closed")
         return self._launched
 
-    def wait_until_ready(self) -> None:
-        """Return when the job's process waits inside. Closes itself before it raises SandboxUnavailable."""
+    def wait_until_ready(self, *, meanwhile: Callable[[], None]) -> None:
+        """Return when the job's process waits inside; call ``meanwhile`` every few milliseconds until then.
+
+        Closes itself before it raises SandboxUnavailable.
+        """
         deadline = time.monotonic() + START_SECONDS
         try:
             while not self.pid:
-                if not _readable(self.launched.link.fileno(), seconds=deadline - time.monotonic()):
+                meanwhile()
+                if _readable(self.launched.link.fileno(), seconds=_STEP_SECONDS):
+                    with contextlib.closing(self.receive()) as message:
+                        self._greet(message)
+                elif time.monotonic() > deadline:
                     raise self.failed()
-                with contextlib.closing(self.receive()) as message:
-                    self._greet(message)
         except BaseException:
             self.close()
             raise

@@ -25,12 +25,12 @@ kernel kills everything in its namespace with it.
 
 from __future__ import annotations
 
-# C modules instead of ctypes, signal and socket, whose imports cost a third of the start of the interpreter.
+# C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
+# costs a third of the start of the interpreter.
 import _ctypes
 import _frozen_importlib_external
 import _signal  # type: ignore[import-not-found]
 import _socket
-import array
 import gc
 import os
 import resource
@@ -217,8 +217,10 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
 
 
 def confine(rules: bytes) -> None:
-    code = array.array("B", rules)
-    program = struct.pack("=HxxxxxxQ", len(rules) // 8, code.buffer_info()[0])
+    byte = type("Byte", (_ctypes._SimpleCData,), {"_type_": "c"})
+    shape = {"_type_": byte, "_length_": len(rules)}
+    code = type("Code", (_ctypes.Array,), shape).from_buffer_copy(rules)  # type: ignore[attr-defined]
+    program = struct.pack("=HxxxxxxQ", len(rules) // 8, _ctypes.addressof(code))
     must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0)
 
 
@@ -360,7 +362,7 @@ def play() -> None:
     sys.argv[:] = [SOURCE]
     sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
     try:
-        with open(SOURCE, "rb") as script:  # noqa: PTH123
+        with open(SOURCE, "rb") as script:
             text = script.read()
         exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
