@@ -66,7 +66,10 @@ def _execute(job: Job, *, setting: _Setting, hooks: Hooks) -> tuple[Outcome, str
         held.callback(meter.close)
         launched = launch(job, tier=meter.tier, interpreter=setting.interpreter)
         argv = command(job, setting.interpreter)
-        supervisor = Supervisor(launched, job=job, argv=argv, meter=meter, hooks=hooks)
+        prefix = setting.interpreter.prefix
+        supervisor = Supervisor(
+            launched, job=job, argv=argv, meter=meter, hooks=hooks, libraries=(prefix,) if prefix else ()
+        )  # fmt: skip
         held.callback(supervisor.close)
         return supervisor.run(interpreter=setting.status.interpreter), supervisor.version
 

@@ -3,9 +3,12 @@
 Argument: the number of a SOCK_SEQPACKET descriptor to the worker. Each message is one letter and its body:
 
     worker → init   C  NUL-separated: rlimits as NAME:soft:hard, an empty field, then the job's argv
-                    G  the job may start         K  kill the job
+                    G  the job may start: struct of the number of seccomp(2), the descriptor number for its
+                       answer and the size of the first filter; then the filters   K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
                     J  sent by the job's process before it starts; the kernel adds its process id
+                    L  sent by the job's process before it starts: why nobody can listen to it, or with it
+                       the listener of its first filter
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
                     X  one output refused: name, NUL, why
@@ -38,7 +41,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-libc = ctypes.CDLL(None)
+SET_MODE_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
@@ -95,12 +99,16 @@ def start(link_fd: int, config: bytes) -> int:
 
 def become(link_fd: int, limits: list[bytes], argv: list[bytes]) -> None:
     os.write(link_fd, b"J")
-    if os.read(link_fd, 16) != b"G":
+    go = os.read(link_fd, 1 << 14)
+    if go[:1] != b"G":
         os._exit(126)
     os.setsid()
+    seccomp, answer_fd, size = struct.unpack_from("=HHH", go, 1)
+    answer = reserve(link_fd, answer_fd)
     for limit in limits:
         name, soft, hard = limit.decode().split(":")
         set_limit(getattr(resource, name), int(soft), int(hard))
+    confine(answer, seccomp, go[7 : 7 + size], go[7 + size :])
     libc.signal(SIGPIPE, None)
     libc.signal(SIGXFSZ, None)
     os.chdir("/out")
@@ -116,6 +124,39 @@ def set_limit(kind: int, soft: int, hard: int) -> None:
     if ceiling != resource.RLIM_INFINITY:
         soft, hard = min(soft, ceiling), min(hard, ceiling)
     resource.setrlimit(kind, (soft, hard))
+
+
+def reserve(link_fd: int, number: int) -> _socket.socket:
+    """The link under a number that the limits to come put out of the job's reach; else as it is."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard <= number:
+        return _socket.socket(fileno=link_fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return _socket.socket(fileno=os.dup2(link_fd, number, inheritable=False))
+
+
+def confine(answer: _socket.socket, seccomp: int, watching: bytes, closing: bytes) -> None:
+    """Add the filter that reports what the job does, or else the one that only takes seccomp(2) away."""
+    listener, why = -1, "it is switched off" if not watching else "too few open files are allowed"
+    if watching and answer.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
+        for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
+            listener, why = add_filter(seccomp, flags, watching)
+            if listener >= 0:
+                rights = struct.pack("=i", listener)
+                answer.sendmsg([b"L"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+                os.close(listener)
+                return
+    if add_filter(seccomp, 0, closing)[0] != 0:
+        os._exit(126)
+    answer.send(b"L" + why.encode())
+
+
+def add_filter(seccomp: int, flags: int, program: bytes) -> tuple[int, str]:
+    """seccomp(2); its result, and the error in words where that is -1."""
+    memory = ctypes.create_string_buffer(program, len(program))
+    descriptor = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(memory)))
+    result = libc.syscall(seccomp, SET_MODE_FILTER, flags, descriptor)
+    return result, os.strerror(ctypes.get_errno())
 
 
 def watch(link_fd: int, job: int) -> None:

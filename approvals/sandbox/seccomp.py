@@ -3,6 +3,9 @@
 Instruction layout and constants: <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>. The filter is an
 allow-list. Calls whose arguments matter are allowed for the named arguments only. Only the low 32 bits of an
 argument are compared, which is sound because each call listed in ``_GUARDED`` takes that argument as an int.
+
+Two filters stand on each other: bubblewrap loads ``build`` before the init starts, and the job's process adds
+``watching`` to itself, where the kernel lets the stricter answer of both win.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from approvals.sandbox.syscalls import numbers
 
 _LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06
 _NR, _ARCH, _ARGS = 0, 4, 16
-_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL_PROCESS, _ERRNO, _NOTIFY = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 _EPERM, _ENOSYS = 1, 38
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000
@@ -41,6 +44,10 @@ class Check:
     absent: bool = False
 
 
+# What the init asks of seccomp(2): a filter, with a listener (whose wait ends for a fatal signal alone, where
+# the kernel knows that) or without. ``watching`` refuses the call to the job itself.
+_SET_FILTER, _FILTER_FLAGS = 1, (0, 8, 8 | 32)
+
 # Each call: alternatives, of which one must hold; an alternative is a conjunction of checks.
 # prlimit64 and the schedulers act on the caller only (pid 0): the init has the job's uid and must stay whole.
 _SELF = ((Check(0, (0,)),),)
@@ -50,6 +57,7 @@ _GUARDED: Guards = {
     "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
     "prctl": ((Check(0, _PRCTL),),),
     "prlimit64": _SELF,
+    "seccomp": ((Check(0, (_SET_FILTER,)), Check(1, _FILTER_FLAGS)),),
     "sched_setaffinity": _SELF,
     "sched_setscheduler": _SELF,
     "sched_setparam": _SELF,
@@ -84,6 +92,41 @@ def build(*, machine: str | None = None, counted: bool) -> bytes:
         del calls["memfd_create"]
         guarded = _GUARDED | _GUARDED_UNCOUNTED
     return b"".join(_program(calls, guarded, _AUDIT_ARCH[machine]))
+
+
+# Calls that the worker is told of; those that only say where a datagram goes only when they do.
+_WATCHED = ("execve", "execveat", "connect", "open", "openat", "openat2", "creat")
+_WATCHED_CALLS = ("execve", "execveat", "connect")
+_MESSAGES = ("sendmsg", "sendmmsg")
+_ADDRESS_ARGUMENT = 4
+
+
+@functools.cache
+def watching(*, machine: str | None = None, opens: bool = True, link: int) -> bytes:
+    """The filter that the job's process adds to itself: reports what it does, and refuses seccomp(2).
+
+    ``link`` is the number of the descriptor by which that process hands its listener over, which must not
+    wait for a listener; it has to be a number that the job can never have. ``opens``: report these too.
+    """
+    calls = numbers(machine=machine or platform.machine())
+    tell, allow = _op(_RET, _NOTIFY), _op(_RET, _ALLOW)
+    code = [_op(_LD, _NR), _op(_JEQ, calls["seccomp"], 0, 1), _op(_RET, _ERRNO | _EPERM)]
+    for name in _WATCHED if opens else _WATCHED_CALLS:
+        if name in calls:
+            code += [_op(_JEQ, calls[name], 0, 1), tell]
+    for name in _MESSAGES:
+        code += [_op(_JEQ, calls[name], 0, 4), _op(_LD, _ARGS), _op(_JEQ, link, 0, 1), allow, tell]
+    low = _ARGS + 8 * _ADDRESS_ARGUMENT
+    code += [_op(_JEQ, calls["sendto"], 0, 6), _op(_LD, low), _op(_JEQ, 0, 0, 3)]
+    return b"".join([*code, _op(_LD, low + 4), _op(_JEQ, 0, 0, 1), allow, tell, allow])
+
+
+@functools.cache
+def closing(*, machine: str | None = None) -> bytes:
+    """The filter for where nobody can listen: it refuses seccomp(2) to the job, and nothing else."""
+    number = numbers(machine=machine or platform.machine())["seccomp"]
+    refuse = _op(_RET, _ERRNO | _EPERM)
+    return b"".join([_op(_LD, _NR), _op(_JEQ, number, 0, 1), refuse, _op(_RET, _ALLOW)])
 
 
 def _program(calls: dict[str, int], guarded: Guards, arch: int) -> list[bytes]:

@@ -14,12 +14,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from approvals.sandbox import watching
 from approvals.sandbox.artifacts import Collection
 from approvals.sandbox.bwrap import Launched
 from approvals.sandbox.escape import Stream
-from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage
+from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage, Watched
 from approvals.sandbox.meter import Folders, Meter, Reading
 
 _START_SECONDS = 15.0
@@ -38,6 +39,7 @@ class Hooks:
     on_output: Callable[[str, str], None] | None = None
     stop: threading.Event | None = None
     on_start: Callable[[int], None] | None = None
+    on_watched: Callable[[Watched], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,16 @@ class Supervisor:
     """Runs one launched sandbox to its end. Used once."""
 
     def __init__(
-        self, launched: Launched, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks
-    ) -> None:
+        self, launched: Launched, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks,
+        libraries: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self._launched = launched
         self._job = job
         self._argv = argv
         self._meter = meter
         self._hooks = hooks
         self._collection = Collection(job.limits)
+        self._watcher = watching.Watcher(libraries=libraries, tell=hooks.on_watched)
         self._streams = {name: self._stream(name) for name in ("stdout", "stderr")}
         self._selector = selectors.DefaultSelector()
         self._folders: Folders | None = None
@@ -108,6 +112,7 @@ class Supervisor:
             if stream is not None:
                 stream.close()
         self._launched.link.close()
+        self._watcher.end()
         self._selector.close()
         if self._folders is not None:
             self._folders.close()
@@ -208,6 +213,8 @@ class Supervisor:
             self._version = body.decode("ascii")
             self._folders = Folders(descriptors[0], tuple(descriptors[1:]))
             return True
+        if kind == b"L" and self._watcher.listener < 0:
+            return self._watcher.begin(self._selector, descriptors, why=body)
         if kind == b"J" and self._started is None:
             self._begin(sender)
         elif kind == b"E":
@@ -228,18 +235,21 @@ class Supervisor:
             self._hooks.on_start(pid)
         self._started = time.monotonic()
         self._deadline = math.inf
-        self._send(b"G")
+        self._send(b"G" + watching.orders(link=_OPEN_FILES))
 
     def _finish(self, body: bytes) -> None:
         status, left, micros, kibibytes = _END.unpack(body)
         self._look()
+        self._watcher.end()
         self._end = End(status, left, micros / 1e6, kibibytes * 1024)
         self._wall = time.monotonic() - (self._started or time.monotonic())
         self._deadline = time.monotonic() + _END_SECONDS
 
     def _look(self) -> None:
         if self._folders is not None:
-            self._reading = self._meter.sample(self._folders)
+            # What the job makes the worker do to watch it is on its account too.
+            reading = self._meter.sample(self._folders)
+            self._reading = replace(reading, cpu_seconds=reading.cpu_seconds + self._watcher.cpu_seconds)
             _, self._inodes, full = self._folders.used()
             self._full = self._full or full
         self._due = time.monotonic() + self._meter.interval
@@ -295,6 +305,7 @@ class Supervisor:
             usage=self._usage(),
             tier=self._meter.tier,
             interpreter=interpreter,
+            watched=self._watcher.report(),
         )
 
     def _ended(self, status: int | None, number: int | None) -> Ending:
