@@ -26,9 +26,9 @@ from approvals.sandbox.escape import one_line
 from approvals.sandbox.job import Noticed, SandboxUnavailable, Watched
 from approvals.sandbox.syscalls import numbers
 
-# "all" (where unset), "calls" (executions and connections only) or "off".
+# Executions and connections, with all opens of files (where unset), those for writing, or none; or nothing.
 VARIABLE = "AGENTSEC_SANDBOX_WATCH"
-_WISHES = ("all", "calls", "off")
+_WISHES: dict[str, seccomp.Opens | None] = {"all": "all", "writes": "writes", "calls": "none", "off": None}
 MAX_KEPT = 400
 MAX_KEPT_BYTES = 64 * 1024
 # Past this many events nothing is read any more: they are let through and counted.
@@ -55,7 +55,8 @@ def orders(*, link: int) -> bytes:
     wish = os.environ.get(VARIABLE) or "all"
     if wish not in _WISHES:
         raise SandboxUnavailable(f"{VARIABLE} must be one of {', '.join(_WISHES)}, not {wish!r}")
-    watched = b"" if wish == "off" else seccomp.watching(link=link, opens=wish != "calls")
+    opens = _WISHES[wish]
+    watched = b"" if opens is None else seccomp.watching(link=link, opens=opens)
     number = numbers(machine=platform.machine())["seccomp"]
     return struct.pack("=HHH", number, link, len(watched)) + watched + seccomp.closing()
 
@@ -67,14 +68,15 @@ class Watcher:
         self.listener = -1
         self._libraries = libraries
         self._tell = tell
-        self._due = 0.0
+        self._due = self._spent = 0.0
         self._selector: selectors.BaseSelector | None = None
         self._watch: Watch | None = None
         self._last = Watched(gap="the job did not start")
 
     @property
     def cpu_seconds(self) -> float:
-        return self._watch.cpu_seconds if self._watch is not None else 0.0
+        """What it cost this thread so far."""
+        return self._spent if self._watch is None else self._watch.cpu_seconds
 
     def begin(self, selector: selectors.BaseSelector, descriptors: list[int], *, why: bytes) -> bool:
         """Listen as part of ``selector``'s loop; True when the descriptors are ours from now on."""
@@ -89,7 +91,7 @@ class Watcher:
     def end(self) -> None:
         """Stop listening. May be called again. No process of the job may be left that could still ask."""
         if self._watch is not None and self._selector is not None:
-            self._last = self._watch.report()
+            self._last, self._spent = self._watch.report(), self._watch.cpu_seconds
             self._selector.unregister(self.listener)
             self._watch.close()
             self._watch = None
@@ -138,13 +140,11 @@ class Watch:
 
     def report(self) -> Watched:
         """What was seen so far."""
-        kept = {
-            kind: tuple(Noticed(what, how, times) for (what, how), times in found.items())
-            for kind, found in self._kept.items()
-        }
-        return Watched(
-            **kept, library_reads=self._library_reads, unlisted=self._unlisted, unread=self._unread
-        )  # fmt: skip
+        opened, executed, connected = (
+            tuple(Noticed(what, how, times) for (what, how), times in self._kept[kind].items())
+            for kind in ("opened", "executed", "connected")
+        )
+        return Watched(opened, executed, connected, self._library_reads, self._unlisted, self._unread)
 
     def close(self) -> None:
         os.close(self.listener)
