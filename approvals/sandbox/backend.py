@@ -8,10 +8,12 @@ import threading
 from dataclasses import dataclass
 
 from approvals.sandbox import cgroup, poller
-from approvals.sandbox.bwrap import Interpreter, command, find_interpreter, launch
+from approvals.sandbox.box import Box
+from approvals.sandbox.bwrap import Interpreter, find_interpreter
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
+from approvals.sandbox.parcel import Parcel
 from approvals.sandbox.poller import Poller
 from approvals.sandbox.supervise import Hooks, Supervisor
 
@@ -61,17 +63,15 @@ class BubblewrapBackend:
 
 def _execute(job: Job, *, setting: _Setting, hooks: Hooks) -> tuple[Outcome, str]:
     """The outcome, and the version that the interpreter inside reported."""
-    with contextlib.ExitStack() as held:
+    with Parcel(job) as parcel, contextlib.ExitStack() as held:
         meter = setting.meter(job.limits)
         held.callback(meter.close)
-        launched = launch(job, tier=meter.tier, interpreter=setting.interpreter)
-        argv = command(job, setting.interpreter)
-        prefix = setting.interpreter.prefix
-        supervisor = Supervisor(
-            launched, job=job, argv=argv, meter=meter, hooks=hooks, libraries=(prefix,) if prefix else ()
-        )  # fmt: skip
-        held.callback(supervisor.close)
-        return supervisor.run(interpreter=setting.status.interpreter), supervisor.version
+        box = Box(setting.interpreter, counted=meter.tier == cgroup.TIER)
+        held.callback(box.close)
+        box.wait_until_ready()
+        meter.admit(box.pid)
+        supervisor = Supervisor(box, job=job, argv=job.argv, meter=meter, hooks=hooks)
+        return supervisor.run(parcel, interpreter=setting.status.interpreter), box.version
 
 
 def _probe(*, forced: str | None) -> _Setting:

@@ -1,28 +1,40 @@
-"""The trusted process 1 inside the sandbox. Passed as text to the interpreter inside; stands alone.
+"""The trusted process 1 inside the sandbox, and the job's process until its program starts. Stands alone.
 
-Argument: the number of a SOCK_SEQPACKET descriptor to the worker. Each message is one letter and its body:
+The worker compiles it (boot.py) and hands it in as code. Its arguments are the numbers of two descriptors:
+a SOCK_SEQPACKET socket to the worker, and that code, which is read already. It starts with three privileges
+over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks the job's process, and later
+puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
+job runs before both processes have given these privileges up. Each message is one letter and its body:
 
-    worker → init   C  NUL-separated: rlimits as NAME:soft:hard, an empty field, then the job's argv
-                    G  the job may start: struct of the number of seccomp(2), the descriptor number for its
-                       answer and the size of the first filter; then the filters   K  kill the job
+    worker → init   S  three numbers (of seccomp(2); the descriptor to answer J by; the size of the filter
+                       that reports), that filter, then the one that enforces, both arrays of struct
+                       sock_filter; comes first
+                    F  one input file: its path; with it a descriptor to copy from
+                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
+                       environment as NAME=value, then argv (none: run /run/job.py); with it standard input
+                    G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
-                    J  sent by the job's process before it starts; the kernel adds its process id
-                    L  sent by the job's process before it starts: why nobody can listen to it, or with it
-                       the listener of its first filter
+                    J  sent by the job's process, which waits now; the kernel adds its process id; with it
+                       the listener of the filter that reports, or why there is none
+                    B  everything is in place and the job begins
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
                     X  one output refused: name, NUL, why
                     D  done
 
-When the worker's end closes this process exits, and the kernel kills everything in its namespace with it.
+Between S and C an init may wait for long (pool.py). When the worker's end closes this process exits, and the
+kernel kills everything in its namespace with it.
 """
 
 from __future__ import annotations
 
-# ctypes and the C module _socket instead of signal and socket: those import enum, which costs a third of
-# the start of the interpreter.
+# C modules instead of ctypes, signal and socket, whose imports cost a third of the start of the interpreter.
+import _ctypes
+import _frozen_importlib_external
+import _signal  # type: ignore[import-not-found]
 import _socket
-import ctypes
+import array
+import gc
 import os
 import resource
 import select
@@ -30,90 +42,237 @@ import stat
 import struct
 import sys
 
-PR_SET_DUMPABLE = 4
-SIGINT, SIGPIPE, SIGXFSZ, SIGKILL = 2, 13, 25, 9
-FOLDERS = ("/proc", "/tmp", "/out", "/dev/shm")
-MAX_DEPTH = 8
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONDONTWRITEBYTECODE": "1",
+SOURCE = "/run/job.py"
+FOLDERS = ("/tmp", "/out", "/dev/shm")
+ETC = {
+    "passwd": b"root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/tmp:/bin/sh\n",
+    "group": b"root:x:0:\nagent:x:1000:\n",
+    "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
-SET_MODE_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
-libc = ctypes.CDLL(None, use_errno=True)
+MAX_DEPTH = 8
+# <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
+SECCOMP_SET_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
+CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
+CAPABILITY_VERSION = 0x20080522
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+MNT_DETACH = 2
+CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
-def main() -> None:
+def call(name: str, *arguments: int | bytes | None) -> int:
+    """A function of the C library; what it returns, as an int."""
+    return int(_ctypes.call_function(_ctypes.dlsym(libc, name), arguments))
+
+
+def must(name: str, *arguments: int | bytes | None) -> None:
+    if call(name, *arguments) != 0:
+        sys.exit(f"cannot prepare the sandbox: {name}{arguments}")
+
+
+def main() -> bool:
+    """True in the job's process, when it is to run the source."""
     link = _socket.socket(fileno=int(sys.argv[1]))
     link_fd = link.fileno()
     os.set_inheritable(link_fd, False)
     os.closerange(3, link_fd)
     os.closerange(link_fd + 1, 1 << 16)
     # The job has the same uid: a dumpable init could be written to through /proc/1/mem.
-    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        sys.exit("cannot become undumpable")
+    must("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Python's own handler would let the job interrupt process 1; without one the kernel drops the signal.
-    libc.signal(SIGINT, None)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.umask(0o022)
+    furnish()
     say_ready(link)
-    config = os.read(link_fd, 1 << 18)
-    if config[:1] != b"C":
-        return
-    job = start(link_fd, config[1:])
-    watch(link_fd, job)
+    kind, rules, _ = receive(link)
+    if kind != b"S":
+        return False
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    # What the collector would touch, the job's process would have to copy.
+    gc.freeze()
+    job = os.fork()
+    if job == 0:
+        ours.close()
+        return waiting(link, theirs, rules)
+    theirs.close()
+    return serve(link, ours, job)
+
+
+def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> bool:
+    config, stdin = prepare(link)
+    drop_privileges()
+    if receive(link)[0] != b"G":
+        os._exit(1)
+    link.send(b"B")
+    job_link.sendmsg([config], rights(stdin))
+    job_link.close()
+    os.close(stdin)
+    watch(link.fileno(), job)
     status, others = kill_all(job)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     micros = int((used.ru_utime + used.ru_stime) * 1e6)
     link.send(b"E" + struct.pack("=iiqq", status, others, micros, used.ru_maxrss))
     collect(link)
     link.send(b"D")
+    os._exit(0)
+
+
+def furnish() -> None:
+    """Write the made-up accounts, and close the kernel's own switches."""
+    for name, content in ETC.items():
+        sink = create(f"/etc/{name}".encode())
+        os.write(sink, content)
+        os.close(sink)
+    # Namespaces below this one: none. Where bubblewrap covers /proc/sys the cover goes; the next mount closes
+    # what it covered.
+    call("umount2", b"/proc/sys", MNT_DETACH)
+    with open("/proc/sys/user/max_user_namespaces", "wb", buffering=0) as switch:
+        switch.write(b"0")
+    # A job may otherwise lower its oom_score_adj.
+    must("mount", None, b"/proc", None, CLOSED | MS_NOEXEC, None)
+
+
+def create(path: bytes) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
 
 
 def say_ready(link: _socket.socket) -> None:
-    folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in FOLDERS]
-    rights = struct.pack(f"={len(folders)}i", *folders)
+    folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/proc", *FOLDERS)]
     version = ".".join(map(str, sys.version_info[:3])).encode()
-    link.sendmsg([b"R" + version], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    link.sendmsg([b"R" + version], rights(*folders))
     for folder in folders:
         os.close(folder)
 
 
-def start(link_fd: int, config: bytes) -> int:
-    """Fork the job; return its process id once it runs its program, or is gone."""
-    limits, _, arguments = config.partition(b"\0\0")
-    reader, writer = os.pipe()
-    job = os.fork()
-    if job == 0:
-        try:
-            become(link_fd, limits.split(b"\0"), arguments.split(b"\0"))
-        finally:
-            os._exit(126)
-    os.close(writer)
-    # The writer closes when the program starts: until then the job's process alone reads from the worker.
-    os.read(reader, 1)
-    os.close(reader)
-    return job
+def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(descriptors)}i", *descriptors))]
 
 
-def become(link_fd: int, limits: list[bytes], argv: list[bytes]) -> None:
-    os.write(link_fd, b"J")
-    go = os.read(link_fd, 1 << 14)
-    if go[:1] != b"G":
-        os._exit(126)
-    os.setsid()
-    seccomp, answer_fd, size = struct.unpack_from("=HHH", go, 1)
-    answer = reserve(link_fd, answer_fd)
-    for limit in limits:
-        name, soft, hard = limit.decode().split(":")
-        set_limit(getattr(resource, name), int(soft), int(hard))
-    confine(answer, seccomp, go[7 : 7 + size], go[7 + size :])
-    libc.signal(SIGPIPE, None)
-    libc.signal(SIGXFSZ, None)
-    os.chdir("/out")
+def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """One message: its letter, its body and its descriptors. No letter when the other end has closed."""
+    data, ancillary, _, _ = link.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
+    descriptors: list[int] = []
+    for level, kind, body in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            descriptors.extend(struct.unpack(f"={len(body) // 4}i", body))
+    return data[:1], data[1:], descriptors
+
+
+def prepare(link: _socket.socket) -> tuple[bytes, int]:
+    """Take the input; return the configuration and standard input once the root is closed."""
+    while True:
+        kind, body, descriptors = receive(link)
+        if kind == b"F":
+            copy(body, descriptors[0])
+        elif kind == b"C":
+            size(body)
+            must("mount", None, b"/", None, CLOSED, None)
+            return body, descriptors[0]
+        else:
+            os._exit(1)
+
+
+def copy(path: bytes, source: int) -> None:
+    sink, offset = create(path), 0
+    while sent := os.sendfile(sink, source, offset, 1 << 30):
+        offset += sent
+    os.close(sink)
+    os.close(source)
+
+
+def size(config: bytes) -> None:
+    """Give each folder the bytes and inodes that this job may fill; its root is an inode of ours."""
+    disk, inodes = next(bounds for name, *bounds in parsed(config) if name == "FOLDER")
+    for folder in FOLDERS:
+        options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+        must("mount", b"tmpfs", folder.encode(), None, MS_REMOUNT | MS_NOSUID | MS_NODEV, options)
+
+
+def parsed(config: bytes) -> list[list[str]]:
+    return [line.decode().split(":") for line in config.partition(b"\0\0")[0].split(b"\0")]
+
+
+def drop_privileges() -> None:
+    for capability in CAPABILITIES:
+        must("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+    must("capset", struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24))
+
+
+def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
+    """The job's process: confined now, begins when the init hands it the configuration."""
     try:
-        os.execvpe(argv[0], argv, ENVIRONMENT)
+        os.setsid()
+        drop_privileges()
+        confine(link, rules)
+        config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
+        if not config:
+            os._exit(126)
+        (stdin,) = struct.unpack("=i", ancillary[0][2])
+        os.dup2(stdin, 0)
+        os.close(stdin)
+        return become(init, config)
+    except BaseException as error:  # noqa: BLE001
+        os.write(2, f"cannot start the job: {error!r}\n".encode())
+        os._exit(126)
+
+
+def confine(link: _socket.socket, orders: bytes) -> None:
+    """Add the filter that reports, then the one that enforces, which takes seccomp(2) away; say so."""
+    number, answer_fd, size = struct.unpack_from("=HHH", orders)
+    reporting, rules = orders[6 : 6 + size], orders[6 + size :]
+    # Both hold what they point to until the kernel has copied it.
+    reports, enforces = program(reporting), program(rules)
+    listener, said = -1, b"too few open files are allowed" if reporting else b"it is switched off"
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if reporting and (allowed > answer_fd or allowed == resource.RLIM_INFINITY):
+        # The reporting filter lets this number through, which the job's limits put out of its reach.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+        answer = _socket.socket(fileno=os.dup2(link.fileno(), answer_fd, inheritable=False))
+        link.close()
+        link, said = answer, b"the kernel gives no listener"
+        for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
+            if listener < 0:
+                listener = call("syscall", number, SECCOMP_SET_FILTER, flags, reports[0])
+    must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, enforces[0], 0, 0)
+    link.sendmsg([b"J" + (said if listener < 0 else b"")], rights(listener) if listener >= 0 else [])
+    link.close()
+    if listener >= 0:
+        os.close(listener)
+
+
+def program(instructions: bytes) -> tuple[bytes, array.array[int]]:
+    """struct sock_fprog, and what it points to."""
+    code = array.array("B", instructions)
+    return struct.pack("=HxxxxxxQ", len(instructions) // 8, code.buffer_info()[0]), code
+
+
+def become(init: _socket.socket, config: bytes) -> bool:
+    """Run argv, or return True for the source to be run."""
+    _, _, rest = config.partition(b"\0\0")
+    environment, _, arguments = rest.partition(b"\0\0")
+    for name, *bounds in parsed(config):
+        if name != "FOLDER":
+            set_limit(getattr(resource, name), int(bounds[0]), int(bounds[1]))
+    os.environ.clear()
+    for item in environment.decode().split("\0"):
+        name, _, value = item.partition("=")
+        os.environ[name] = value
+    os.chdir("/out")
+    must("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
+    if arguments:
+        execute(arguments.split(b"\0"))
+    init.close()
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    return True
+
+
+def execute(argv: list[bytes]) -> None:
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execvp(argv[0], argv)
     except OSError as error:
         os.write(2, b"cannot run " + argv[0] + b": " + (error.strerror or "").encode() + b"\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
@@ -124,39 +283,6 @@ def set_limit(kind: int, soft: int, hard: int) -> None:
     if ceiling != resource.RLIM_INFINITY:
         soft, hard = min(soft, ceiling), min(hard, ceiling)
     resource.setrlimit(kind, (soft, hard))
-
-
-def reserve(link_fd: int, number: int) -> _socket.socket:
-    """The link under a number that the limits to come put out of the job's reach; else as it is."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard <= number:
-        return _socket.socket(fileno=link_fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return _socket.socket(fileno=os.dup2(link_fd, number, inheritable=False))
-
-
-def confine(answer: _socket.socket, seccomp: int, watching: bytes, closing: bytes) -> None:
-    """Add the filter that reports what the job does, or else the one that only takes seccomp(2) away."""
-    listener, why = -1, "it is switched off" if not watching else "too few open files are allowed"
-    if watching and answer.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
-        for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
-            listener, why = add_filter(seccomp, flags, watching)
-            if listener >= 0:
-                rights = struct.pack("=i", listener)
-                answer.sendmsg([b"L"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-                os.close(listener)
-                return
-    if add_filter(seccomp, 0, closing)[0] != 0:
-        os._exit(126)
-    answer.send(b"L" + why.encode())
-
-
-def add_filter(seccomp: int, flags: int, program: bytes) -> tuple[int, str]:
-    """seccomp(2); its result, and the error in words where that is -1."""
-    memory = ctypes.create_string_buffer(program, len(program))
-    descriptor = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(memory)))
-    result = libc.syscall(seccomp, SET_MODE_FILTER, flags, descriptor)
-    return result, os.strerror(ctypes.get_errno())
 
 
 def watch(link_fd: int, job: int) -> None:
@@ -184,7 +310,7 @@ def reap_orphans(job: int) -> None:
 def kill_all(job: int) -> tuple[int, int]:
     """Kill every other process of the namespace; return the job's wait status and how many others died."""
     try:  # noqa: SIM105 (contextlib would be one more import)
-        os.kill(-1, SIGKILL)
+        os.kill(-1, _signal.SIGKILL)
     except ProcessLookupError:
         pass
     status, others = 0, 0
@@ -231,8 +357,7 @@ def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> byte
     except OSError as error:
         refuse(link, path, error.strerror or "unreadable")
         return None
-    rights = struct.pack("=i", descriptor)
-    link.sendmsg([b"A" + path], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    link.sendmsg([b"A" + path], rights(descriptor))
     os.close(descriptor)
     return None
 
@@ -252,4 +377,26 @@ def refuse(link: _socket.socket, path: bytes, why: str) -> None:
     link.send(b"X" + path + b"\0" + why.encode())
 
 
-main()
+def play() -> None:
+    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
+    module = type(sys)("__main__")
+    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
+    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
+    sys.modules["__main__"] = module
+    sys.argv[:] = [SOURCE]
+    sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
+    try:
+        with open(SOURCE, "rb") as script:  # noqa: PTH123
+            text = script.read()
+        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001
+        frames = error.__traceback__
+        theirs = frames.tb_next if frames else None
+        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
+        sys.exit(1)
+
+
+if main():
+    play()

@@ -4,8 +4,8 @@ Instruction layout and constants: <linux/filter.h>, <linux/seccomp.h>, <linux/au
 allow-list. Calls whose arguments matter are allowed for the named arguments only. Only the low 32 bits of an
 argument are compared, which is sound because each call listed in ``_GUARDED`` takes that argument as an int.
 
-Two filters stand on each other: bubblewrap loads ``build`` before the init starts, and the job's process adds
-``watching`` to itself, where the kernel lets the stricter answer of both win.
+Two filters stand on each other, of which the kernel lets the stricter answer win. The job's process adds
+``watching`` to itself, which reports, and then ``build``, which enforces and takes seccomp(2) away.
 """
 
 from __future__ import annotations
@@ -45,10 +45,6 @@ class Check:
     absent: bool = False
 
 
-# What the init asks of seccomp(2): a filter, with a listener (whose wait ends for a fatal signal alone, where
-# the kernel knows that) or without. ``watching`` refuses the call to the job itself.
-_SET_FILTER, _FILTER_FLAGS = 1, (0, 8, 8 | 32)
-
 # Each call: alternatives, of which one must hold; an alternative is a conjunction of checks.
 # prlimit64 and the schedulers act on the caller only (pid 0): the init has the job's uid and must stay whole.
 _SELF = ((Check(0, (0,)),),)
@@ -58,7 +54,6 @@ _GUARDED: Guards = {
     "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
     "prctl": ((Check(0, _PRCTL),),),
     "prlimit64": _SELF,
-    "seccomp": ((Check(0, (_SET_FILTER,)), Check(1, _FILTER_FLAGS)),),
     "sched_setaffinity": _SELF,
     "sched_setscheduler": _SELF,
     "sched_setparam": _SELF,
@@ -109,14 +104,14 @@ Opens = Literal["all", "writes", "none"]
 
 @functools.cache
 def watching(*, machine: str | None = None, opens: Opens = "all", link: int) -> bytes:
-    """The filter that the job's process adds to itself: reports what it does, and refuses seccomp(2).
+    """The filter that reports what the job does, and lets all of it through.
 
     ``link`` is the number of the descriptor by which that process hands its listener over, which must not
     wait for a listener; it has to be a number that the job can never have. ``opens``: which of them.
     """
     machine = machine or platform.machine()
     calls = numbers(machine=machine)
-    code = [_op(_LD, _NR), _op(_JEQ, calls["seccomp"], 0, 1), _op(_RET, _ERRNO | _EPERM)]
+    code = [_op(_LD, _NR)]
     told = dict.fromkeys(_CALLS, [_TELL]) | dict.fromkeys(_MESSAGES, _message(link)) | {"sendto": _datagram()}
     if opens != "none":
         told |= dict.fromkeys(_OPENS, [_TELL])
@@ -144,14 +139,6 @@ def _open(argument: int, opens: Opens, directory: int) -> list[bytes]:
         return [flags, _op(_AND, _ACCESS | _CREATE_TRUNCATE), _op(_JEQ, 0, 1, 0), _TELL, _op(_RET, _ALLOW)]
     reading = [_op(_AND, _ACCESS), _op(_JEQ, 0, 1, 0)]
     return [flags, _op(_JSET, directory, 0, len(reading)), *reading, _TELL, _op(_RET, _ALLOW)]
-
-
-@functools.cache
-def closing(*, machine: str | None = None) -> bytes:
-    """The filter for where nobody can listen: it refuses seccomp(2) to the job, and nothing else."""
-    number = numbers(machine=machine or platform.machine())["seccomp"]
-    refuse = _op(_RET, _ERRNO | _EPERM)
-    return b"".join([_op(_LD, _NR), _op(_JEQ, number, 0, 1), refuse, _op(_RET, _ALLOW)])
 
 
 def _program(calls: dict[str, int], guarded: Guards, arch: int) -> list[bytes]:

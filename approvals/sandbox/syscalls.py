@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # What is absent is refused. Absent on purpose: namespaces and mounts, ptrace and process_vm_*, bpf, perf,
 # io_uring and aio, userfaultfd, keyrings, modules, clocks, SysV IPC and message queues (memory that no
-# process maps), setxattr (kernel memory on tmpfs), sync (flushes the host's disks). seccomp is the init's.
+# process maps), setxattr (kernel memory on tmpfs), sync (flushes the host's disks), seccomp itself.
 _TABLE = """
 read 0 63, write 1 64, open 2 -, close 3 57, stat 4 -, fstat 5 80, lstat 6 -, newfstatat 262 79
 statx 332 291, poll 7 -, ppoll 271 73, lseek 8 62, mmap 9 222, mprotect 10 226, munmap 11 215
@@ -50,8 +50,11 @@ llistxattr 195 12, flistxattr 196 13, fallocate 285 47, getcpu 309 168, getrando
 membarrier 324 283, rseq 334 293, close_range 436 436, get_mempolicy 239 236, pkey_mprotect 329 288
 pkey_alloc 330 289, pkey_free 331 290, sync_file_range 277 84, memfd_create 319 279, clone 56 220
 ioctl 16 29, socket 41 198, prctl 157 167, prlimit64 302 261, setpriority 141 140
-sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118, clone3 435 435, seccomp 317 277
+sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118, clone3 435 435
 """
+
+# seccomp(2) itself, for the job's process before its filters stand.
+SECCOMP = {"x86_64": 317, "aarch64": 277}
 
 
 def numbers(*, machine: str) -> dict[str, int]:

@@ -24,11 +24,13 @@ from pathlib import Path
 from approvals.sandbox import seccomp
 from approvals.sandbox.escape import one_line
 from approvals.sandbox.job import Noticed, SandboxUnavailable, Watched
-from approvals.sandbox.syscalls import numbers
+from approvals.sandbox.syscalls import SECCOMP, numbers
 
 # Executions and connections, with all opens of files (where unset), those for writing, or none; or nothing.
 VARIABLE = "AGENTSEC_SANDBOX_WATCH"
 _WISHES: dict[str, seccomp.Opens | None] = {"all": "all", "writes": "writes", "calls": "none", "off": None}
+# No number of a descriptor that a job can have: its limit is not above this.
+OUT_OF_REACH = 512
 MAX_KEPT = 400
 MAX_KEPT_BYTES = 64 * 1024
 # Past this many events nothing is read any more: they are let through and counted.
@@ -50,54 +52,53 @@ _Arguments = tuple[int, ...]
 _Reader = Callable[[int, _Arguments], list[tuple[str, Noticed]]]
 
 
-def orders(*, link: int) -> bytes:
-    """What the job's process needs to be watched: see the init's message G. ``link``: seccomp.watching."""
+def orders(rules: bytes) -> bytes:
+    """What the job's process needs to confine itself with the filter ``rules``: the init's message S.
+
+    Raises SandboxUnavailable for a value of the variable that means nothing.
+    """
     wish = os.environ.get(VARIABLE) or "all"
     if wish not in _WISHES:
         raise SandboxUnavailable(f"{VARIABLE} must be one of {', '.join(_WISHES)}, not {wish!r}")
     opens = _WISHES[wish]
-    watched = b"" if opens is None else seccomp.watching(link=link, opens=opens)
-    number = numbers(machine=platform.machine())["seccomp"]
-    return struct.pack("=HHH", number, link, len(watched)) + watched + seccomp.closing()
+    reporting = b"" if opens is None else seccomp.watching(link=OUT_OF_REACH, opens=opens)
+    return struct.pack("=HHH", SECCOMP[platform.machine()], OUT_OF_REACH, len(reporting)) + reporting + rules
 
 
 class Watcher:
-    """Watches one job from the moment that it hands over its listener, or knows why it does not."""
+    """Watches one job by its ``listener`` (the caller's to close), or knows why it cannot: ``why``."""
 
-    def __init__(self, *, libraries: tuple[str, ...], tell: Callable[[Watched], None] | None) -> None:
-        self.listener = -1
-        self._libraries = libraries
+    def __init__(
+        self, listener: int, *, why: str, libraries: tuple[str, ...], tell: Callable[[Watched], None] | None
+    ) -> None:
         self._tell = tell
         self._due = self._spent = 0.0
         self._selector: selectors.BaseSelector | None = None
-        self._watch: Watch | None = None
-        self._last = Watched(gap="the job did not start")
+        self._listener = listener
+        self._watch = Watch(listener, libraries=libraries) if listener >= 0 else None
+        self._last = Watched(gap="" if self._watch else f"what it does cannot be watched here: {why}")
 
     @property
     def cpu_seconds(self) -> float:
         """What it cost this thread so far."""
         return self._spent if self._watch is None else self._watch.cpu_seconds
 
-    def begin(self, selector: selectors.BaseSelector, descriptors: list[int], *, why: bytes) -> bool:
-        """Listen as part of ``selector``'s loop; True when the descriptors are ours from now on."""
-        if not descriptors:
-            self._last = Watched(gap=f"what it does cannot be watched here: {one_line(why)}")
-            return False
-        self.listener, self._selector = descriptors[0], selector
-        self._watch = Watch(self.listener, libraries=self._libraries)
-        selector.register(self.listener, selectors.EVENT_READ, self._serve)
-        return True
+    def begin(self, selector: selectors.BaseSelector) -> None:
+        """Listen as part of ``selector``'s loop."""
+        if self._watch is not None:
+            self._selector = selector
+            selector.register(self._listener, selectors.EVENT_READ, self._serve)
 
     def end(self) -> None:
         """Stop listening. May be called again. No process of the job may be left that could still ask."""
         if self._watch is not None and self._selector is not None:
             self._last, self._spent = self._watch.report(), self._watch.cpu_seconds
-            self._selector.unregister(self.listener)
-            self._watch.close()
+            self._selector.unregister(self._listener)
             self._watch = None
 
     def report(self) -> Watched:
-        return self._last
+        """All that was seen."""
+        return self._last if self._watch is None else self._watch.report()
 
     def _serve(self) -> None:
         if self._watch is None:
@@ -110,7 +111,7 @@ class Watcher:
 
 
 class Watch:
-    """Answers one job's notifications from its ``listener``, which it owns, and keeps what they said.
+    """Answers one job's notifications from its ``listener``, and keeps what they said.
 
     Never blocks: the kernel counts a notification when it is made, so after POLLIN one receive returns at
     once even if its caller was killed meanwhile. ``libraries`` are folders whose reading is only counted.
@@ -145,9 +146,6 @@ class Watch:
             for kind in ("opened", "executed", "connected")
         )
         return Watched(opened, executed, connected, self._library_reads, self._unlisted, self._unread)
-
-    def close(self) -> None:
-        os.close(self.listener)
 
     def _serve(self) -> bool:
         for _ in range(_BATCH):
