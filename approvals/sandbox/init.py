@@ -6,9 +6,8 @@ over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks
 puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
 job runs before both processes have given these privileges up. Each message is one letter and its body:
 
-    worker → init   S  three numbers (of seccomp(2); the descriptor to answer J by; the size of the filter
-                       that reports), that filter, then the one that enforces, both arrays of struct
-                       sock_filter; comes first
+    worker → init   S  numbers: of seccomp(2), of the descriptor to answer J by, the size of the filter that
+                       reports; then that and the one that enforces (arrays of struct sock_filter)
                     F  one input file: its path; with it a descriptor to copy from
                     C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
                        environment as NAME=value, then argv (none: run /run/job.py); with it standard input
@@ -221,22 +220,21 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
 def confine(link: _socket.socket, orders: bytes) -> None:
     """Add the filter that reports, then the one that enforces, which takes seccomp(2) away; say so."""
     number, answer_fd, size = struct.unpack_from("=HHH", orders)
-    reporting, rules = orders[6 : 6 + size], orders[6 + size :]
     # Both hold what they point to until the kernel has copied it.
-    reports, enforces = program(reporting), program(rules)
-    listener, said = -1, b"too few open files are allowed" if reporting else b"it is switched off"
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if reporting and (allowed > answer_fd or allowed == resource.RLIM_INFINITY):
+    reports, enforces = program(orders[6 : 6 + size]), program(orders[6 + size :])
+    listener, allowed = -1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if size and not 0 <= allowed <= answer_fd:
         # The reporting filter lets this number through, which the job's limits put out of its reach.
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
-        answer = _socket.socket(fileno=os.dup2(link.fileno(), answer_fd, inheritable=False))
-        link.close()
-        link, said = answer, b"the kernel gives no listener"
-        for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
-            if listener < 0:
-                listener = call("syscall", number, SECCOMP_SET_FILTER, flags, reports[0])
+        plain = link.detach()
+        link = _socket.socket(fileno=os.dup2(plain, answer_fd, inheritable=False))
+        os.close(plain)
+        listener = call("syscall", number, SECCOMP_SET_FILTER, NEW_LISTENER | WAIT_KILLABLE, reports[0])
+        if listener < 0:
+            listener = call("syscall", number, SECCOMP_SET_FILTER, NEW_LISTENER, reports[0])
     must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, enforces[0], 0, 0)
-    link.sendmsg([b"J" + (said if listener < 0 else b"")], rights(listener) if listener >= 0 else [])
+    why = b"the kernel gives no listener" if size else b"it is switched off"
+    link.sendmsg([b"J" + (why if listener < 0 else b"")], rights(listener) if listener >= 0 else [])
     link.close()
     if listener >= 0:
         os.close(listener)
@@ -386,7 +384,7 @@ def play() -> None:
     sys.argv[:] = [SOURCE]
     sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
     try:
-        with open(SOURCE, "rb") as script:  # noqa: PTH123
+        with open(SOURCE, "rb") as script:
             text = script.read()
         exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
     except SystemExit:

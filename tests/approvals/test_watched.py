@@ -44,7 +44,7 @@ def test_it_is_sealed_masked_and_shown(action: Action, committed_cast: Cast) -> 
     assert body["opened"][0] == {"what": "/etc/shadow", "how": "read", "times": 1}
     assert TOKEN not in str(body) + entry.span.text
     client = Client()
-    client.force_login(committed_cast.approver)
+    client.force_login(committed_cast.auditor, backend="django.contrib.auth.backends.ModelBackend")
     page = client.get(f"/actions/{action.pk}/progress").content.decode()
     assert "2 files, 1 command, 1 connection" in page
     assert "192.0.2.1:443" in page
