@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from approvals.sandbox.backend import BubblewrapBackend
 from approvals.sandbox.job import (
@@ -23,6 +24,8 @@ from approvals.sandbox.job import (
     Usage,
     Watched,
 )
+from approvals.sandbox.pool import Pool
+from approvals.sandbox.pool import size as pool_size
 from approvals.sandbox.supervise import Hooks
 
 __all__ = [
@@ -38,8 +41,10 @@ __all__ = [
     "Status",
     "Usage",
     "Watched",
+    "pool_size",
     "run",
     "status",
+    "warm",
 ]
 
 BACKENDS = {"bubblewrap": BubblewrapBackend()}
@@ -63,6 +68,15 @@ def run(
     OSError for an input file that cannot be read.
     """
     return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output, stop, on_start, on_watched))
+
+
+def warm(size: int | None = None) -> AbstractContextManager[Pool | None]:
+    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process.
+
+    The default is what the environment says (AGENTSEC_SANDBOX_POOL). Raises SandboxUnavailable if that is not
+    a number; whether jobs can run here at all, ``run`` says.
+    """
+    return BACKENDS[_DEFAULT].warm(pool_size() if size is None else size)
 
 
 def status() -> Status:

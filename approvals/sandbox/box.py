@@ -10,7 +10,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from approvals.sandbox import seccomp, watching
@@ -20,6 +20,7 @@ from approvals.sandbox.meter import Folders
 
 START_SECONDS = 15.0
 END_SECONDS = 10.0
+_STEP_SECONDS = 0.004
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -46,7 +47,7 @@ class Message:
 
 class Box:
     """One sandbox. ``version`` is its interpreter's, ``pid`` the host's id of the job's process, which waits;
-    ``listener`` is the descriptor that tells what it does, or -1 and ``unwatched`` says why.
+    ``listener`` is the descriptor that tells what it does, or -1 where nothing does.
 
     Used for one job and closed. Raises SandboxUnavailable when it does not come up.
     """
@@ -56,7 +57,7 @@ class Box:
         self.folders: Folders | None = None
         self._init: int | None = None
         self._job: int | None = None
-        self.listener, self.unwatched = -1, ""
+        self.listener = -1
         self.libraries = (interpreter.prefix,) if interpreter.prefix else ()
         orders = watching.orders(seccomp.build(counted=counted))
         self._launched: Launched | None = launch(interpreter)
@@ -69,15 +70,20 @@ class Box:
             raise RuntimeError("this sandbox is closed")
         return self._launched
 
-    def wait_until_ready(self) -> None:
-        """Return when the job's process waits inside. Closes itself before it raises SandboxUnavailable."""
+    def wait_until_ready(self, *, meanwhile: Callable[[], None]) -> None:
+        """Return when the job's process waits inside; call ``meanwhile`` every few milliseconds until then.
+
+        Closes itself before it raises SandboxUnavailable.
+        """
         deadline = time.monotonic() + START_SECONDS
         try:
             while not self.pid:
-                if not _readable(self.launched.link.fileno(), seconds=deadline - time.monotonic()):
+                meanwhile()
+                if _readable(self.launched.link.fileno(), seconds=_STEP_SECONDS):
+                    with contextlib.closing(self.receive()) as message:
+                        self._greet(message)
+                elif time.monotonic() > deadline:
                     raise self.failed()
-                with contextlib.closing(self.receive()) as message:
-                    self._greet(message)
         except BaseException:
             self.close()
             raise
@@ -144,7 +150,7 @@ class Box:
         elif message.kind == b"J" and self._init is not None:
             self._job = os.pidfd_open(message.sender)
             self.pid = message.sender
-            self.listener, self.unwatched = next(iter(message.take()), -1), message.body.decode("ascii")
+            self.listener = next(iter(message.take()), -1)
         else:
             raise self.failed()
 

@@ -14,7 +14,7 @@ job runs before both processes have given these privileges up. Each message is o
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
                     J  sent by the job's process, which waits now; the kernel adds its process id; with it
-                       the listener of the filter that reports, or why there is none
+                       the listener of the filter that reports, where it has one
                     B  everything is in place and the job begins
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
@@ -27,12 +27,12 @@ kernel kills everything in its namespace with it.
 
 from __future__ import annotations
 
-# C modules instead of ctypes, signal and socket, whose imports cost a third of the start of the interpreter.
+# C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
+# costs a third of the start of the interpreter.
 import _ctypes
 import _frozen_importlib_external
 import _signal  # type: ignore[import-not-found]
 import _socket
-import array
 import gc
 import os
 import resource
@@ -220,7 +220,6 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
 def confine(link: _socket.socket, orders: bytes) -> None:
     """Add the filter that reports, then the one that enforces, which takes seccomp(2) away; say so."""
     number, answer_fd, size = struct.unpack_from("=HHH", orders)
-    # Both hold what they point to until the kernel has copied it.
     reports, enforces = program(orders[6 : 6 + size]), program(orders[6 + size :])
     listener, allowed = -1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if size and not 0 <= allowed <= answer_fd:
@@ -233,17 +232,18 @@ def confine(link: _socket.socket, orders: bytes) -> None:
         if listener < 0:
             listener = call("syscall", number, SECCOMP_SET_FILTER, NEW_LISTENER, reports[0])
     must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, enforces[0], 0, 0)
-    why = b"the kernel gives no listener" if size else b"it is switched off"
-    link.sendmsg([b"J" + (why if listener < 0 else b"")], rights(listener) if listener >= 0 else [])
+    link.sendmsg([b"J"], rights(listener) if listener >= 0 else [])
     link.close()
     if listener >= 0:
         os.close(listener)
 
 
-def program(instructions: bytes) -> tuple[bytes, array.array[int]]:
-    """struct sock_fprog, and what it points to."""
-    code = array.array("B", instructions)
-    return struct.pack("=HxxxxxxQ", len(instructions) // 8, code.buffer_info()[0]), code
+def program(instructions: bytes) -> tuple[bytes, object]:
+    """struct sock_fprog, and what it points to, to be held until the kernel has copied it."""
+    byte = type("Byte", (_ctypes._SimpleCData,), {"_type_": "c"})
+    shape = {"_type_": byte, "_length_": len(instructions)}
+    code = type("Code", (_ctypes.Array,), shape).from_buffer_copy(instructions)  # type: ignore[attr-defined]
+    return struct.pack("=HxxxxxxQ", len(instructions) // 8, _ctypes.addressof(code)), code
 
 
 def become(init: _socket.socket, config: bytes) -> bool:

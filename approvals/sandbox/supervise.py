@@ -59,9 +59,7 @@ class Supervisor:
         self._meter = meter
         self._hooks = hooks
         self._collection = Collection(job.limits)
-        self._watcher = Watcher(
-            box.listener, why=box.unwatched, libraries=box.libraries, tell=hooks.on_watched
-        )  # fmt: skip
+        self._watcher = Watcher(box.listener, libraries=box.libraries, tell=hooks.on_watched)
         self._streams = {name: self._stream(name) for name in ("stdout", "stderr")}
         self._selector = selectors.DefaultSelector()
         self._reading: Reading | None = None

@@ -65,18 +65,24 @@ def orders(rules: bytes) -> bytes:
     return struct.pack("=HHH", SECCOMP[platform.machine()], OUT_OF_REACH, len(reporting)) + reporting + rules
 
 
+def _gap() -> str:
+    if os.environ.get(VARIABLE) == "off":
+        return f"what it did was not watched: {VARIABLE} is off"
+    return "what it did could not be watched: the kernel gives no listener, or too few open files are allowed"
+
+
 class Watcher:
-    """Watches one job by its ``listener`` (the caller's to close), or knows why it cannot: ``why``."""
+    """Watches one job by its ``listener`` (the caller's to close; -1: nobody can)."""
 
     def __init__(
-        self, listener: int, *, why: str, libraries: tuple[str, ...], tell: Callable[[Watched], None] | None
+        self, listener: int, *, libraries: tuple[str, ...], tell: Callable[[Watched], None] | None
     ) -> None:
         self._tell = tell
         self._due = self._spent = 0.0
         self._selector: selectors.BaseSelector | None = None
         self._listener = listener
         self._watch = Watch(listener, libraries=libraries) if listener >= 0 else None
-        self._last = Watched(gap="" if self._watch else f"what it does cannot be watched here: {why}")
+        self._last = Watched(gap="" if self._watch else _gap())
 
     @property
     def cpu_seconds(self) -> float:
