@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.models.functions import Now
 
-from approvals import executors, files, outputs, sandbox, starting, states
+from approvals import executors, files, outputs, sandbox, starting, states, watched
 from approvals.models import Action, Artifact, Blob, BlobOwner, Execution
 from approvals.starting import Dropped, Held, Started
 from policies import grants, limits, sessions
@@ -87,7 +87,8 @@ def _produce(begun: Started) -> outputs.Output:
 def _running(begun: Started, progress: _Progress, stop: threading.Event) -> executors.Running:
     return executors.Running(
         action=begun.action, tool=begun.tool, execution=begun.execution, grant=begun.grant,
-        content=files.content, tell=progress.add, stop=stop, last_look=partial(_last_look, begun.execution),
+        content=files.content, tell=progress.add, noticed=progress.notice, stop=stop,
+        last_look=partial(_last_look, begun.execution),
     )  # fmt: skip
 
 
@@ -107,10 +108,15 @@ class _Progress:
     def __init__(self, execution: Execution) -> None:
         self.execution, self.texts, self.fresh = execution, {"stdout": "", "stderr": ""}, False
         self.lock = threading.Lock()
+        self.watched: sandbox.Watched | None = None
 
     def add(self, stream: str, chunk: str) -> None:
         with self.lock:
             self.texts[stream], self.fresh = (self.texts[stream] + chunk)[-LIVE_CHARACTERS:], True
+
+    def notice(self, found: sandbox.Watched) -> None:
+        with self.lock:
+            self.watched, self.fresh = found, True
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -136,8 +142,11 @@ class _Progress:
     def _tell(self) -> None:
         with self.lock:
             texts, self.fresh = {name: _whole_lines(text) for name, text in self.texts.items()}, False
+            found, self.watched = self.watched, None
         masked = {name: outputs.masked(text) for name, text in texts.items()}
         Execution.objects.filter(pk=self.execution.pk, ended_at=None).update(**masked)
+        if found is not None:
+            watched.show(self.execution, found)
         live.publish(
             f"output:{self.execution.action_id}", {"type": "output", "id": str(self.execution.action_id)}
         )
@@ -218,9 +227,8 @@ def finish(execution: Execution, output: outputs.Output) -> str:
     """Store how an execution ended and move its action to succeeded or failed.
 
     Locks the action, then its session. Appends `session.tool_result` through the session's verb,
-    `action.output` and `action.<state>`. A worker whose fence is not the action's any more changes nothing
-    and
-    raises Refused("conflict").
+    `action.watched`, `action.output` and `action.<state>`. A worker whose fence is not the action's any more
+    changes nothing and raises Refused("conflict").
     """
     action = states.lock(execution.action_id)
     if action.state != S.RUNNING or action.fence != execution.fence:
@@ -236,6 +244,7 @@ def finish(execution: Execution, output: outputs.Output) -> str:
         call=_call(action),
     )
     _close(execution, output, returned.output)
+    watched.seal(execution, action, output.watched)
     body = {
         "ended": output.ended, "tier": output.tier, "usage": result.get("usage", {}), "artifacts": artifacts,
         "findings": returned.findings, "verdict": returned.verdict, "output_entry": str(returned.entry),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from approvals.sandbox import Artifact, Outcome
+from approvals.sandbox import Artifact, Outcome, Watched
 from policies import firewall
 
 MAX_STREAM = 1 << 20
@@ -15,7 +15,8 @@ WITHHELD = "[withheld by the firewall]"
 @dataclass(frozen=True)
 class Output:
     """`ended` says why it ended; `succeeded` only for exit status 0 (or its like); `attested` if a host
-    application reports it. `exit_status`, `interpreter` and `artifacts` are those of a job in the sandbox.
+    application reports it. `exit_status`, `interpreter`, `artifacts` and `watched` are those of a job in
+    the sandbox.
     """
 
     succeeded: bool
@@ -27,6 +28,7 @@ class Output:
     exit_status: int | None = None
     interpreter: str = ""
     artifacts: tuple[Artifact, ...] = ()
+    watched: Watched | None = None
 
 
 def of_outcome(outcome: Outcome) -> Output:
@@ -44,6 +46,7 @@ def of_outcome(outcome: Outcome) -> Output:
     return Output(
         succeeded, outcome.ended, result, outcome.tier, "" if succeeded else _why(outcome),
         exit_status=outcome.status, interpreter=outcome.interpreter, artifacts=outcome.artifacts,
+        watched=outcome.watched,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from approvals.models import Action, Execution
 from approvals.outputs import Output
-from approvals.sandbox import Limits
+from approvals.sandbox import Limits, Watched
 from policies.arguments import canonical
 from policies.models import Grant
 from policies.tooling import ToolDef
@@ -27,7 +27,8 @@ class NotRunnable(RuntimeError):
 class Running:
     """One start as its executor has it.
 
-    `content` gives a file's bytes by its SHA-256; `tell` shows text of "stdout" or "stderr" while it runs;
+    `content` gives a file's bytes by its SHA-256; `tell` shows text of "stdout" or "stderr", and
+    `noticed` what it did so far, while it runs;
     `stop` is set when the work must end; `last_look` raises Refused if it may not begin any more, and is
     called with the job's process id (0 where there is none) just before the first effect.
     """
@@ -38,6 +39,7 @@ class Running:
     grant: Grant
     content: Callable[[str], bytes]
     tell: Callable[[str, str], None]
+    noticed: Callable[[Watched], None]
     stop: threading.Event
     last_look: Callable[[int], None]
 

@@ -20,7 +20,10 @@ def sandboxed(make: MakeJob) -> Executor:
 
     def execute(running: Running) -> Output:
         job = make(running.action.args, running.tool, running.content)
-        outcome = sandbox.run(job, on_output=running.tell, stop=running.stop, on_start=running.last_look)
+        outcome = sandbox.run(
+            job, on_output=running.tell, stop=running.stop, on_start=running.last_look,
+            on_watched=running.noticed,
+        )  # fmt: skip
         return outputs.of_outcome(outcome)
 
     return execute

@@ -17,10 +17,12 @@ from approvals.sandbox.job import (
     KiB,
     Limits,
     MiB,
+    Noticed,
     Outcome,
     SandboxUnavailable,
     Status,
     Usage,
+    Watched,
 )
 from approvals.sandbox.pool import Pool
 from approvals.sandbox.pool import size as pool_size
@@ -33,10 +35,12 @@ __all__ = [
     "KiB",
     "Limits",
     "MiB",
+    "Noticed",
     "Outcome",
     "SandboxUnavailable",
     "Status",
     "Usage",
+    "Watched",
     "pool_size",
     "run",
     "status",
@@ -53,15 +57,17 @@ def run(
     on_output: Callable[[str, str], None] | None = None,
     stop: threading.Event | None = None,
     on_start: Callable[[int], None] | None = None,
+    on_watched: Callable[[Watched], None] | None = None,
 ) -> Outcome:
     """Run ``job`` isolated and limited; return how it ended. Blocks until nothing of it is left.
 
     ``on_output`` gets ("stdout" | "stderr", escaped text) while the job runs; ``stop``, once set, ends it;
-    ``on_start`` gets the host's process id of the job just before its program starts. Their exceptions end
+    ``on_start`` gets the host's process id of the job just before its program starts; ``on_watched``
+    gets, a few times a second, what it opened, executed and connected to so far. Their exceptions end
     the job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and ValueError or
     OSError for an input file that cannot be read.
     """
-    return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output=on_output, stop=stop, on_start=on_start))
+    return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output, stop, on_start, on_watched))
 
 
 def warm(size: int | None = None) -> AbstractContextManager[Pool | None]:

@@ -8,7 +8,7 @@ import stat
 import unicodedata
 from dataclasses import dataclass, field
 
-from approvals.sandbox.escape import escape
+from approvals.sandbox.escape import one_line
 from approvals.sandbox.job import Artifact, Limits
 
 _PUNCTUATION = set(" ._-+=@#~,()[]&'!")
@@ -74,8 +74,7 @@ class Collection:
         if len(self.refused) >= _MAX_REFUSED:
             self.unlisted += 1
             return
-        shown = escape(name[:512].decode("utf-8", "backslashreplace"))
-        self.refused.append((shown.replace("\n", "\\n").replace("\t", "\\t"), why))
+        self.refused.append((one_line(name[:512]), why))
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """The refusals, ending in one line for those beyond the list's bound."""

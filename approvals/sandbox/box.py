@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from approvals.sandbox import seccomp
+from approvals.sandbox import seccomp, watching
 from approvals.sandbox.bwrap import Interpreter, Launched, launch
 from approvals.sandbox.job import SandboxUnavailable
 from approvals.sandbox.meter import Folders
@@ -46,7 +46,8 @@ class Message:
 
 
 class Box:
-    """One sandbox. ``version`` is its interpreter's, ``pid`` the host's id of the job's process, which waits.
+    """One sandbox. ``version`` is its interpreter's, ``pid`` the host's id of the job's process, which waits;
+    ``listener`` is the descriptor that tells what it does, or -1 where nothing does.
 
     Used for one job and closed. Raises SandboxUnavailable when it does not come up.
     """
@@ -56,9 +57,12 @@ class Box:
         self.folders: Folders | None = None
         self._init: int | None = None
         self._job: int | None = None
+        self.listener = -1
+        self.libraries = (interpreter.prefix,) if interpreter.prefix else ()
+        orders = watching.orders(seccomp.build(counted=counted))
         self._launched: Launched | None = launch(interpreter)
         self.launched.link.settimeout(START_SECONDS)
-        self.send(b"S" + seccomp.build(counted=counted))
+        self.send(b"S" + orders)
 
     @property
     def launched(self) -> Launched:
@@ -131,6 +135,8 @@ class Box:
         if self._job is not None:
             os.close(self._job)
             self._job = None
+        if self.listener >= 0:
+            os.close(self.listener)
         if self.folders is not None:
             self.folders.close()
         self._launched = None
@@ -144,6 +150,7 @@ class Box:
         elif message.kind == b"J" and self._init is not None:
             self._job = os.pidfd_open(message.sender)
             self.pid = message.sender
+            self.listener = next(iter(message.take()), -1)
         else:
             raise self.failed()
 

@@ -19,6 +19,11 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(_escaped, text)
 
 
+def one_line(raw: bytes) -> str:
+    """Bytes that a job chose for a name, as text on one line, whatever they are."""
+    return escape(raw.decode("utf-8", "backslashreplace")).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x100:

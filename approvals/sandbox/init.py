@@ -6,13 +6,15 @@ over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks
 puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
 job runs before both processes have given these privileges up. Each message is one letter and its body:
 
-    worker → init   S  the seccomp filter, an array of struct sock_filter; comes first
+    worker → init   S  numbers: of seccomp(2), of the descriptor to answer J by, the size of the filter that
+                       reports; then that and the one that enforces (arrays of struct sock_filter)
                     F  one input file: its path; with it a descriptor to copy from
                     C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
                        environment as NAME=value, then argv (none: run /run/job.py); with it standard input
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
-                    J  sent by the job's process, which waits now; the kernel adds its process id
+                    J  sent by the job's process, which waits now; the kernel adds its process id; with it
+                       the listener of the filter that reports, where it has one
                     B  everything is in place and the job begins
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
@@ -48,6 +50,7 @@ ETC = {
 }
 MAX_DEPTH = 8
 # <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
+SECCOMP_SET_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
 CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
 CAPABILITY_VERSION = 0x20080522
@@ -201,9 +204,7 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
     try:
         os.setsid()
         drop_privileges()
-        confine(rules)
-        link.send(b"J")
-        link.close()
+        confine(link, rules)
         config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
         if not config:
             os._exit(126)
@@ -216,12 +217,33 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
         os._exit(126)
 
 
-def confine(rules: bytes) -> None:
+def confine(link: _socket.socket, orders: bytes) -> None:
+    """Add the filter that reports, then the one that enforces, which takes seccomp(2) away; say so."""
+    number, answer_fd, size = struct.unpack_from("=HHH", orders)
+    reports, enforces = program(orders[6 : 6 + size]), program(orders[6 + size :])
+    listener, allowed = -1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if size and not 0 <= allowed <= answer_fd:
+        # The reporting filter lets this number through, which the job's limits put out of its reach.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+        plain = link.detach()
+        link = _socket.socket(fileno=os.dup2(plain, answer_fd, inheritable=False))
+        os.close(plain)
+        listener = call("syscall", number, SECCOMP_SET_FILTER, NEW_LISTENER | WAIT_KILLABLE, reports[0])
+        if listener < 0:
+            listener = call("syscall", number, SECCOMP_SET_FILTER, NEW_LISTENER, reports[0])
+    must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, enforces[0], 0, 0)
+    link.sendmsg([b"J"], rights(listener) if listener >= 0 else [])
+    link.close()
+    if listener >= 0:
+        os.close(listener)
+
+
+def program(instructions: bytes) -> tuple[bytes, object]:
+    """struct sock_fprog, and what it points to, to be held until the kernel has copied it."""
     byte = type("Byte", (_ctypes._SimpleCData,), {"_type_": "c"})
-    shape = {"_type_": byte, "_length_": len(rules)}
-    code = type("Code", (_ctypes.Array,), shape).from_buffer_copy(rules)  # type: ignore[attr-defined]
-    program = struct.pack("=HxxxxxxQ", len(rules) // 8, _ctypes.addressof(code))
-    must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0)
+    shape = {"_type_": byte, "_length_": len(instructions)}
+    code = type("Code", (_ctypes.Array,), shape).from_buffer_copy(instructions)  # type: ignore[attr-defined]
+    return struct.pack("=HxxxxxxQ", len(instructions) // 8, _ctypes.addressof(code)), code
 
 
 def become(init: _socket.socket, config: bytes) -> bool:

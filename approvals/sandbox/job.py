@@ -94,6 +94,34 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Noticed:
+    """Something a job asked the kernel for: a path, command line or address as one safe line, how ("read",
+    "write", "execute", "connect", "send"), and how many times.
+    """
+
+    what: str
+    how: str
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a job opened, executed and connected to: asked for, whether or not it was refused. Audit only.
+
+    ``library_reads`` were opens for reading below the read-only system; ``unlisted`` did not fit into the
+    lists; ``unread`` could not be read or came too many; ``gap`` says why nothing was watched at all.
+    """
+
+    opened: tuple[Noticed, ...] = ()
+    executed: tuple[Noticed, ...] = ()
+    connected: tuple[Noticed, ...] = ()
+    library_reads: int = 0
+    unlisted: int = 0
+    unread: int = 0
+    gap: str = ""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a job ended. ``status`` is set when it exited, ``signal`` when a signal ended it.
 
@@ -113,9 +141,19 @@ class Outcome:
     usage: Usage
     tier: str
     interpreter: str
-    opened: tuple[str, ...] = ()
-    executed: tuple[str, ...] = ()
-    connected: tuple[str, ...] = ()
+    watched: Watched = field(default_factory=Watched)
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        return tuple(item.what for item in self.watched.opened)
+
+    @property
+    def executed(self) -> tuple[str, ...]:
+        return tuple(item.what for item in self.watched.executed)
+
+    @property
+    def connected(self) -> tuple[str, ...]:
+        return tuple(item.what for item in self.watched.connected)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 Instruction layout and constants: <linux/filter.h>, <linux/seccomp.h>, <linux/audit.h>. The filter is an
 allow-list. Calls whose arguments matter are allowed for the named arguments only. Only the low 32 bits of an
 argument are compared, which is sound because each call listed in ``_GUARDED`` takes that argument as an int.
+
+Two filters stand on each other, of which the kernel lets the stricter answer win. The job's process adds
+``watching`` to itself, which reports, and then ``build``, which enforces and takes seccomp(2) away.
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ import functools
 import platform
 import struct
 from dataclasses import dataclass
+from typing import Literal
 
 from approvals.sandbox.job import SandboxUnavailable
 from approvals.sandbox.syscalls import numbers
 
-_LD, _JEQ, _JGE, _AND, _RET = 0x20, 0x15, 0x35, 0x54, 0x06
+_LD, _JEQ, _JGE, _JSET, _AND, _RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _NR, _ARCH, _ARGS = 0, 4, 16
-_ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL_PROCESS, _ERRNO, _NOTIFY = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 _EPERM, _ENOSYS = 1, 38
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000
@@ -86,6 +90,57 @@ def build(*, machine: str | None = None, counted: bool) -> bytes:
     return b"".join(_program(calls, guarded, _AUDIT_ARCH[machine]))
 
 
+# Calls that the worker is told of, whatever they ask for; opens by their flags, and those that may say where
+# a datagram goes only when they do. Listing a folder is no open: starting an interpreter does it many times.
+_CALLS = ("execve", "execveat", "connect")
+_OPENS = ("creat", "openat2")
+_FLAGS_ARGUMENT = {"open": 1, "openat": 2}
+_MESSAGES = ("sendmsg", "sendmmsg")
+_ADDRESS_ARGUMENT = 4
+_ACCESS, _CREATE_TRUNCATE = 0o3, 0o1100
+_DIRECTORY = {"x86_64": 0o200000, "aarch64": 0o40000}
+Opens = Literal["all", "writes", "none"]
+
+
+@functools.cache
+def watching(*, machine: str | None = None, opens: Opens = "all", link: int) -> bytes:
+    """The filter that reports what the job does, and lets all of it through.
+
+    ``link`` is the number of the descriptor by which that process hands its listener over, which must not
+    wait for a listener; it has to be a number that the job can never have. ``opens``: which of them.
+    """
+    machine = machine or platform.machine()
+    calls = numbers(machine=machine)
+    code = [_op(_LD, _NR)]
+    told = dict.fromkeys(_CALLS, [_TELL]) | dict.fromkeys(_MESSAGES, _message(link)) | {"sendto": _datagram()}
+    if opens != "none":
+        told |= dict.fromkeys(_OPENS, [_TELL])
+        told |= {name: _open(arg, opens, _DIRECTORY[machine]) for name, arg in _FLAGS_ARGUMENT.items()}
+    for name, block in told.items():
+        if name in calls:
+            code += [_op(_JEQ, calls[name], 0, len(block)), *block]
+    return b"".join([*code, _op(_RET, _ALLOW)])
+
+
+def _message(link: int) -> list[bytes]:
+    return [_op(_LD, _ARGS), _op(_JEQ, link, 0, 1), _op(_RET, _ALLOW), _TELL]
+
+
+def _datagram() -> list[bytes]:
+    """The address is a pointer, so both its halves count."""
+    low = _ARGS + 8 * _ADDRESS_ARGUMENT
+    halves = [_op(_LD, low), _op(_JEQ, 0, 0, 3), _op(_LD, low + 4), _op(_JEQ, 0, 0, 1)]
+    return [*halves, _op(_RET, _ALLOW), _TELL]
+
+
+def _open(argument: int, opens: Opens, directory: int) -> list[bytes]:
+    flags = _op(_LD, _ARGS + 8 * argument)
+    if opens == "writes":
+        return [flags, _op(_AND, _ACCESS | _CREATE_TRUNCATE), _op(_JEQ, 0, 1, 0), _TELL, _op(_RET, _ALLOW)]
+    reading = [_op(_AND, _ACCESS), _op(_JEQ, 0, 1, 0)]
+    return [flags, _op(_JSET, directory, 0, len(reading)), *reading, _TELL, _op(_RET, _ALLOW)]
+
+
 def _program(calls: dict[str, int], guarded: Guards, arch: int) -> list[bytes]:
     code = [_op(_LD, _ARCH), _op(_JEQ, arch, 1, 0), _op(_RET, _KILL_PROCESS)]
     code += [_op(_LD, _NR), _op(_JGE, _X32_BIT, 0, 1), _op(_RET, _KILL_PROCESS)]
@@ -129,3 +184,6 @@ def _test(check: Check, *, onward: int) -> list[bytes]:
 
 def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
     return struct.pack("=HBBI", code, jt, jf, k)
+
+
+_TELL = _op(_RET, _NOTIFY)

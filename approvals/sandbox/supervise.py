@@ -11,18 +11,19 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from approvals.sandbox.artifacts import Collection
 from approvals.sandbox.box import END_SECONDS, START_SECONDS, Box, Message
 from approvals.sandbox.bwrap import ENVIRONMENT
 from approvals.sandbox.escape import Stream
-from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage
+from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage, Watched
 from approvals.sandbox.meter import Meter, Reading
 from approvals.sandbox.parcel import Parcel
+from approvals.sandbox.watching import OUT_OF_REACH, Watcher
 
-_OPEN_FILES = 512
+_OPEN_FILES = OUT_OF_REACH
 # A stream is kept up to its limit and drained past it; who writes this many times as much is stopped.
 _FLOOD = 16
 _END = struct.Struct("=iiqq")
@@ -35,6 +36,7 @@ class Hooks:
     on_output: Callable[[str, str], None] | None = None
     stop: threading.Event | None = None
     on_start: Callable[[int], None] | None = None
+    on_watched: Callable[[Watched], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Supervisor:
         self._meter = meter
         self._hooks = hooks
         self._collection = Collection(job.limits)
+        self._watcher = Watcher(box.listener, libraries=box.libraries, tell=hooks.on_watched)
         self._streams = {name: self._stream(name) for name in ("stdout", "stderr")}
         self._selector = selectors.DefaultSelector()
         self._reading: Reading | None = None
@@ -78,6 +81,7 @@ class Supervisor:
         """
         try:
             self._register()
+            self._watcher.begin(self._selector)
             self._deliver(parcel)
             self._begin()
             while self._selector.get_map() and not self._done:
@@ -188,13 +192,16 @@ class Supervisor:
     def _finish(self, body: bytes) -> None:
         status, left, micros, kibibytes = _END.unpack(body)
         self._look()
+        self._watcher.end()
         self._end = End(status, left, micros / 1e6, kibibytes * 1024)
         self._wall = time.monotonic() - (self._started or time.monotonic())
         self._deadline = time.monotonic() + END_SECONDS
 
     def _look(self) -> None:
         if self._box.folders is not None:
-            self._reading = self._meter.sample(self._box.folders)
+            reading = self._meter.sample(self._box.folders)
+            # What the job makes the worker do to watch it is on its account too.
+            self._reading = replace(reading, cpu_seconds=reading.cpu_seconds + self._watcher.cpu_seconds)
             _, self._inodes, full = self._box.folders.used()
             self._full = self._full or full
         self._due = time.monotonic() + self._meter.interval
@@ -251,6 +258,7 @@ class Supervisor:
             usage=self._usage(),
             tier=self._meter.tier,
             interpreter=interpreter,
+            watched=self._watcher.report(),
         )
 
     def _ended(self, status: int | None, number: int | None) -> Ending:

@@ -53,6 +53,9 @@ ioctl 16 29, socket 41 198, prctl 157 167, prlimit64 302 261, setpriority 141 14
 sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118, clone3 435 435
 """
 
+# seccomp(2) itself, for the job's process before its filters stand.
+SECCOMP = {"x86_64": 317, "aarch64": 277}
+
 
 def numbers(*, machine: str) -> dict[str, int]:
     """The call numbers by name for ``machine``, "x86_64" or "aarch64"; KeyError for any other."""

@@ -1,0 +1,68 @@
+"""What an approved script opened, executed and connected to: on the page, and sealed in the log."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from approvals import execution, watched
+from approvals.models import Action, Execution
+from approvals.sandbox import Noticed, Watched
+from approvals.watch_models import JobWatch
+from tests.cast import Cast
+from traces import record
+from traces.models import Entry
+
+TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+CODE = f"""
+import socket, subprocess
+subprocess.run(['/bin/echo', 'hello'])
+for attempt in (lambda: open('/etc/shadow'), lambda: open('/tmp/{TOKEN}'),
+                lambda: socket.socket().connect(('192.0.2.1', 443))):
+    try: attempt()
+    except OSError: pass
+"""
+
+
+@pytest.fixture
+def action(committed_cast: Cast) -> Action:
+    action = committed_cast.propose("script.run", {"code": CODE})
+    execution.run(action_id=action.pk, worker="tests")
+    action.refresh_from_db()
+    assert action.state == "succeeded", action.error
+    return action
+
+
+def test_it_is_sealed_masked_and_shown(action: Action, committed_cast: Cast) -> None:
+    entry = Entry.objects.about(str(action.pk)).get(kind="action.watched")
+    body = record.open_payload(entry)
+    assert entry.span.title == "script.run: 2 files, 1 command, 1 connection"
+    assert [item["what"] for item in body["executed"] + body["connected"]] == [
+        "/bin/echo hello",
+        "192.0.2.1:443",
+    ]
+    assert body["opened"][0] == {"what": "/etc/shadow", "how": "read", "times": 1}
+    assert TOKEN not in str(body) + entry.span.text
+    client = Client()
+    client.force_login(committed_cast.auditor, backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get(f"/actions/{action.pk}/progress").content.decode()
+    assert "2 files, 1 command, 1 connection" in page
+    assert "192.0.2.1:443" in page
+    assert TOKEN not in page
+
+
+def test_what_a_running_job_did_so_far_can_be_seen(cast: Cast) -> None:
+    action = cast.propose("script.run", {"code": "pass"})
+    running = Execution.objects.create(action=action, fence=7, worker="tests")
+    watched.show(running, Watched(opened=(Noticed("/one", "read"),)))
+    watched.show(running, Watched(opened=(Noticed("/one", "read", 2),)))
+    assert JobWatch.objects.get().found["opened"] == [{"what": "/one", "how": "read", "times": 2}]
+
+
+def test_a_gap_is_said_in_words() -> None:
+    assert watched.summary(watched.described(Watched(gap="it is switched off"))) == "it is switched off"
+
+
+def test_what_did_not_fit_is_said() -> None:
+    found = watched.described(Watched(unlisted=3))
+    assert watched.summary(found) == "no files, no commands, no connections and more"
