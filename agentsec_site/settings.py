@@ -141,7 +141,8 @@ AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 # Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
 AGENTSEC_FETCH_ALLOW = fetch_allow()
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
-AGENTSEC_STALE_SECONDS = 6.0
+# After how long without a heartbeat a start is taken for dead; after two thirds of it its worker is killed.
+AGENTSEC_STALE_SECONDS = 9.0
 
 ALLOWED_HOSTS = [
     h.strip()

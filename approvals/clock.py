@@ -39,6 +39,8 @@ from traces.problems import Refused
 S = Action.State
 TICK_SECONDS = 0.5
 BATCH = 200
+# A machine that slept with a worker on it wakes up with the worker: its watchdog comes first.
+SETTLED_SECONDS = 2
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 logger = logging.getLogger(__name__)
 
@@ -156,11 +158,10 @@ def reap(now: datetime) -> int:
 
 
 def resume(now: datetime) -> int:
-    """Interrupted actions of idempotent tools run again by themselves."""
-    again = 0
-    for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[
-        :BATCH
-    ]:
+    """Interrupted actions of idempotent tools run again by themselves, once nothing of them can run still."""
+    again, settled = 0, now - timedelta(seconds=SETTLED_SECONDS)
+    waiting = Action.objects.filter(state=S.INTERRUPTED, idempotent=True, changed_at__lt=settled)
+    for action_id in waiting.values_list("pk", flat=True)[:BATCH]:
         with transaction.atomic():
             action = states.lock(action_id)
             if action.state == S.INTERRUPTED:

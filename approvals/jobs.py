@@ -23,7 +23,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from approvals import execution
+from approvals import execution, lease
 from approvals.models import Action
 
 QUEUE = "actions"
@@ -107,6 +107,7 @@ def _enqueue(action_id: str) -> None:
 
 def run_worker() -> None:
     """Work until told to stop by SIGTERM or SIGINT."""
+    lease.guard_this_process()
     connection = Redis.from_url(settings.REDIS_URL)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)

@@ -198,6 +198,8 @@ def _held(action: Action, tool: ToolDef) -> Held | None:
         return Held(refused.detail)
     if stopped := limits.mode_block(action.agent, tool):
         return Held(stopped)
+    if action.fence and Grant.objects.alive().filter(action_id=action.pk).exists():
+        return Held("the privilege of its last start has not ended yet")
     return None if _votes_covered(action) else Held("its votes wait for a signed checkpoint", soon=True)
 
 
