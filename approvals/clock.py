@@ -30,6 +30,7 @@ from approvals import (
     results,
     shadow_release,
     states,
+    stopping,
 )
 from approvals.models import Action, Execution
 from policies import absences, grants
@@ -81,8 +82,8 @@ def tick(count: int = 0) -> None:
 
 
 def stop(now: datetime) -> int:
-    """What a kill switch covers and still goes on, whoever threw it."""
-    return killswitch.enforce()
+    """What a kill switch covers and still goes on, whoever threw it; what somebody told to stop."""
+    return killswitch.enforce() + stopping.enforce()
 
 
 def expire(now: datetime) -> int:

@@ -106,6 +106,8 @@ class _Run:
         for thread in (*agents, *others, strikes):
             thread.start()
         self._watch(agents)
+        if not self._lives():
+            raise AssertionError("the instance ended by itself:\n" + "".join(self.live.lines[-40:]))
         self.killer.stop.set()
         strikes.join()
         self.killer.thaw(now=True)
@@ -142,11 +144,15 @@ class _Run:
     def _watch(self, agents: list[threading.Thread]) -> None:
         told = 0.0
         for thread in agents:
-            while thread.is_alive() and time.monotonic() < self.until:
+            while thread.is_alive() and time.monotonic() < self.until and self._lives():
                 thread.join(1)
                 if time.monotonic() > told + 20:
                     told = time.monotonic()
                     self.say(f"  {len(self.ledger.proposed)} of {self.actions}; struck {sum(self.killer.struck.values())} times")
+
+    def _lives(self) -> bool:
+        """Whether the instance as a whole still runs; nobody strikes that."""
+        return self.live.process is not None and self.live.process.poll() is None
 
     def _note_jobs(self) -> None:
         """Every process that a worker has started, to be asked for at the end."""
