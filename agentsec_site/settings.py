@@ -110,6 +110,8 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# How many days ahead an agent may put a call off; 0 switches that off.
+AGENTSEC_LATER_DAYS = number("AGENTSEC_LATER_DAYS", 31, least=0, most=366)
 # Whether people who are signed in confirm what a session asks of a user of exactly their name. Off where the
 # hosts' users are not the people of this site.
 AGENTSEC_WORD_BY_ACCOUNT = os.environ.get("AGENTSEC_WORD_BY_ACCOUNT", "1") == "1"

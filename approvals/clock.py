@@ -26,9 +26,11 @@ from approvals import (
     forawhile,
     jobs,
     killswitch,
+    later,
     looking,
     results,
     shadow_release,
+    starting,
     states,
     stopping,
 )
@@ -43,6 +45,7 @@ BATCH = 200
 # A machine that slept with a worker on it wakes up with the worker: its watchdog comes first.
 SETTLED_SECONDS = 2
 IDEMPOTENCY_KEPT = timedelta(hours=24)
+PLANNED = later.Watch()
 logger = logging.getLogger(__name__)
 
 
@@ -167,9 +170,20 @@ def resume(now: datetime) -> int:
             action = states.lock(action_id)
             if action.state == S.INTERRUPTED:
                 states.move(action, to=S.READY, actor=states.AGENTSEC, body={"why": "the tool is idempotent"},
-                            deadline=now + timedelta(hours=1))  # fmt: skip
+                            deadline=later.start_by(action, now=now, not_before=None))  # fmt: skip
                 again += 1
     return again
+
+
+def look_ahead(now: datetime) -> int:
+    """Planned actions that something keeps from starting already: they end, or ask again, before their time."""
+    found = PLANNED.due(now)
+    for action_id in found:
+        try:
+            starting.look_ahead(action_id=action_id)
+        except Refused as refused:
+            logger.info("action %s: %s", action_id, refused.detail)
+    return len(found)
 
 
 def sweep(now: datetime) -> int:
@@ -210,6 +224,7 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     recover: 2,
     reap: 1,
     resume: 1,
+    look_ahead: 4,
     sweep: 1,
     forget_keys: 120,
     forget_changes: 120,

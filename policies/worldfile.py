@@ -182,6 +182,7 @@ CONFIG: dict[str, Reader] = {
     "code": partial(read_text, longest=200_000),
     "tables": read_words,
     "minutes": partial(read_count, least=1, most=60),
+    "start_minutes": partial(read_count, least=1, most=10_080),
     "argv": read_texts,
     "limits": partial(read_json, mapping=True),
     "egress": read_texts,
