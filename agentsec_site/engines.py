@@ -7,6 +7,7 @@ platform, a PostgreSQL (14 or later) or valkey-server/redis-server on PATH serve
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -229,10 +230,13 @@ def end_strays(home: Home) -> None:
     data = home.state / "postgres"
     strays = [p for p in psutil.process_iter() if _works_in(p, data)]
     for process in strays:
-        process.send_signal(signal.SIGQUIT)
+        # They end by themselves too: their postmaster is gone.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGQUIT)
     _, alive = psutil.wait_procs(strays, timeout=5)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(alive, timeout=5)
     for stale in (data / "postmaster.pid", home.run / SOCKET_NAME, home.run / f"{SOCKET_NAME}.lock"):
         stale.unlink(missing_ok=True)

@@ -121,6 +121,8 @@ AGENTSEC_FOUR_EYES = os.environ.get("AGENTSEC_FOUR_EYES") == "1"
 AGENTSEC_REQUIRE_MFA = os.environ.get("AGENTSEC_REQUIRE_MFA") == "1"
 AGENTSEC_DEMO = os.environ.get("AGENTSEC_DEMO") == "1"
 AGENTSEC_UNDO_SECONDS = 5
+# How many days ahead an agent may put a call off; 0 switches that off.
+AGENTSEC_LATER_DAYS = number("AGENTSEC_LATER_DAYS", 31, least=0, most=366)
 # Whether people who are signed in confirm what a session asks of a user of exactly their name. Off where the
 # hosts' users are not the people of this site.
 AGENTSEC_WORD_BY_ACCOUNT = os.environ.get("AGENTSEC_WORD_BY_ACCOUNT", "1") == "1"
@@ -152,7 +154,8 @@ AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 # Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
 AGENTSEC_FETCH_ALLOW = fetch_allow()
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
-AGENTSEC_STALE_SECONDS = 6.0
+# After how long without a heartbeat a start is taken for dead; after two thirds of it its worker is killed.
+AGENTSEC_STALE_SECONDS = 9.0
 
 ALLOWED_HOSTS = [
     h.strip()

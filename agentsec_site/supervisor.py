@@ -179,8 +179,18 @@ def _stay(processes: Processes, instance: Ready) -> None:
         processes.step(0.5)
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + HEAL_SECONDS
-            if embedded.heal(instance.services):
-                say("the services had been killed and were started again")
+            _heal(instance)
+
+
+def _heal(instance: Ready) -> None:
+    """Start services that were killed. What keeps them from starting may be gone at the next look, and an
+    instance that ends would not see it.
+    """
+    try:
+        if embedded.heal(instance.services):
+            say("the services had been killed and were started again")
+    except SetupError as error:
+        say(f"the services do not start, which is tried again: {error}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from approvals import holding, questions, receipts, word
+from approvals import holding, later, questions, receipts, word
 from approvals.handout import Handout
 from approvals.holding import Holds
 from approvals.models import Action
@@ -39,6 +39,8 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
     if action.state in (Action.State.PENDING, Action.State.READY):
         told["expires_at"] = action.deadline.isoformat()
         told["approvals"] = [{"group": item["group"], "quorum": item["quorum"]} for item in action.approvals]
+        if planned := later.plan(action):
+            told["planned"] = planned.to_json()
         if why := holds.of(action) if holds else holding.held(action):
             told["held"] = why
         if said := word.note(action):

@@ -26,10 +26,13 @@ from approvals import (
     forawhile,
     jobs,
     killswitch,
+    later,
     looking,
     results,
     shadow_release,
+    starting,
     states,
+    stopping,
 )
 from approvals.models import Action, Execution
 from approvals.sql import planning
@@ -40,7 +43,10 @@ from traces.problems import Refused
 S = Action.State
 TICK_SECONDS = 0.5
 BATCH = 200
+# A machine that slept with a worker on it wakes up with the worker: its watchdog comes first.
+SETTLED_SECONDS = 2
 IDEMPOTENCY_KEPT = timedelta(hours=24)
+PLANNED = later.Watch()
 logger = logging.getLogger(__name__)
 
 
@@ -80,8 +86,8 @@ def tick(count: int = 0) -> None:
 
 
 def stop(now: datetime) -> int:
-    """What a kill switch covers and still goes on, whoever threw it."""
-    return killswitch.enforce()
+    """What a kill switch covers and still goes on, whoever threw it; what somebody told to stop."""
+    return killswitch.enforce() + stopping.enforce()
 
 
 def expire(now: datetime) -> int:
@@ -157,18 +163,28 @@ def reap(now: datetime) -> int:
 
 
 def resume(now: datetime) -> int:
-    """Interrupted actions of idempotent tools run again by themselves."""
-    again = 0
-    for action_id in Action.objects.filter(state=S.INTERRUPTED, idempotent=True).values_list("pk", flat=True)[
-        :BATCH
-    ]:
+    """Interrupted actions of idempotent tools run again by themselves, once nothing of them can run still."""
+    again, settled = 0, now - timedelta(seconds=SETTLED_SECONDS)
+    waiting = Action.objects.filter(state=S.INTERRUPTED, idempotent=True, changed_at__lt=settled)
+    for action_id in waiting.values_list("pk", flat=True)[:BATCH]:
         with transaction.atomic():
             action = states.lock(action_id)
             if action.state == S.INTERRUPTED:
                 states.move(action, to=S.READY, actor=states.AGENTSEC, body={"why": "the tool is idempotent"},
-                            deadline=now + timedelta(hours=1))  # fmt: skip
+                            deadline=later.start_by(action, now=now, not_before=None))  # fmt: skip
                 again += 1
     return again
+
+
+def look_ahead(now: datetime) -> int:
+    """Planned actions that something keeps from starting already: they end, or ask again, before their time."""
+    found = PLANNED.due(now)
+    for action_id in found:
+        try:
+            starting.look_ahead(action_id=action_id)
+        except Refused as refused:
+            logger.info("action %s: %s", action_id, refused.detail)
+    return len(found)
 
 
 def sweep(now: datetime) -> int:
@@ -223,6 +239,7 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     recover: 2,
     reap: 1,
     resume: 1,
+    look_ahead: 4,
     sweep: 1,
     plan: 1,
     forget_keys: 120,

@@ -31,7 +31,7 @@ def claim(request: HttpRequest, action_id: UUID) -> HttpResponse:
         claims.claim(action_id=action_id, user=user, over=request.POST.get("over", ""))
         return "Claimed: others see that you have taken it."
 
-    return _done(request, action_id, work)
+    return done(request, action_id, work)
 
 
 @require_POST
@@ -44,7 +44,7 @@ def ask(request: HttpRequest, action_id: UUID) -> HttpResponse:
         more = f" There are {_minutes(asked.extended_by)} more to decide." if asked.extended_by else ""
         return f"Asked. You are told when the agent answers.{more}"
 
-    return _done(request, action_id, work)
+    return done(request, action_id, work)
 
 
 @require_POST
@@ -60,7 +60,7 @@ def delegate(request: HttpRequest, action_id: UUID) -> HttpResponse:
         )  # fmt: skip
         return f"Handed on: {post['to']} may decide it too."
 
-    return _done(request, action_id, work)
+    return done(request, action_id, work)
 
 
 @require_safe
@@ -93,7 +93,7 @@ def everywhere(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"me": user.username, "looking": looking.everywhere(user)})
 
 
-def _done(request: HttpRequest, action_id: UUID, work: Callable[[], str]) -> HttpResponse:
+def done(request: HttpRequest, action_id: UUID, work: Callable[[], str]) -> HttpResponse:
     """Do it and show the panel, with what came of it; a page without scripts comes back to the inbox."""
     action = queries.get_visible(person(request), action_id)
     said, error, status = "", "", 200

@@ -25,6 +25,7 @@ from approvals import (
     forawhile,
     jobs,
     judging,
+    later,
     notify,
     pipeline,
     reviewing,
@@ -315,7 +316,7 @@ def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
         starts = max(undo_until, starts or undo_until)
     states.move(
         action, to=S.READY, actor=by, decided_by=name, not_before=starts,
-        deadline=max(now, starts or now) + pipeline.START_WINDOW,
+        deadline=later.start_by(action, now=now, not_before=starts),
         body={"votes": [str(vote.entry) for vote in counted.given], "by": name},
         title=f"{action.tool}: approved",
     )  # fmt: skip
@@ -329,7 +330,7 @@ def back_to_pending(action: Action, *, by: str, why: str) -> None:
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
         action, to=S.PENDING, actor=by, decided_by="", allowance=None,
-        deadline=timezone.now() + timedelta(seconds=waits), body={"why": why},
+        deadline=later.ask_until(action, now=timezone.now(), seconds=waits), body={"why": why},
     )  # fmt: skip
 
 

@@ -13,14 +13,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
 
-from approvals import executors, files, outputs, sandbox, starting, states, watched
+from approvals import executors, files, heartbeat, outputs, sandbox, starting, states, watched
 from approvals.models import Action, Artifact, Blob, BlobOwner, Execution
 from approvals.starting import Dropped, Held, Started
-from policies import grants, limits, sessions
+from policies import grants, sessions
 from policies.calls import Call
 from traces import live, record
 from traces.problems import Refused
@@ -29,7 +28,8 @@ S = Action.State
 WORKER_KINDS = tuple(executors.EXECUTORS)
 COVER_SECONDS = 5.0
 LIVE_SECONDS, LIVE_CHARACTERS = 0.25, 1 << 16
-LOOK_SECONDS = 0.25  # how often a worker looks whether its job should stop
+RETRY_SECONDS = 0.2
+CLOSED = ("ended_at", "ended", "tier", "stdout", "stderr", "exit_status", "interpreter", "usage")
 logger = logging.getLogger(__name__)
 
 
@@ -60,22 +60,40 @@ def start_when_covered(*, action_id: UUID | str, worker: str) -> Started | Held 
 
 
 def _run(begun: Started) -> str:
-    output = _produce(begun)
     try:
-        return finish(begun.execution, output)
+        with heartbeat.beating(begun.execution) as pulse:
+            return _ended(begun, _produce(begun, pulse), pulse)
     except Refused as over:
-        if over.code == "too_large":
-            return finish(begun.execution, outputs.failure(f"its output cannot be kept: {over.detail}"))
         return over.detail  # somebody declared this worker dead meanwhile; its result counts for nothing
 
 
-def _produce(begun: Started) -> outputs.Output:
+def _ended(begun: Started, output: outputs.Output, pulse: heartbeat.Pulse) -> str:
+    """Write how it ended; while the start is ours, a database that restarts is waited for."""
+    while True:
+        try:
+            return finish(begun.execution, output)
+        except Refused as over:
+            if over.code != "too_large":
+                raise
+            output = outputs.failure(f"its output cannot be kept: {over.detail}")
+        except DatabaseError as error:
+            if not _went_away(error) or pulse.lost.wait(RETRY_SECONDS):
+                raise
+            connection.close()
+
+
+def _went_away(error: DatabaseError) -> bool:
+    """Whether it is the connection that failed and not the statement."""
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+def _produce(begun: Started, pulse: heartbeat.Pulse) -> outputs.Output:
     """Run the work; whatever goes wrong is an output that says so."""
     progress = _Progress(begun.execution)
     try:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
-        with _heartbeat(begun.execution) as stop, progress.shown():
-            output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, stop))
+        with progress.shown():
+            output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, pulse.stop))
         return _with_reason(output, begun.execution)
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused))
@@ -88,7 +106,7 @@ def _running(begun: Started, progress: _Progress, stop: threading.Event) -> exec
     return executors.Running(
         action=begun.action, tool=begun.tool, execution=begun.execution, grant=begun.grant,
         content=files.content, tell=progress.add, noticed=progress.notice, stop=stop,
-        last_look=partial(_last_look, begun.execution),
+        last_look=partial(heartbeat.last_look, begun.execution),
     )  # fmt: skip
 
 
@@ -133,10 +151,18 @@ class _Progress:
         try:
             while not done.wait(LIVE_SECONDS):
                 if self.fresh:
-                    self._tell()
+                    self._tell_or_wait()
         except Exception:
             logger.exception("what action %s prints is not shown live", self.execution.action_id)
         finally:
+            connections.close_all()
+
+    def _tell_or_wait(self) -> None:
+        try:
+            self._tell()
+        except DatabaseError as error:
+            logger.warning("live output waits for the database: %s", str(error).splitlines()[0])
+            self.fresh = True
             connections.close_all()
 
     def _tell(self) -> None:
@@ -158,62 +184,6 @@ def _whole_lines(text: str) -> str:
     """
     first = text.find("\n") + 1 if len(text) == LIVE_CHARACTERS else 0
     return text[first : text.rfind("\n") + 1]
-
-
-@contextmanager
-def _heartbeat(execution: Execution) -> Iterator[threading.Event]:
-    """Tells the database that this worker lives; sets the event when somebody asked the job to stop."""
-    stop, done = threading.Event(), threading.Event()
-
-    def beat() -> None:
-        due = time.monotonic() + settings.AGENTSEC_HEARTBEAT_SECONDS
-        while not done.wait(LOOK_SECONDS):
-            if _told_to_stop(execution):
-                stop.set()
-            if time.monotonic() < due:
-                continue
-            due = time.monotonic() + settings.AGENTSEC_HEARTBEAT_SECONDS
-            if not Execution.objects.filter(pk=execution.pk, ended_at=None).update(heartbeat_at=Now()):
-                stop.set()
-        connections.close_all()
-
-    thread = threading.Thread(target=_guarded(beat, stop), name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield stop
-    finally:
-        done.set()
-        thread.join()
-
-
-def _told_to_stop(execution: Execution) -> bool:
-    """Whether somebody asked, or a kill switch covers it: a start may have crossed with the switch."""
-    action = execution.action
-    switch = limits.thrown(action.agent, tool=action.tool)
-    mine = Execution.objects.filter(pk=execution.pk, ended_at=None)
-    if switch is not None:
-        mine.filter(stop_requested="").update(stop_requested=limits.stopped_by(switch)[:150])
-    return mine.exclude(stop_requested="").exists()
-
-
-def _last_look(execution: Execution, pid: int) -> None:
-    """Just before the program starts, which may be long after the action did: what was stopped never runs."""
-    if _told_to_stop(execution):
-        execution.refresh_from_db(fields=["stop_requested"])
-        raise Refused("forbidden", execution.stop_requested or "this start is over")
-
-
-def _guarded(beat: Any, stop: threading.Event) -> Any:
-    """A worker that cannot tell that it lives stops its job before others take it for dead."""
-
-    def guarded() -> None:
-        try:
-            beat()
-        except Exception:
-            logger.exception("the heartbeat stopped")
-            stop.set()
-
-    return guarded
 
 
 def _call(action: Action) -> Call:
@@ -289,7 +259,8 @@ def _close(execution: Execution, output: outputs.Output, screened: Any) -> None:
     execution.exit_status, execution.interpreter = output.exit_status, output.interpreter
     if output.tier:
         execution.usage = output.result.get("usage", {})
-    execution.save()
+    # Not all of it: who asked it to stop, and the heartbeat, are written by others meanwhile.
+    execution.save(update_fields=CLOSED)
 
 
 def _keep_artifacts(execution: Execution, action: Action, output: outputs.Output) -> list[dict[str, Any]]:

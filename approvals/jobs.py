@@ -23,7 +23,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from approvals import execution
+from approvals import execution, lease
 from approvals.models import Action
 from approvals.sql import planning
 
@@ -127,6 +127,7 @@ def enqueue_plan(action: Action) -> None:
 
 def run_worker() -> None:
     """Work until told to stop by SIGTERM or SIGINT."""
+    lease.guard_this_process()
     connection = Redis.from_url(settings.REDIS_URL)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)

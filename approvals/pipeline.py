@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import duties, escalation, files, forawhile, jobs, judging, notify, states, sworn, widening
+from approvals import duties, escalation, files, forawhile, jobs, judging, later, notify, states, sworn, widening
 from approvals.judging import Judged
 from approvals.models import Action, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
@@ -30,8 +30,6 @@ from traces import record
 from traces.models import Session
 from traces.problems import Refused
 
-START_WINDOW = timedelta(hours=1)
-FARTHEST = timedelta(days=31)
 TOOL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:/+-]{0,99}")
 
 
@@ -238,7 +236,7 @@ def deadline(action: Action, judged: Judged, now: datetime) -> datetime:
     """Until when votes are waited for, or until when a ready action must have started."""
     if judged.approvals and judged.allowance is None:
         return now + timedelta(seconds=min(item["expires_after"] for item in judged.approvals))
-    return max(now, action.not_before or now) + START_WINDOW
+    return max(now, action.not_before or now) + later.window(judged.tool.config)
 
 
 def _log(call: Call, action: Action, judged: Judged) -> None:
@@ -274,8 +272,7 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
 
 
 def _refuse_times(call: Call) -> None:
-    if call.not_before is not None and call.not_before > timezone.now() + FARTHEST:
-        raise Refused("invalid", f"not_before may be at most {FARTHEST.days} days ahead")
+    later.refuse(call.not_before, now=timezone.now())
 
 
 def _note_refusal(call: Call, refused: Refused) -> None:

@@ -72,18 +72,19 @@ def settle(grant: Grant) -> None:
 
     A credential has then served its time, which is success; of a call that the agent was to make itself
     nobody
-    knows what came of it, which is `interrupted`.
+    knows what came of it, which is `interrupted`. What somebody stopped says who did.
     """
     action = Action.objects.filter(pk=grant.action_id, state=Action.State.RUNNING, fence=grant.fence).first()
     if action is None or action.runs not in ("agent", "credential"):
         return
+    stopped = Execution.objects.get(action=action, fence=action.fence).stop_requested
     try:
         if action.runs == "credential":
-            _end(action, outputs.Output(True, "credential ended", {"output": None}))
+            _end(action, outputs.Output(not stopped, "stopped" if stopped else "credential ended",
+                                        {"output": None}, error=stopped))  # fmt: skip
         else:
-            execution.interrupt(
-                action_id=action.pk, fence=grant.fence, why="no result came before the grant ended"
-            )
+            why = stopped or "no result came before the grant ended"
+            execution.interrupt(action_id=action.pk, fence=grant.fence, why=why)
     except Refused as refused:
         if refused.code != "conflict":
             raise

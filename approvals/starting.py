@@ -10,14 +10,14 @@ from __future__ import annotations
 import hmac
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
 
-from approvals import forawhile, states, stepup, sworn, voting, word
+from approvals import forawhile, later, states, stepup, sworn, voting, word
 from approvals.models import Action, Execution
 from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
 from policies.models import Grant
@@ -69,17 +69,32 @@ def start(*, action_id: UUID | str, worker: str) -> Started | Held | Dropped:
         raise Refused("conflict", states.already(action), state=action.state)
     active = releases.current()
     tool = active.tool(action.tool)
-    hindrance = (
-        _too_late(action)
-        or _altered(action, tool)
-        or _forged(action)
-        or _blocked_now(action, active)
-        or _votes_gone(action, active)
-    )
+    hindrance = _too_late(action) or _hindrance(action, tool, active)
     if hindrance is not None:
         return hindrance
     held = _held(action, tool)
     return held if held is not None else _begin(action, tool, worker)
+
+
+@transaction.atomic
+def look_ahead(*, action_id: UUID | str) -> Dropped | None:
+    """Whether something already keeps a planned action from starting; it then ends, or asks again, now.
+
+    Locks and appends as `start`. Nothing starts.
+    """
+    action, active = states.lock(action_id), releases.current()
+    if action.state != S.READY:
+        return None
+    return _hindrance(action, active.tool(action.tool), active)
+
+
+def _hindrance(action: Action, tool: ToolDef, active: releases.Active) -> Dropped | None:
+    return (
+        _altered(action, tool)
+        or _forged(action, tool)
+        or _blocked_now(action, active)
+        or _votes_gone(action, active)
+    )
 
 
 def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
@@ -145,11 +160,12 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
     return _drop(action, S.CANCELLED, why, decision_reason=why)
 
 
-def _forged(action: Action) -> Dropped | None:
-    """Whom it asked, and who approved, must be what the log holds."""
+def _forged(action: Action, tool: ToolDef) -> Dropped | None:
+    """Whom it asked, who approved, and for when, must be what the log holds."""
     counted = voting.tally(action)
     why = sworn.contradiction(action, counted.votes, counted.leaning())
     why = why or stepup.contradiction(action, counted.votes) or word.contradiction(action, counted.words)
+    why = why or later.contradiction(action, tool)
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 
@@ -171,8 +187,12 @@ def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
     if not why:
         return None
     voting.void_all(action)
-    waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
-    return _drop(action, S.PENDING, why, decided_by="", deadline=timezone.now() + waits)
+    return _drop(action, S.PENDING, why, decided_by="", deadline=_ask_until(action))
+
+
+def _ask_until(action: Action) -> datetime:
+    waits = min(item["expires_after"] for item in action.approvals)
+    return later.ask_until(action, now=timezone.now(), seconds=waits)
 
 
 def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
@@ -180,11 +200,10 @@ def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
     why = forawhile.hindrance(action, active)
     if not why:
         return None
-    waits = timedelta(seconds=min(item["expires_after"] for item in action.approvals))
     verdict = json.dumps(unspared(action.verdict))
     return _drop(
         action, S.PENDING, f"the allowance for a while does not hold: {why}", allowance=None,
-        verdict_json=verdict, deadline=timezone.now() + waits,
+        verdict_json=verdict, deadline=_ask_until(action),
     )  # fmt: skip
 
 
@@ -198,6 +217,8 @@ def _held(action: Action, tool: ToolDef) -> Held | None:
         return Held(refused.detail)
     if stopped := limits.mode_block(action.agent, tool):
         return Held(stopped)
+    if action.fence and Grant.objects.alive().filter(action_id=action.pk).exists():
+        return Held("the privilege of its last start has not ended yet")
     return None if _votes_covered(action) else Held("its votes wait for a signed checkpoint", soon=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from approvals import allowance_views, bulk_views, collab_views, views
+from approvals import allowance_views, bulk_views, collab_views, stop_views, views
 from approvals.sql import views as sql_views
 
 urlpatterns = [
@@ -30,6 +30,7 @@ urlpatterns = [
     path("actions/<uuid:action_id>/sign", views.sign, name="action-sign"),
     path("actions/<uuid:action_id>/undo", views.undo, name="action-undo"),
     path("actions/<uuid:action_id>/again", views.again, name="action-again"),
+    path("actions/<uuid:action_id>/stop", stop_views.stop, name="action-stop"),
     path("actions/<uuid:action_id>/progress", views.progress, name="action-progress"),
     path("actions/<uuid:action_id>/why", views.why, name="action-why"),
     path("actions/<uuid:action_id>/artifacts/<path:name>", views.artifact, name="action-artifact"),

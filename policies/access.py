@@ -23,6 +23,7 @@ class Verb(StrEnum):
     INBOX_SEE = "open the inbox"
     ACTION_READ = "see this action"
     ACTION_DECIDE = "decide this action"
+    ACTION_STOP = "stop this action"
     TRACES_SEE = "open the traces"
     TRACE_READ = "read this trace"
     TRACE_EXPORT = "export this evidence"
@@ -72,6 +73,7 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.INBOX_SEE: _EVERYBODY,
     Verb.ACTION_READ: {Role.AUDITOR: ANYWHERE, Role.APPROVER: ASKED},
     Verb.ACTION_DECIDE: {Role.APPROVER: ASKED},
+    Verb.ACTION_STOP: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
     Verb.TRACES_SEE: {Role.AUDITOR: ANYWHERE, Role.APPROVER: ANYWHERE, Role.MEMBER: ANYWHERE},
     Verb.TRACE_READ: {Role.AUDITOR: ANYWHERE, Role.MEMBER: TEAM, Role.APPROVER: ASKED},
     Verb.TRACE_EXPORT: {Role.AUDITOR: ANYWHERE, Role.APPROVER: ASKED},

@@ -183,6 +183,7 @@ CONFIG: dict[str, Reader] = {
     "tables": read_words,
     "minutes": partial(read_count, least=1, most=60),
     "token": tokenterms.read_terms,
+    "start_minutes": partial(read_count, least=1, most=10_080),
     "argv": read_texts,
     "limits": partial(read_json, mapping=True),
     "egress": read_texts,

@@ -84,13 +84,17 @@ class Live:
             time.sleep(0.02)
         return self
 
-    def manage(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run another command of manage.py on the same home, as a person would beside it."""
+    def manage(
+        self, *words: str, check: bool = True, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run another command of manage.py on the same home, as a person would beside it; `given` is what it
+        reads.
+        """
         return subprocess.run(
             [*manage(*words), "--home", str(self.home)],
             cwd=REPOSITORY,
             env=clean_environment(**self.environment),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             check=check,

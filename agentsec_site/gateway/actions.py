@@ -12,12 +12,22 @@ from ninja import Query, Router
 from agentsec_site.gateway import auth, problems, reviewer
 from agentsec_site.gateway.intake import read
 from agentsec_site.gateway.replies import download, reply
-from agentsec_site.gateway.schemas import ERRORS, NOTHING, ActionIn, ActionOut, Nothing, Raw, ResultIn, Wait
+from agentsec_site.gateway.schemas import (
+    ERRORS,
+    NOTHING,
+    ActionIn,
+    ActionOut,
+    Key,
+    Nothing,
+    Raw,
+    ResultIn,
+    Wait,
+)
 from agentsec_site.gateway.waiting import Seen, in_thread, settle
 from approvals import answers, decisions, files, handout, pipeline, queries, questions, results
 from approvals.models import Action
 from policies.models import Agent
-from traces.problems import NotFound
+from traces.problems import Invalid, NotFound
 
 RECHECK_SECONDS = 1.0
 
@@ -60,6 +70,23 @@ async def poll(request: HttpRequest, action_id: UUID, wait: Wait = Query(0.0)) -
     An agent sees its own actions only, a person those that the inbox shows them.
     """
     return _answer(await _settled(request, action_id, wait))
+
+
+@router.get("/actions/lookup", auth=auth.agents, response={(200, 202): ActionOut, **ERRORS})
+async def look_up(
+    request: HttpRequest,
+    session: UUID,
+    tool_call_id: Key = Query(""),
+    idempotency_key: Key = Query(""),
+    wait: Wait = Query(0.0),
+) -> HttpResponse:
+    """The agent's own action by the id that the call had, or by its idempotency key, as polling it gives it:
+    for an agent that lost the answer in which it was told the action's id.
+    """
+    caller = auth.agent_caller(request)
+    wanted = {"tool_call_id": tool_call_id, "idempotency_key": idempotency_key}
+    found = await in_thread(lambda: _called(caller.agent, session, wanted))
+    return _answer(await _settled(request, found, wait))
 
 
 @router.post("/actions/{uuid:action_id}/result", auth=auth.agents, response={200: ActionOut, **ERRORS})
@@ -151,6 +178,17 @@ def _own(agent: Agent, action_id: UUID) -> Action:
     if action is None:
         raise NotFound("There is no such action.")
     return action
+
+
+def _called(agent: Agent, session: UUID, wanted: dict[str, str]) -> UUID:
+    named = {name: value for name, value in wanted.items() if value}
+    if len(named) != 1:
+        raise Invalid("Name one of tool_call_id and idempotency_key.")
+    mine = Action.objects.filter(agent=agent, session_id=session, **named)
+    found = mine.values_list("pk", flat=True).first()
+    if found is None:
+        raise NotFound("There is no such action.")
+    return found
 
 
 def _answer(seen: Seen) -> HttpResponse:

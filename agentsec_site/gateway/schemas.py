@@ -48,6 +48,7 @@ NO_NUL = r"^[^\x00]*$"
 
 # PostgreSQL's text holds no NUL; names and keys hold no control characters at all.
 Short = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
+Key = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
 Prose = Annotated[str, Field(max_length=10_000, pattern=NO_NUL)]
 ToolName = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_CONTROL)]
 Glob = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_*?][A-Za-z0-9_.@:/+*?-]*$")]
@@ -125,6 +126,10 @@ class InspectIn(Strict):
     direction: Literal["input", "output"]
     text: Text
     source: Short = ""
+
+
+class StopIn(Strict):
+    why: Annotated[str, Field(max_length=500, pattern=NO_NUL)] = Field("", description="The agent is told.")
 
 
 class DecisionIn(Strict):
@@ -213,6 +218,9 @@ class ActionOut(Out):
     )
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
+    planned: dict[str, datetime] | None = Field(
+        None, description="Of a call put off until later: `not_before`, and `start_by`, until when approval holds."
+    )
     error: str | None = None
     confirmation: dict[str, Any] | None = Field(
         None,
@@ -244,6 +252,15 @@ class DecisionOut(Out):
     action: ActionOut
     allowance: dict[str, Any] | None = Field(None, description="What `for_minutes` made.")
     claim: dict[str, Any] | None = Field(None, description="Who had claimed it when you decided it anyway.")
+
+
+class StopOut(Out):
+    effect: Literal["cancelled", "stopping"] = Field(
+        description="cancelled: it never starts; stopping: it ends within a second."
+    )
+    message: str
+    id: UUID
+    state: str
 
 
 class ProofOut(Out):

@@ -1,0 +1,36 @@
+"""`python -m tests.chaos`: the long form, with a table at its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.chaos.run import Report, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--actions", type=int, default=2000, help="how many are proposed (default: 2000)")
+    parser.add_argument("--threads", type=int, default=10, help="agents at once (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between blows (default: 4)")
+    words = parser.parse_args()
+    report = run(actions=words.actions, threads=words.threads, seed=words.seed, pause=words.pause)
+    print(table(report))
+    return 0 if report.held else 1
+
+
+def table(report: Report) -> str:
+    """The report as it is printed."""
+    lines = [f"{sum(report.states.values())} actions in {report.seconds:.0f} s"]
+    lines += [f"  {name:<28}{times:>6}" for name, times in sorted(report.struck.items())]
+    lines += ["starts seen from outside"]
+    lines += [f"  {name:<28}{times:>6}" for name, times in sorted(report.starts.items())]
+    for check in report.checks:
+        lines.append(f"{'held  ' if check.held else 'BROKEN'}  {check.promise}: {check.counted}")
+        lines += [f"          {why}" for why in check.broken[:20]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Agents that propose and come back for their answers, and a reviewer who decides, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from agentsec_site.demo.client import Client, Problem
+from tests.chaos.kinds import KINDS, Kind, World
+
+# What a client sees of a server that is gone, or whose database is: it comes again.
+AWAY = (OSError, http.client.HTTPException, ValueError)
+PAUSE = 0.25
+FINAL = ("blocked", "succeeded", "failed", "interrupted", "rejected", "expired", "cancelled")
+
+
+@dataclass
+class Proposed:
+    """One call that was accepted: `answers` are the bodies of its final answers, by whichever way it came."""
+
+    id: str
+    session: str
+    call: str
+    kind: Kind
+    mark: str
+    args: dict[str, Any]
+    state: str = ""
+    again: int = 0
+    result: Any = None
+
+
+@dataclass
+class Ledger:
+    """What the drivers saw; `odd` are answers that contradict each other."""
+
+    proposed: list[Proposed] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    outages: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, proposal: Proposed) -> None:
+        with self.lock:
+            self.proposed.append(proposal)
+
+    def outage(self) -> None:
+        with self.lock:
+            self.outages += 1
+
+    def contradiction(self, why: str) -> None:
+        with self.lock:
+            self.odd.append(why)
+
+
+def patiently(work: Callable[[], Any], ledger: Ledger, *, until: float) -> Any:
+    """The answer of `work`, which is asked again as long as nobody is there. Raises TimeoutError."""
+    while time.monotonic() < until:
+        try:
+            return work()
+        except Problem as problem:
+            if problem.status < 500 and problem.status != 429:
+                raise
+        except AWAY:
+            pass
+        ledger.outage()
+        time.sleep(PAUSE)
+    raise TimeoutError("nobody answered in time")
+
+
+class Agent:
+    """One thread's agent. It never proposes a call without knowing what became of the one before."""
+
+    def __init__(self, client: Client, world: World, ledger: Ledger, seed: int, *, until: float) -> None:
+        self.client, self.world, self.ledger, self.until = client, world, ledger, until
+        self.chance = random.Random(seed)
+
+    def work(self, numbers: Iterator[int]) -> None:
+        session = str(self._ask(lambda: self.client.open_session(purpose="chaos")))
+        for number in numbers:
+            kind = KINDS[number % len(KINDS)]
+            self._follow(self._propose(session, kind), kind)
+
+    def _ask(self, work: Callable[[], Any]) -> Any:
+        return patiently(work, self.ledger, until=self.until)
+
+    def _propose(self, session: str, kind: Kind) -> Proposed:
+        mark, call = self.world.opens.give(), uuid4().hex
+        args = {**kind.args(mark), "ask": self.chance.random() < 0.5}
+        told = self._ask(lambda: self.client.propose(session, kind.name, args, tool_call_id=call))
+        proposal = Proposed(str(told["id"]), session, call, kind, mark, args)
+        self.ledger.note(proposal)
+        self._seen(proposal, told)
+        return proposal
+
+    def _follow(self, proposal: Proposed, kind: Kind) -> None:
+        while proposal.state not in FINAL and time.monotonic() < self.until:
+            # Half of the time as an agent that lost its memory: the same call, proposed anew.
+            anew = self.chance.random() < 0.5
+            told = self._ask(lambda anew=anew: self._again(proposal) if anew else self._poll(proposal))
+            self._seen(proposal, told)
+
+    def _again(self, proposal: Proposed) -> Any:
+        return self.client.propose(
+            proposal.session, proposal.kind.name, proposal.args, tool_call_id=proposal.call, wait=5
+        )
+
+    def _poll(self, proposal: Proposed) -> Any:
+        return self.client.call("GET", f"/actions/{proposal.id}?wait=5")
+
+    def _seen(self, proposal: Proposed, told: dict[str, Any]) -> None:
+        if str(told["id"]) != proposal.id:
+            self.ledger.contradiction(f"{proposal.id} was answered as {told['id']}")
+        if told.get("grant") and proposal.kind.act is not None:
+            self._act(proposal, told)
+        proposal.state = told["state"]
+        if proposal.state in FINAL:
+            proposal.result = told.get("result")
+
+    def _act(self, proposal: Proposed, told: dict[str, Any]) -> None:
+        """Once for each grant; what came of it is reported, or sometimes never is."""
+        assert proposal.kind.act is not None
+        try:
+            said = proposal.kind.act(self.world, told)
+        except psycopg.Error as error:
+            said = f"the database said no: {type(error).__name__}"
+        if self.chance.random() < 0.02:
+            proposal.state = "never reported"
+            return
+        try:
+            told = self._ask(lambda: self.client.report(proposal.id, "succeeded", said))
+        except Problem as problem:
+            # It was reported by the request before, whose answer died, or its time was over.
+            if problem.status not in (409, 410):
+                raise
+
+
+class Reviewer:
+    """Approves most of what waits, rejects some, and has some of what was interrupted asked again."""
+
+    def __init__(self, client: Client, ledger: Ledger, seed: int) -> None:
+        self.client, self.ledger, self.chance = client, ledger, random.Random(seed)
+        self.stop = threading.Event()
+
+    def work(self) -> None:
+        while not self.stop.wait(0.3):
+            try:
+                for item in self.client.call("GET", "/inbox?limit=100")["actions"]:
+                    self._decide(item)
+                self._again()
+            except Problem as problem:
+                if problem.status < 500 and problem.status not in (409, 429):
+                    self.ledger.contradiction(f"the reviewer was told {problem}")
+            except AWAY:
+                self.ledger.outage()
+
+    def _decide(self, item: dict[str, Any]) -> None:
+        verdict = "approve" if self.chance.random() < 0.85 else "reject"
+        body = {"verdict": verdict, "digest": item["digest"], "comment": "as the dice say"}
+        try:
+            self.client.call("POST", f"/actions/{item['id']}/decision", body)
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+
+    def _again(self) -> None:
+        with self.ledger.lock:
+            known = list(self.ledger.proposed)
+        for proposal in known:
+            if proposal.state != "interrupted" or proposal.again or proposal.kind.idempotent:
+                continue
+            proposal.again = 1
+            try:
+                self.client.call("POST", f"/actions/{proposal.id}/again")
+            except Problem as problem:
+                if problem.status != 409:
+                    raise
+
+
+class Countdown:
+    """Numbers dealt out to several threads until there are no more, or until somebody ends it."""
+
+    def __init__(self, total: int) -> None:
+        self._numbers, self._lock = iter(range(total)), threading.Lock()
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        with self._lock:
+            return next(self._numbers)
+
+
+def spread(total: int, threads: int) -> Iterator[tuple[int, Countdown]]:
+    """For each thread its number and the numbers it shares with the others."""
+    shared = Countdown(total)
+    return zip(range(threads), itertools.repeat(shared), strict=False)

@@ -1,0 +1,113 @@
+"""What happens to an instance: kill -9 of any of its processes, a frozen worker, a wiped Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+
+from agentsec_site import embedded
+from tests.live import Live
+
+CHILDREN = ("web", "worker-1", "worker-2", "sequencer", "clock")
+FROZEN_SECONDS = 12.0
+
+
+@dataclass
+class Killer:
+    """Strikes until told to stop, every `pause` seconds on average. `struck` counts what it did."""
+
+    live: Live
+    seed: int
+    pause: float
+    stop: threading.Event = field(default_factory=threading.Event)
+    struck: Counter[str] = field(default_factory=Counter)
+    frozen: list[tuple[float, psutil.Process]] = field(default_factory=list)
+
+    def work(self) -> None:
+        chance = random.Random(self.seed)
+        blows: dict[str, Callable[[], bool]] = {
+            **{name: self._kills(name) for name in CHILDREN},
+            "postgres": lambda: _kill(self.service("postgres")),
+            "valkey": lambda: _kill(self.service("valkey-server", "redis-server")),
+            "keeper": lambda: _kill(self.keeper()),
+            "redis wiped": self._wipe,
+            "redis filled with garbage": self._garbage,
+            "worker frozen": lambda: self._freeze(chance.choice(("worker-1", "worker-2"))),
+        }
+        order: list[str] = []
+        while not self.stop.wait(chance.uniform(0.3, 1.7) * self.pause):
+            # Each in its turn, in ever another order, so that a short run strikes everything too.
+            order = order or chance.sample(list(blows), len(blows))
+            name = order.pop()
+            with contextlib.suppress(psutil.Error, OSError, AssertionError):
+                self.struck[name] += blows[name]()
+            self.thaw()
+
+    def thaw(self, *, now: bool = False) -> None:
+        """Let those go on that were frozen for long enough; what had a job by then was killed meanwhile."""
+        due = [item for item in self.frozen if now or item[0] <= time.monotonic()]
+        self.frozen = [item for item in self.frozen if item not in due]
+        for _, process in due:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
+    def service(self, *names: str) -> psutil.Process | None:
+        """The first process of this instance's keeper with one of these names."""
+        keeper = self.keeper()
+        for process in keeper.children() if keeper else ():
+            if process.name() in names:
+                return process
+        return None
+
+    def keeper(self) -> psutil.Process | None:
+        home = str(self.live.home)
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if "agentsec_site.keeper" in words and home in words:
+                    return process
+        return None
+
+    def _kills(self, name: str) -> Callable[[], bool]:
+        return lambda: _kill(self.live.child(name))
+
+    def _freeze(self, name: str) -> bool:
+        process = self.live.child(name)
+        process.suspend()
+        self.frozen.append((time.monotonic() + FROZEN_SECONDS, process))
+        return True
+
+    def _redis(self) -> Redis:
+        return Redis.from_url(embedded.plan(self.live.home).redis_url, socket_timeout=2)
+
+    def _wipe(self) -> bool:
+        with contextlib.suppress(RedisError), self._redis() as redis:
+            return bool(redis.flushall())
+        return False
+
+    def _garbage(self) -> bool:
+        with contextlib.suppress(RedisError), self._redis() as redis:
+            for key in redis.keys("rq:*"):
+                redis.delete(key)
+                redis.set(key, b"\x80garbage\xff")
+            redis.delete("rq:queue:actions")
+            redis.rpush("rq:queue:actions", b"no-such-job", b"\xff\x00", "../../etc/passwd")
+            return True
+        return False
+
+
+def _kill(process: psutil.Process | None) -> bool:
+    if process is None:
+        return False
+    process.send_signal(signal.SIGKILL)
+    return True
