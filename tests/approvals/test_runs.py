@@ -19,7 +19,7 @@ def declare(**fields: Any) -> None:
     world.apply(str({"tools": [told]}), by="tests")
 
 
-@pytest.mark.parametrize("runs", ["sql", "http", "mcp"])
+@pytest.mark.parametrize("runs", ["http", "mcp"])
 def test_a_call_that_nothing_here_can_run_is_blocked_with_the_reason(cast: Cast, runs: str) -> None:
     declare(runs=runs)
     action = cast.propose("it", {})

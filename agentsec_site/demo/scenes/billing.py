@@ -28,8 +28,18 @@ def play(stage: Stage) -> dict[str, Any]:
         agent.say(session, "reasoning", f"Open: {seen['open']}. I give the credential back.")
         agent.call("DELETE", f"/grants/{action['grant']['id']}")
         seen["open connection"] = _refusal(connection, "SELECT 1")
+    seen["customer"], seen["query"] = _ask(stage, session)
     seen["afterwards"] = _login(action["grant"]["credentials"])
     return seen
+
+
+def _ask(stage: Stage, session: str) -> tuple[Any, str]:
+    """A statement that the tool fixes runs by itself; one that the agent wrote waits, with its plan."""
+    agent = stage.agent("billing-bot")
+    opened = stage.settle(agent, agent.propose(session, "billing.open", {"customer": "Customer 3"}))
+    text = "SELECT customer, sum(amount) FROM invoices WHERE NOT paid GROUP BY customer ORDER BY 2 DESC"
+    asked = agent.propose(session, "billing.query", {"sql": text}, reason="Who owes most?")
+    return opened.get("result"), asked["state"]
 
 
 def connect(credentials: dict[str, Any]) -> psycopg.Connection[Any]:

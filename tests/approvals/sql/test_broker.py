@@ -94,9 +94,10 @@ def test_more_bytes_than_allowed_are_cut_and_said(reader: Connection) -> None:
     assert (answer.row_count, answer.truncated) == (2, True)
 
 
-def test_a_value_as_large_as_the_worker_ends_it(reader: Connection) -> None:
+def test_a_value_as_large_as_the_worker_ends_it(reader: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker, "MEMORY", 4 << 20)
     with pytest.raises(Ended, match="larger than this worker may hold"):
-        run(reader, "SELECT repeat('x', 250000000)", output_bytes=1000)
+        run(reader, "SELECT repeat('x', 40000000)", output_bytes=1000)
 
 
 def test_one_that_takes_too_long_is_ended(reader: Connection) -> None:
