@@ -14,6 +14,7 @@ import jwt
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 
 from approvals import answers, clock, handout, killswitch, results
@@ -55,6 +56,7 @@ tools:
     parameters: *args
 rules: [{{name: refunds, effect: allow, tools: [refund, refund.pass]}}]
 """
+ASKED = "rules: [{name: refunds, effect: ask, tools: [refund], approvers: comms}]"
 ARGS = {"order": "A-17", "amount": 40}
 CANONICAL = b'{"amount":40,"order":"A-17"}'
 
@@ -135,6 +137,15 @@ def test_the_answer_calls_no_call_advisory_that_a_service_holds_to_a_token(compa
     action, handed = take(company)
     assert answers.answer(action, handout=handed)["advisory"] is False
     assert answers.answer(company.propose("notes.read", {"id": 1}))["advisory"] is True
+
+
+def test_the_card_names_the_service_that_holds_the_agent_to_it(company: Cast) -> None:
+    world.apply(ASKED, by="tests")
+    action = company.propose("refund", ARGS)
+    client = Client()
+    client.force_login(company.approver)
+    page = client.get(f"/actions/{action.pk}").content.decode()
+    assert f"with a token for {AUDIENCE}" in page and "advisory" not in page
 
 
 def test_a_second_token_for_a_grant_is_refused(company: Cast) -> None:
