@@ -22,13 +22,13 @@ from agentsec_site.gateway import (
     bulk,
     collab,
     confirmations,
-    introspection,
     log,
     problems,
     releases,
     reviewer,
     simulation,
     switch,
+    tokens,
 )
 from agentsec_site.gateway.docs import DocsPage
 from agentsec_site.gateway.intake import StrictParser, raw_body
@@ -156,6 +156,6 @@ for part in (
     log.router,
     simulation.router,
     releases.router,
-    introspection.router,
+    tokens.router,
 ):
     api.add_router("", part)

@@ -143,7 +143,7 @@ def test_the_card_names_the_service_that_holds_the_agent_to_it(company: Cast) ->
     world.apply(ASKED, by="tests")
     action = company.propose("refund", ARGS)
     client = Client()
-    client.force_login(company.approver)
+    client.force_login(company.approver, backend="django.contrib.auth.backends.ModelBackend")
     page = client.get(f"/actions/{action.pk}").content.decode()
     assert f"with a token for {AUDIENCE}" in page and "advisory" not in page
 
@@ -172,6 +172,7 @@ ENDS: dict[str, Callable[[Cast, Action, Grant], object]] = {
 }
 HOLDS: dict[str, Callable[[Cast], object]] = {
     "paused": lambda cast: Agent.objects.update(mode="paused"),
+    "may only read": lambda cast: Agent.objects.update(mode="read_only"),
     "keys revoked": lambda cast: agents.revoke(agent=cast.agent, by="tests"),
     "tool paused": lambda cast: limits.pause_tool(tool=Tool.objects.get(name="refund"), paused=True, by="t"),
     "switch thrown, nothing ended yet": lambda cast: limits.stop(scope="group:finance", reason="x", by="t"),
@@ -230,6 +231,14 @@ def test_a_place_whose_row_is_gone_reads_as_ended_and_one_not_given_out_as_valid
     array = tokenstatus._statuses(0, newest, timezone.now())
     for place in range(newest + 1, newest + 12):
         assert array[place // 4] >> 2 * (place % 4) & 3 == tokenstatus.VALID
+
+
+def test_writing_into_the_database_brings_an_ended_token_back_to_nobody(company: Cast) -> None:
+    _, handed = take(company)
+    results.give_back(agent=company.agent, grant_id=handed.grant.pk)
+    Grant.objects.update(state="active", revoked_at=None, used_at=None)
+    assert status(token_of(handed)) == tokenstatus.INVALID
+    assert tokenstatus.introspect(token_of(handed)) == {"active": False}
 
 
 def test_a_stolen_key_makes_no_token_that_introspection_calls_active(company: Cast) -> None:
