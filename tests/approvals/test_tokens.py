@@ -6,7 +6,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -239,6 +239,40 @@ def test_writing_into_the_database_brings_an_ended_token_back_to_nobody(company:
     Grant.objects.update(state="active", revoked_at=None, used_at=None)
     assert status(token_of(handed)) == tokenstatus.INVALID
     assert tokenstatus.introspect(token_of(handed)) == {"active": False}
+
+
+def test_a_token_says_what_the_log_holds_whatever_the_row_says_by_then(
+    company: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_key = signing_keys.take
+
+    def altered_meanwhile(now: datetime) -> Any:
+        other = Agent.objects.create(name="other")
+        scope = {**Grant.objects.get().scope, "audience": "https://evil.example", "actions": ["everything"]}
+        Grant.objects.update(agent=other, tool="deploy", digest="0" * 64, scope=scope)
+        Grant.objects.update(expires_at=timezone.now() + timedelta(hours=9))
+        return take_key(now)
+
+    monkeypatch.setattr(signing_keys, "take", altered_meanwhile)
+    action, handed = take(company)
+    claims = read(token_of(handed))
+    (detail,) = claims["authorization_details"]
+    assert (claims["sub"], claims["aud"], claims["txn"]) == ("scout", AUDIENCE, str(action.pk))
+    assert (detail["actions"], detail["digest"]) == (["refund"], action.digest)
+    assert claims["exp"] - claims["iat"] <= 120
+
+
+def test_a_grant_that_the_log_does_not_hold_gets_no_token(company: Cast) -> None:
+    action, handed = take(company)
+    Grant.objects.update(state="revoked")
+    forged = Grant.objects.create(
+        action_id=action.pk, agent=company.agent, tool="refund", digest=action.digest, issuer="token",
+        expires_at=timezone.now() + timedelta(minutes=5),
+    )  # fmt: skip
+    with pytest.raises(IssuerFailed, match="the log does not hold"):
+        ISSUERS["token"].issue(
+            scope=handed.grant.scope | {"grant": str(forged.pk)}, expires_at=forged.expires_at
+        )
 
 
 def test_a_stolen_key_makes_no_token_that_introspection_calls_active(company: Cast) -> None:
