@@ -245,5 +245,5 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     forget_keys: 120,
     forget_changes: 120,
     shadow: 2,
-    tend_keys: 4,
+    tend_keys: 20,
 }

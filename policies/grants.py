@@ -68,7 +68,10 @@ def mint(
         id=grant_id, action_id=action_id, agent=agent, session_id=session.id, tool=tool.name, digest=digest,
         issuer=name, scope=scope, fence=fence, minted_at=now, expires_at=now + _life(config, args),
     )  # fmt: skip
-    body = {"grant": str(grant.id), "issuer": name, "scope": scope, "digest": digest, "fence": fence}
+    body = {
+        "grant": str(grant.id), "issuer": name, "scope": scope, "digest": digest, "fence": fence,
+        "agent": agent.name, "tool": tool.name,
+    }  # fmt: skip
     record.append(
         kind="grant.minted", actor="agentsec", session=session, action=str(action_id),
         body=body | {"expires_at": grant.expires_at.isoformat()}, title=f"Grant for {tool.name}",

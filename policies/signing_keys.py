@@ -79,7 +79,7 @@ def rotate(*, by: str, at_once: bool = False) -> SigningKey:
 
 def remove(*, kid: str, by: str) -> None:
     """Publish a key no more, for one that is in wrong hands: every token that it signed ends, as soon as
-    verifiers fetch the keys again. Where it was the one that signs, a new one signs at once.
+    verifiers fetch the keys again. Where it was the one that signs, the next one or a new one does at once.
 
     One at a time (advisory lock). Appends `signing_key.removed`, and `signing_key.made`. Raises
     Refused("not_found").
@@ -89,7 +89,11 @@ def remove(*, kid: str, by: str) -> None:
         if not SigningKey.objects.filter(kid=kid).delete()[0]:
             raise Refused("not_found", "There is no such signing key.")
         _log("signing_key.removed", by, {"kid": kid, "why": "removed at once"}, f"Signing key {kid} removed")
-        _row(timezone.now(), by=by)
+        now = timezone.now()
+        if not SigningKey.objects.signing(now).exists():
+            # The one that was to take over is published already.
+            SigningKey.objects.announced(now).update(signs_from=now)
+        _row(now, by=by)
 
 
 def tend(now: datetime) -> int:

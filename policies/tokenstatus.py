@@ -12,8 +12,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Exists, Max, OuterRef, Q
@@ -21,6 +23,8 @@ from django.utils import timezone
 
 from policies import jose, limits, signing_keys
 from policies.models import Agent, AgentKey, Grant, IssuedToken, Switch, Tool
+from traces import record
+from traces.models import Entry
 
 VALID, INVALID, SUSPENDED = 0, 1, 2
 BITS, SIZE = 2, 1 << 16
@@ -89,7 +93,8 @@ def introspect(token: str, *, agent: Agent | None = None) -> dict[str, Any]:
     mine = IssuedToken.objects.filter(sha256=digest, grant_id=claims["jti"], expires_at__gt=now)
     if agent is not None:
         mine = mine.filter(grant__agent=agent)
-    if not mine.exclude(_ended(now)).exclude(_held(now)).exists():
+    alive = mine.exclude(_ended(now)).exclude(_held(now)).values_list("grant_id", "grant__action_id")
+    if not _unended(list(alive)):
         return {"active": False}
     return {"active": True, "token_type": "Bearer", **claims}
 
@@ -106,9 +111,21 @@ def _statuses(number: int, newest: int, now: datetime) -> bytearray:
     tokens = IssuedToken.objects.filter(pk__gte=first, pk__lt=first + SIZE, expires_at__gt=now)
     alive = tokens.exclude(_ended(now))
     held = set(alive.filter(_held(now)).values_list("pk", flat=True))
-    for pk in alive.values_list("pk", flat=True):
-        _set(array, pk - first, SUSPENDED if pk in held else VALID)
+    rows = list(alive.values_list("pk", "grant_id", "grant__action_id"))
+    unended = _unended([(grant, action) for _, grant, action in rows])
+    for pk, grant, _ in rows:
+        if grant in unended:
+            _set(array, pk - first, SUSPENDED if pk in held else VALID)
     return array
+
+
+def _unended(alive: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """Those grants (each with its action) of which the log does not hold that they ended: writing into the
+    database brings none back.
+    """
+    told = Entry.objects.filter(kind="grant.revoked", action_id__in=[str(action) for _, action in alive])
+    ended = {record.as_sealed(entry)[1].get("grant") for entry in told.select_related("subject_key")}
+    return {grant for grant, _ in alive if str(grant) not in ended}
 
 
 def _set(array: bytearray, place: int, status: int) -> None:
@@ -127,8 +144,10 @@ def _ended(now: datetime) -> Q:
 def _held(now: datetime) -> Q:
     """Stopped for the moment, by whatever would keep the agent from starting it now; it may hold again."""
     keys = AgentKey.objects.usable(now).filter(agent=OuterRef("grant__agent"))
-    paused = Tool.objects.filter(name=OuterRef("grant__tool"), paused=True)
-    held = Q(grant__agent__mode=Agent.Mode.PAUSED) | ~Q(Exists(keys)) | Q(Exists(paused))
+    tool = Tool.objects.filter(name=OuterRef("grant__tool"))
+    reads = Q(Exists(tool.filter(effect=Tool.Effect.READ)))
+    held = Q(grant__agent__mode=Agent.Mode.PAUSED) | Q(grant__agent__mode=Agent.Mode.READ_ONLY) & ~reads
+    held |= ~Q(Exists(keys)) | Q(Exists(tool.filter(paused=True)))
     for scope in Switch.objects.values_list("scope", flat=True):
         held |= _covered(scope)
     return held

@@ -23,13 +23,13 @@ from agentsec_site.gateway import (
     collab,
     confirmations,
     ending,
-    introspection,
     log,
     problems,
     releases,
     reviewer,
     simulation,
     switch,
+    tokens,
 )
 from agentsec_site.gateway.docs import DocsPage
 from agentsec_site.gateway.intake import StrictParser, raw_body
@@ -158,6 +158,6 @@ for part in (
     log.router,
     simulation.router,
     releases.router,
-    introspection.router,
+    tokens.router,
 ):
     api.add_router("", part)

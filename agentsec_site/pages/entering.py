@@ -20,7 +20,10 @@ PENDING, SINCE = "second_factor", "signed_in_at"
 # How long the second factor is waited for, and how long ago signing in counts as a moment ago; seconds.
 PENDING_LIFE, FRESH_LIFE = 600, 600
 # What somebody without the second factor that the site wants may still open.
-OPEN = ("/account", "/sign-in", "/sign-out", "/welcome/", "/static/", "/healthz", "/reset", "/api/")
+OPEN = (
+    "/account", "/sign-in", "/sign-out", "/welcome/", "/static/", "/healthz", "/reset", "/api/",
+    "/.well-known/", "/token-status",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from policies import jose, signing_keys, tokenstatus, tokenterms
 from policies.issuers.base import Issued, Issuer, IssuerFailed
 from policies.models import Grant, IssuedToken
 from traces import record
-from traces.models import Session
+from traces.models import Entry, Session
 from traces.problems import Refused
 
 TYP = "at+jwt"
@@ -52,18 +52,19 @@ ISSUER: Issuer = _Token()
 
 
 def _issued(scope: Mapping[str, Any], expires_at: datetime) -> Issued:
-    grant = Grant.objects.select_related("agent").get(pk=scope["grant"])
     now = timezone.now()
     # Taken first: it keeps tokens in the order of their numbers, and a second one for this grant waiting.
     row, key = signing_keys.take(now)
-    until = min(expires_at, grant.expires_at)
+    grant = Grant.objects.get(pk=scope["grant"])
+    minted = _minted(grant)
+    until = min(expires_at, grant.expires_at, datetime.fromisoformat(minted["expires_at"]))
     begins, ends = int(now.timestamp()), int(until.timestamp())
     if grant.state != Grant.State.ACTIVE or ends <= begins:
         raise IssuerFailed("the grant has ended")
     if IssuedToken.objects.filter(grant=grant).exists():
         raise IssuerFailed("the token of this grant was handed out already, and is shown only once")
     place = IssuedToken.objects.create(grant=grant, kid=row.kid, expires_at=until)
-    claims = _claims(grant, scope) | {"iat": begins, "nbf": begins, "exp": ends}
+    claims = _claims(grant, minted) | {"iat": begins, "nbf": begins, "exp": ends}
     token = jose.signed(claims | {"status": tokenstatus.reference(place)}, key=key, typ=TYP)
     place.sha256 = hashlib.sha256(token.encode()).hexdigest()
     place.save(update_fields=["sha256"])
@@ -73,14 +74,25 @@ def _issued(scope: Mapping[str, Any], expires_at: datetime) -> Issued:
     return Issued(public=public, private={"access_token": token})
 
 
-def _claims(grant: Grant, scope: Mapping[str, Any]) -> dict[str, Any]:
+def _minted(grant: Grant) -> Mapping[str, Any]:
+    """What the log holds of the grant: a token says that, whatever stands in the row by now."""
+    entries = Entry.objects.about(str(grant.action_id)).filter(kind="grant.minted")
+    for entry in entries.select_related("subject_key"):
+        header, body = record.as_sealed(entry)
+        if body.get("grant") == str(grant.pk) and header.get("action") == str(grant.action_id):
+            return body | {"session": header.get("session")}
+    raise IssuerFailed("the log does not hold that this grant was minted: it was altered outside agentsec")
+
+
+def _claims(grant: Grant, minted: Mapping[str, Any]) -> dict[str, Any]:
+    scope = minted["scope"]
     detail = dict(scope["details"]) | {
-        "actions": scope["actions"] or [grant.tool], "tool": grant.tool, "digest": grant.digest,
+        "actions": scope["actions"] or [minted["tool"]], "tool": minted["tool"], "digest": minted["digest"],
     }  # fmt: skip
     return {
-        "iss": tokenstatus.site(), "sub": grant.agent.name, "client_id": grant.agent.name,
-        "aud": scope["audience"], "jti": str(grant.pk), "sid": str(grant.session_id),
-        "txn": str(grant.action_id), "authorization_details": [detail],
+        "iss": tokenstatus.site(), "sub": minted["agent"], "client_id": minted["agent"],
+        "aud": scope["audience"], "jti": str(grant.pk), "sid": minted["session"], "txn": str(grant.action_id),
+        "authorization_details": [detail],
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ import jwt
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.test import Client
 from django.utils import timezone
 
 from approvals import answers, clock, handout, killswitch, results
@@ -55,6 +56,7 @@ tools:
     parameters: *args
 rules: [{{name: refunds, effect: allow, tools: [refund, refund.pass]}}]
 """
+ASKED = "rules: [{name: refunds, effect: ask, tools: [refund], approvers: comms}]"
 ARGS = {"order": "A-17", "amount": 40}
 CANONICAL = b'{"amount":40,"order":"A-17"}'
 
@@ -137,6 +139,15 @@ def test_the_answer_calls_no_call_advisory_that_a_service_holds_to_a_token(compa
     assert answers.answer(company.propose("notes.read", {"id": 1}))["advisory"] is True
 
 
+def test_the_card_names_the_service_that_holds_the_agent_to_it(company: Cast) -> None:
+    world.apply(ASKED, by="tests")
+    action = company.propose("refund", ARGS)
+    client = Client()
+    client.force_login(company.approver, backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get(f"/actions/{action.pk}").content.decode()
+    assert f"with a token for {AUDIENCE}" in page and "advisory" not in page
+
+
 def test_a_second_token_for_a_grant_is_refused(company: Cast) -> None:
     _, handed = take(company)
     with pytest.raises(Refused, match="handed out already"):
@@ -161,6 +172,7 @@ ENDS: dict[str, Callable[[Cast, Action, Grant], object]] = {
 }
 HOLDS: dict[str, Callable[[Cast], object]] = {
     "paused": lambda cast: Agent.objects.update(mode="paused"),
+    "may only read": lambda cast: Agent.objects.update(mode="read_only"),
     "keys revoked": lambda cast: agents.revoke(agent=cast.agent, by="tests"),
     "tool paused": lambda cast: limits.pause_tool(tool=Tool.objects.get(name="refund"), paused=True, by="t"),
     "switch thrown, nothing ended yet": lambda cast: limits.stop(scope="group:finance", reason="x", by="t"),
@@ -219,6 +231,48 @@ def test_a_place_whose_row_is_gone_reads_as_ended_and_one_not_given_out_as_valid
     array = tokenstatus._statuses(0, newest, timezone.now())
     for place in range(newest + 1, newest + 12):
         assert array[place // 4] >> 2 * (place % 4) & 3 == tokenstatus.VALID
+
+
+def test_writing_into_the_database_brings_an_ended_token_back_to_nobody(company: Cast) -> None:
+    _, handed = take(company)
+    results.give_back(agent=company.agent, grant_id=handed.grant.pk)
+    Grant.objects.update(state="active", revoked_at=None, used_at=None)
+    assert status(token_of(handed)) == tokenstatus.INVALID
+    assert tokenstatus.introspect(token_of(handed)) == {"active": False}
+
+
+def test_a_token_says_what_the_log_holds_whatever_the_row_says_by_then(
+    company: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_key = signing_keys.take
+
+    def altered_meanwhile(now: datetime) -> Any:
+        other = Agent.objects.create(name="other")
+        scope = {**Grant.objects.get().scope, "audience": "https://evil.example", "actions": ["everything"]}
+        Grant.objects.update(agent=other, tool="deploy", digest="0" * 64, scope=scope)
+        Grant.objects.update(expires_at=timezone.now() + timedelta(hours=9))
+        return take_key(now)
+
+    monkeypatch.setattr(signing_keys, "take", altered_meanwhile)
+    action, handed = take(company)
+    claims = read(token_of(handed))
+    (detail,) = claims["authorization_details"]
+    assert (claims["sub"], claims["aud"], claims["txn"]) == ("scout", AUDIENCE, str(action.pk))
+    assert (detail["actions"], detail["digest"]) == (["refund"], action.digest)
+    assert claims["exp"] - claims["iat"] <= 120
+
+
+def test_a_grant_that_the_log_does_not_hold_gets_no_token(company: Cast) -> None:
+    action, handed = take(company)
+    Grant.objects.update(state="revoked")
+    forged = Grant.objects.create(
+        action_id=action.pk, agent=company.agent, tool="refund", digest=action.digest, issuer="token",
+        expires_at=timezone.now() + timedelta(minutes=5),
+    )  # fmt: skip
+    with pytest.raises(IssuerFailed, match="the log does not hold"):
+        ISSUERS["token"].issue(
+            scope=handed.grant.scope | {"grant": str(forged.pk)}, expires_at=forged.expires_at
+        )
 
 
 def test_a_stolen_key_makes_no_token_that_introspection_calls_active(company: Cast) -> None:

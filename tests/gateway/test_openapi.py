@@ -54,6 +54,9 @@ DESIGNED = {
     "POST /switch",
     "DELETE /switch/{scope}",
     "POST /introspect",
+    "GET /signing-keys",
+    "POST /signing-keys",
+    "DELETE /signing-keys/{kid}",
 }
 PREFIX = "/api/v1"
 

@@ -17,7 +17,7 @@ import pytest
 from django.test import Client
 
 from agentsec_site.embedded import REPOSITORY
-from policies import signing_keys, tokenstatus, world
+from policies import people, signing_keys, tokenstatus, world
 from policies.models import IssuedToken
 from tests.approvals.test_tokens import ARGS, AUDIENCE, WORLD
 from tests.gateway.caller import Caller, answer
@@ -177,6 +177,23 @@ def test_another_agent_does_not_get_it(company: Door) -> None:
     told = company.host.propose("refund", ARGS, session=session)[1]
     assert company.other.get(f"/actions/{told['id']}")[0] == 404
     assert "grant" not in company.auditor.get(f"/actions/{told['id']}")[1]
+
+
+def test_administrators_look_after_the_keys_and_auditors_see_them(company: Door) -> None:
+    old = jwt.get_unverified_header(token_of(company))["kid"]
+    admin = Caller(people.issue_token(company.cast.administrator))
+    assert company.auditor.get("/signing-keys")[1]["keys"][0]["kid"] == old
+    status, told = admin.post("/signing-keys", {})
+    assert (status, [key["state"] for key in told["keys"]]) == (200, ["announced", "signing"])
+    assert admin.post("/signing-keys", {})[0] == 409
+    assert admin.delete(f"/signing-keys/{old}")[0] == 204
+    assert [key["state"] for key in admin.get("/signing-keys")[1]["keys"]] == ["signing"]
+    assert old not in fetch("/.well-known/jwks.json").content.decode()
+    assert [admin.delete(f"/signing-keys/{kid}")[0] for kid in ("x", old, "x" * 500)] == [404] * 3
+    for caller in (company.auditor, company.approver, company.stranger, company.agent):
+        assert caller.post("/signing-keys", {"at_once": True})[0] == 403
+        assert caller.delete(f"/signing-keys/{told['keys'][0]['kid']}")[0] == 403
+    assert company.approver.get("/signing-keys")[0] == 403
 
 
 # What a service does with the two examples of the documentation, in a process that reaches nothing.

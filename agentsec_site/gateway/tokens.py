@@ -1,20 +1,25 @@
-"""Token introspection (RFC 7662): for services that would rather ask than verify."""
+"""Signed tokens: introspection (RFC 7662), for services that would rather ask than verify, and the keys that
+sign them, for people who look after them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from ninja import Router
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from agentsec_site.gateway import auth
 from agentsec_site.gateway.intake import raw_body
 from agentsec_site.gateway.replies import reply
-from agentsec_site.gateway.schemas import ERRORS
-from policies import tokenstatus
-from policies.access import Verb, require
+from agentsec_site.gateway.schemas import ERRORS, NOTHING, Nothing, Strict
+from policies import signing_keys, tokenstatus
+from policies.access import Verb, actor, require
 from traces.problems import Refused
 
 FORM = "application/x-www-form-urlencoded"
@@ -43,6 +48,50 @@ class IntrospectionOut(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     active: bool
+
+
+class SigningKeyOut(BaseModel):
+    kid: str
+    alg: str
+    state: str = Field(description="signing, announced, or published for what it signed before.")
+    created_at: datetime
+    signs_from: datetime
+    signs_until: datetime | None
+    last_used_at: datetime | None
+    uses: int
+    living_tokens: int
+    rotates_at: datetime | None
+
+
+class SigningKeysOut(BaseModel):
+    keys: list[SigningKeyOut]
+
+
+class RotationIn(Strict):
+    at_once: bool = Field(False, description="Sign with the new key now, before verifiers had time for it.")
+
+
+@router.get("/signing-keys", auth=auth.people, response={200: SigningKeysOut, **ERRORS})
+def list_signing_keys(request: HttpRequest) -> HttpResponse:
+    """The keys that sign tokens, newest first, with age and use."""
+    require(auth.person(request), Verb.ACCOUNTS_READ)
+    return reply({"keys": [asdict(key) for key in signing_keys.listed(timezone.now())]})
+
+
+@router.post("/signing-keys", auth=auth.people, response={200: SigningKeysOut, **ERRORS})
+def rotate_signing_key(request: HttpRequest, body: RotationIn) -> HttpResponse:
+    """Publish a new key, which takes over in ten minutes. 409 while one does so already."""
+    user = require(auth.person(request), Verb.KEYS_EDIT)
+    signing_keys.rotate(by=actor(user), at_once=body.at_once)
+    return list_signing_keys(request)
+
+
+@router.delete("/signing-keys/{kid}", auth=auth.people, response={204: None, **ERRORS})
+def remove_signing_key(request: HttpRequest, kid: str, body: Nothing = NOTHING) -> HttpResponse:
+    """Publish a key no more, for one in wrong hands: its tokens end."""
+    user = require(auth.person(request), Verb.KEYS_EDIT)
+    signing_keys.remove(kid=kid, by=actor(user))
+    return HttpResponse(status=204)
 
 
 @router.post(
