@@ -1,8 +1,8 @@
 """Later: a call that is judged and asked now, and that runs at a time of its own.
 
 Its approval holds until `not_before` and the tool's window after it. Until then it is looked at again and
-again: what would not let it start (a release that blocks it, a changed tool, a voter who left) ends it, or asks
-people again, as soon as it is so and not at the moment it should run.
+again: what would not let it start (a release that blocks it, a changed tool, a voter who left) ends it, or
+asks people again, as soon as it is so and not at the moment it should run.
 """
 
 from __future__ import annotations

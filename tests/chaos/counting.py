@@ -52,7 +52,7 @@ class Counted:
         starts = database.execute("SELECT action_id FROM traces_entry WHERE kind = 'action.running'")
         return cls(
             proposed=tuple(ledger.proposed), states={row[0]: row[1] for row in rows},
-            calls=Counter(row[2] for row in rows), logged=Counter(row[0] for row in starts),
+            calls=Counter(row[2] for row in rows if row[2]), logged=Counter(row[0] for row in starts),
             seen={item.id: item.kind.starts(world, item.id, item.mark) for item in ledger.proposed},
         )  # fmt: skip
 
@@ -84,9 +84,9 @@ def of_actions(ledger: Ledger, counted: Counted) -> Iterator[Check]:
     )  # fmt: skip
     yield Check(
         "nothing ran without a yes", _told(counted.states.values()),
-        tuple(f"{item} is {counted.state(item)} and was seen {seen[item.id]} times"
-              for item in proposed
-              if counted.state(item) in NEVER_RAN and seen[item.id] and not item.again and not item.kind.idempotent),
+        tuple(f"{item} is {counted.state(item)} and was seen {seen[item.id]} times" for item in proposed
+              if counted.state(item) in NEVER_RAN and not item.kind.idempotent
+              and seen[item.id] > item.again),
     )  # fmt: skip
     yield Check(
         "what succeeded did run", f"{Counter(counted.states.values())['succeeded']} succeeded",
