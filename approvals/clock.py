@@ -177,7 +177,7 @@ def resume(now: datetime) -> int:
 
 
 def look_ahead(now: datetime) -> int:
-    """Planned actions that something keeps from starting already: they end, or ask again, before their time."""
+    """Planned actions that something keeps from starting already: they end, or ask again, now."""
     found = PLANNED.due(now)
     for action_id in found:
         try:

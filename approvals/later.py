@@ -1,8 +1,8 @@
 """Later: a call that is judged and asked now, and that runs at a time of its own.
 
 Its approval holds until `not_before` and the tool's window after it. Until then it is looked at again and
-again: what would not let it start (a release that blocks it, a changed tool, a voter who left) ends it or asks
-again as soon as it is so, not at the moment it should run.
+again: what would not let it start (a release that blocks it, a changed tool, a voter who left) ends it, or
+asks people again, as soon as it is so and not at the moment it should run.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Watch:
         keys = list(planned.order_by("not_before").values_list("pk", flat=True))
         self._seen = {key: self._seen[key] for key in keys if key in self._seen}
         found = [key for key in keys if self._stale(key, release, moment)][: self.BATCH]
-        self._seen |= {key: (moment, release) for key in found}
+        self._seen |= dict.fromkeys(found, (moment, release))
         return found
 
     def _stale(self, key: UUID, release: str, moment: float) -> bool:

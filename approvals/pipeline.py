@@ -18,9 +18,22 @@ from uuid import UUID, uuid4
 from django.db import transaction
 from django.utils import timezone
 
-from approvals import duties, escalation, files, forawhile, jobs, judging, later, notify, states, sworn, widening
+from approvals import (
+    duties,
+    escalation,
+    files,
+    forawhile,
+    jobs,
+    judging,
+    later,
+    notify,
+    repeating,
+    states,
+    sworn,
+    widening,
+)
 from approvals.judging import Judged
-from approvals.models import Action, Revision
+from approvals.models import Action, ActionQuerySet, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
@@ -87,11 +100,18 @@ def _admitted(call: Call) -> Action:
         .select_related("team")
         .get(pk=call.agent.pk)
     )
+    mine = Action.objects.select_related("session", "agent").filter(agent=call.agent)
+    known = repeating.known(
+        mine, session=call.session, tool=call.tool, args=call.args, tool_call_id=call.tool_call_id,
+        idempotency_key=call.idempotency_key,
+    )  # fmt: skip
+    if known is not None:
+        return known
     active = releases.current()
     tool = active.tool(call.tool)
     args = checked(tool, call.args)
     digest = arguments.call_digest(agent=agent.name, tool=tool.name, manifest=tool.manifest, args=args)
-    known = _same_call(call, digest)
+    known = _seen_elsewhere(mine, call, digest)
     if known is not None:
         return known
     now = timezone.now()
@@ -135,34 +155,10 @@ def checked(tool: ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused("invalid", f"{tool.name}: {error}") from None
 
 
-def _same_call(call: Call, digest: str) -> Action | None:
-    """The action that this very call already made, if any; asked under the agent's lock."""
-    mine = Action.objects.select_related("session", "agent").filter(agent=call.agent)
-    if call.idempotency_key:
-        known = mine.filter(idempotency_key=call.idempotency_key).first()
-        if known is not None and (_proposed(known) != digest or known.session_id != call.session.pk):
-            raise Refused("conflict", "this idempotency key was used for another call", action=str(known.pk))
-        if known is not None:
-            return known
-    if call.tool_call_id:
-        known = mine.filter(session=call.session, tool_call_id=call.tool_call_id).first()
-        if known is not None and _proposed(known) != digest:
-            raise Refused("conflict", "this tool call id was used for another call", action=str(known.pk))
-        if known is not None:
-            return known
-    # Another door may have shown us this call a moment ago; through one door, equal calls are two calls.
+def _seen_elsewhere(mine: ActionQuerySet, call: Call, digest: str) -> Action | None:
+    """Another door may have shown us this call a moment ago; through one door, equal calls are two calls."""
     unconsumed = mine.filter(session=call.session, call_digest=digest, state__in=["pending", "ready"])
     return unconsumed.exclude(door=call.door).order_by("created_at").first()
-
-
-def _proposed(action: Action) -> str:
-    """The call digest of what the agent proposed, whatever reviewers have made of it since."""
-    if action.revision == 1:
-        return action.call_digest
-    first = json.loads(action.revisions.get(number=1).args_json)
-    return arguments.call_digest(
-        agent=action.agent.name, tool=action.tool, manifest=action.manifest, args=first
-    )
 
 
 def _store(

@@ -84,9 +84,7 @@ class Live:
             time.sleep(0.02)
         return self
 
-    def manage(
-        self, *words: str, check: bool = True, given: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def manage(self, *words: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run another command of manage.py on the same home, as a person would beside it; `given` is what it
         reads.
         """

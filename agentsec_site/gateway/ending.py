@@ -13,7 +13,7 @@ from agentsec_site.gateway.schemas import ERRORS, NOTHING, DecisionOut, Nothing,
 from approvals import answers, decisions, stopping
 
 router = Router(tags=["actions"])
-UNSAID = StopIn()
+UNSAID = StopIn(why="")
 
 
 @router.post("/actions/{uuid:action_id}/stop", auth=auth.anyone, response={200: StopOut, **ERRORS})

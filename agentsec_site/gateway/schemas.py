@@ -219,7 +219,8 @@ class ActionOut(Out):
     poll: str
     expires_at: datetime | None = Field(None, description="Until when votes, then a start, are waited for.")
     planned: dict[str, datetime] | None = Field(
-        None, description="Of a call put off until later: `not_before`, and `start_by`, until when approval holds."
+        None,
+        description="Of a call put off until later: `not_before`, and `start_by`, until when approval holds.",
     )
     error: str | None = None
     confirmation: dict[str, Any] | None = Field(

@@ -110,7 +110,10 @@ def test_the_log_holds_who_stopped_it_and_why(cast: Cast) -> None:
     action = running_asked(cast)
     stopping.stop(action_id=action.pk, user=cast.approver, why="wrong file")
     assert {"by": "ada", "why": "wrong file"}.items() <= sealed(action, "action.stopping").items()
-    assert Entry.objects.get(action_id=str(action.pk), kind="action.stopping").actor == f"user:{cast.approver.pk}"
+    assert (
+        Entry.objects.get(action_id=str(action.pk), kind="action.stopping").actor
+        == f"user:{cast.approver.pk}"
+    )
 
 
 @pytest.mark.parametrize(

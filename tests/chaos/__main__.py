@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
 from tests.chaos.run import Report, run
 
@@ -15,9 +17,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between blows (default: 4)")
     words = parser.parse_args()
+    # Told to end, it still takes its instance along.
+    signal.signal(signal.SIGTERM, _end)
     report = run(actions=words.actions, threads=words.threads, seed=words.seed, pause=words.pause)
     print(table(report))
     return 0 if report.held else 1
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def table(report: Report) -> str:
@@ -29,6 +37,8 @@ def table(report: Report) -> str:
     for check in report.checks:
         lines.append(f"{'held  ' if check.held else 'BROKEN'}  {check.promise}: {check.counted}")
         lines += [f"          {why}" for why in check.broken[:20]]
+    lines += ["complaints in the logs"] * bool(report.complaints)
+    lines += [f"  {times:>6}  {line}" for line, times in report.complaints.most_common(20)]
     return "\n".join(lines)
 
 

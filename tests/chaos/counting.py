@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from tests.chaos.driving import FINAL, Ledger, Proposed
 from tests.chaos.kinds import World
 from tests.live import Live
 
+# What nobody and nothing moves an action out of.
+SETTLED = ("blocked", "succeeded", "failed", "rejected", "expired", "cancelled")
+SHARED = Path("/dev/shm")
+ERROR = re.compile(r"[A-Za-z_.]+(Error|Exception|Refused|Unavailable)\b")
 NEVER_RAN = ("blocked", "rejected", "expired", "cancelled")
 
 
@@ -32,51 +36,83 @@ class Check:
         return not self.broken
 
 
-def of_actions(ledger: Ledger, world: World, database: psycopg.Connection[Any]) -> list[Check]:
+@dataclass(frozen=True)
+class Counted:
+    """Every action as it ended: `seen` starts from outside, `logged` starts by the log, both by id."""
+
+    proposed: tuple[Proposed, ...]
+    states: Mapping[str, str]
+    calls: Counter[str]
+    logged: Counter[str]
+    seen: Mapping[str, int]
+
+    @classmethod
+    def read(cls, ledger: Ledger, world: World, database: psycopg.Connection[Any]) -> Counted:
+        rows = database.execute("SELECT id::text, state, tool_call_id FROM approvals_action").fetchall()
+        starts = database.execute("SELECT action_id FROM traces_entry WHERE kind = 'action.running'")
+        return cls(
+            proposed=tuple(ledger.proposed), states={row[0]: row[1] for row in rows},
+            calls=Counter(row[2] for row in rows if row[2]), logged=Counter(row[0] for row in starts),
+            seen={item.id: item.kind.starts(world, item.id, item.mark) for item in ledger.proposed},
+        )  # fmt: skip
+
+    def state(self, item: Proposed) -> str:
+        return self.states.get(item.id, "gone")
+
+
+def of_actions(ledger: Ledger, counted: Counted) -> Iterator[Check]:
     """The promises about what started, once nothing is open any more."""
-    rows = database.execute("SELECT id::text, state, tool_call_id, result_json FROM approvals_action").fetchall()
-    states = {row[0]: row[1] for row in rows}
-    running = Counter(
-        row[0] for row in database.execute("SELECT action_id FROM traces_entry WHERE kind = 'action.running'")
-    )
-    seen = {item.id: item.kind.starts(world, item.id, item.mark) for item in ledger.proposed}
-    calls = Counter(row[2] for row in rows)
-    results = {row[0]: row[3] for row in rows}
-    return [
-        Check("every accepted proposal reached an end", f"{len(ledger.proposed)} proposed", tuple(
-            f"{_name(item)} is {states.get(item.id, 'gone')}"
-            for item in ledger.proposed if states.get(item.id) not in FINAL)),
-        Check("one call is one action", f"{len(rows)} actions", tuple(
-            f"{calls[call]} actions of the call {call}" for call in calls if calls[call] != 1)),
-        Check("nothing started twice", f"{sum(seen.values())} starts seen from outside", tuple(_twice(ledger, seen))),
-        Check("no start that the log does not hold", f"{sum(running.values())} starts logged", tuple(
-            f"{_name(item)}: {seen[item.id]} seen, {running[item.id]} logged"
-            for item in ledger.proposed if seen[item.id] > running[item.id])),
-        Check("nothing ran without a yes", _told(states.values()), tuple(
-            f"{_name(item)} is {states[item.id]} and was seen {seen[item.id]} times"
-            for item in ledger.proposed if states.get(item.id) in NEVER_RAN and seen[item.id] and not item.again)),
-        Check("what succeeded did run", f"{_told(states.values(), 'succeeded')}", tuple(
-            f"{_name(item)} succeeded unseen"
-            for item in ledger.proposed
-            if states.get(item.id) == "succeeded" and item.kind.act is None and not seen[item.id])),
-        Check("one answer, by whichever way it came", f"{ledger.outages} outages seen by clients", tuple(
-            [*ledger.odd, *_unlike(ledger.proposed, states, results)])),
-    ]  # fmt: skip
+    proposed, seen = counted.proposed, counted.seen
+    yield Check(
+        "every accepted proposal reached an end", f"{len(proposed)} proposed",
+        tuple(f"{item} is {counted.state(item)}" for item in proposed if counted.state(item) not in FINAL),
+    )  # fmt: skip
+    yield Check(
+        "one call is one action", f"{len(counted.states)} actions",
+        tuple(f"{n} actions of the call {call}" for call, n in counted.calls.items() if n != 1),
+    )  # fmt: skip
+    yield Check(
+        "nothing started twice", f"{sum(seen.values())} starts seen from outside",
+        # An idempotent tool may start again by itself; each of its starts is in the log, which is asked next.
+        tuple(f"{item} started {seen[item.id]} times, and was voted on {1 + item.again} times"
+              for item in proposed if not item.kind.idempotent and seen[item.id] > 1 + item.again),
+    )  # fmt: skip
+    yield Check(
+        "no start that the log does not hold", f"{sum(counted.logged.values())} starts logged",
+        tuple(f"{item}: {seen[item.id]} seen, {counted.logged[item.id]} logged"
+              for item in proposed if seen[item.id] > counted.logged[item.id]),
+    )  # fmt: skip
+    yield Check(
+        "nothing ran without a yes", _told(counted.states.values()),
+        tuple(f"{item} is {counted.state(item)} and was seen {seen[item.id]} times" for item in proposed
+              if counted.state(item) in NEVER_RAN and not item.kind.idempotent
+              and seen[item.id] > item.again),
+    )  # fmt: skip
+    yield Check(
+        "what succeeded did run", f"{Counter(counted.states.values())['succeeded']} succeeded",
+        tuple(f"{item} succeeded unseen" for item in proposed
+              if counted.state(item) == "succeeded" and item.kind.act is None and not seen[item.id]),
+    )  # fmt: skip
+    yield Check(
+        "one answer, by whichever way it came", f"{ledger.outages} outages seen by clients",
+        (*ledger.odd, *(f"{item} was answered as {item.state} and is {counted.state(item)}"
+                        for item in proposed if item.state in SETTLED and counted.state(item) != item.state)),
+    )  # fmt: skip
 
 
-def of_remains(live: Live, database: psycopg.Connection[Any]) -> list[Check]:
+def of_remains(live: Live, database: psycopg.Connection[Any]) -> Iterator[Check]:
     """The promises about privileges, while the instance still runs."""
     alive = database.execute("SELECT tool, state FROM policies_grant WHERE state <> 'revoked'").fetchall()
     roles = database.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'agentsec_g_%'").fetchall()
     total = database.execute("SELECT count(*) FROM policies_grant").fetchone()
+    yield Check(
+        "no privilege is alive", f"{total[0] if total else 0} grants, {len(roles)} roles",
+        (*(f"{tool} is {state}" for tool, state in alive), *(row[0] for row in roles)),
+    )  # fmt: skip
     verified = live.manage("verify", check=False)
-    last = (verified.stdout + verified.stderr).strip().splitlines()[-1:]
+    last = (verified.stdout + verified.stderr).strip().splitlines()[-1:] or ["verify said nothing"]
     good = verified.returncode == 0 and "VERIFIED" in verified.stdout
-    return [
-        Check("no privilege is alive", f"{total[0] if total else 0} grants, {len(roles)} roles",
-              tuple([*(f"{tool} is {state}" for tool, state in alive), *(row[0] for row in roles)])),
-        Check("the log verifies", " ".join(last)[:60], () if good else tuple(last or ["verify said nothing"])),
-    ]  # fmt: skip
+    yield Check("the log verifies", last[0][:60], () if good else tuple(last))
 
 
 @dataclass(frozen=True)
@@ -88,53 +124,52 @@ class Surroundings:
 
     @classmethod
     def now(cls) -> Surroundings:
-        return cls(frozenset(os.listdir("/dev/shm")), frozenset(map(str, _cgroups())))
+        return cls(frozenset(map(str, SHARED.iterdir())), frozenset(map(str, _cgroups())))
 
 
-def of_machine(live: Live, before: Surroundings, folder: Path, jobs: Iterable[psutil.Process]) -> list[Check]:
+def of_machine(
+    live: Live, before: Surroundings, folder: Path, jobs: Iterable[psutil.Process]
+) -> Iterator[Check]:
     """The promises about this machine, once the instance was stopped."""
     live.gone(10)
     left = [f"{process.pid} {process.name()}" for process in [*live.survivors(), *jobs] if _lives(process)]
-    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(live.home) in line]
-    after = Surroundings.now()
-    mapped = _mapped()
-    shared = [name for name in after.shared - before.shared if f"/dev/shm/{name}" not in mapped]
-    workers = after.cgroups - before.cgroups
-    cgroups = [name for name in workers if not Path("/proc", name.split("agentsec-")[-1].split("-")[0]).exists()]
-    files = [str(path.relative_to(folder)) for path in folder.rglob("*")]
-    return [
-        Check("no process is left", "0 left", tuple(left)),
-        Check("no file, mount or cgroup is left", "temporary folder, /dev/shm, mounts, cgroups",
-              tuple([*files, *shared, *mounts, *cgroups])),
-    ]  # fmt: skip
+    yield Check("no process is left", f"{len(left)} left", tuple(left))
+    after, mapped = Surroundings.now(), _mapped()
+    mounts = [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(live.home) in line
+    ]
+    remains = [
+        *(str(path) for path in folder.rglob("*")),
+        *(name for name in after.shared - before.shared if name not in mapped),
+        *(name for name in after.cgroups - before.cgroups if not _owner(name).exists()),
+        *mounts,
+    ]
+    yield Check("no file, mount or cgroup is left", f"{len(remains)} left", tuple(remains))
 
 
-def _twice(ledger: Ledger, seen: dict[str, int]) -> Iterator[str]:
-    for item in ledger.proposed:
-        # An idempotent tool may start again by itself; each of its starts is in the log, which is asked too.
-        if not item.kind.idempotent and seen[item.id] > 1 + item.again:
-            yield f"{_name(item)} started {seen[item.id]} times, and was voted on {1 + item.again} times"
+def complaints(live: Live) -> Counter[str]:
+    """What the processes wrote as the end of a traceback, and how often."""
+    found: Counter[str] = Counter()
+    for path in live.home.glob("logs/*.log*"):
+        lines = path.read_text(errors="replace").splitlines()
+        for line, following in zip(lines, lines[1:], strict=False):
+            if line.startswith("    ") and ERROR.match(following):
+                found[f"{path.name}: {following[:150]}"] += 1
+    return found
 
 
-def _unlike(proposed: Iterable[Proposed], states: dict[str, str], results: dict[str, str]) -> Iterator[str]:
-    for item in proposed:
-        if item.state in FINAL and not item.again and states.get(item.id) != item.state:
-            if item.state != "interrupted":
-                yield f"{_name(item)} was answered as {item.state} and is {states.get(item.id)}"
-
-
-def _name(item: Proposed) -> str:
-    return f"{item.kind.name} {item.id[:8]}"
-
-
-def _told(states: Iterable[str], *only: str) -> str:
-    counted = Counter(states)
-    return ", ".join(f"{n} {state}" for state, n in sorted(counted.items()) if not only or state in only)
+def _told(states: Iterable[str]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in sorted(Counter(states).items()))
 
 
 def _cgroups() -> Iterator[Path]:
-    for root in (Path("/sys/fs/cgroup"),):
-        yield from root.glob("**/agentsec-*") if root.is_dir() else ()
+    root = Path("/sys/fs/cgroup")
+    yield from root.glob("**/agentsec-*") if root.is_dir() else ()
+
+
+def _owner(cgroup: str) -> Path:
+    """The process that a cgroup was made by, which its name says."""
+    return Path("/proc", Path(cgroup).name.split("-")[1])
 
 
 def _mapped() -> str:

@@ -1,4 +1,4 @@
-"""Agents that propose and come back for their answers, and a reviewer who decides, whatever dies meanwhile."""
+"""Agents that propose and come back for their answers, and a reviewer who decides, whatever dies."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from tests.chaos.kinds import KINDS, Kind, World
 # What a client sees of a server that is gone, or whose database is: it comes again.
 AWAY = (OSError, http.client.HTTPException, ValueError)
 PAUSE = 0.25
+FORGOTTEN = "forgotten by its agent"
 FINAL = ("blocked", "succeeded", "failed", "interrupted", "rejected", "expired", "cancelled")
 
 
 @dataclass
 class Proposed:
-    """One call that was accepted: `answers` are the bodies of its final answers, by whichever way it came."""
+    """One call that was accepted. `state` is what its agent was told last, `again` how often a reviewer asked
+    for new votes.
+    """
 
     id: str
     session: str
@@ -35,7 +38,9 @@ class Proposed:
     args: dict[str, Any]
     state: str = ""
     again: int = 0
-    result: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.kind.name} {self.id[:8]}"
 
 
 @dataclass
@@ -76,11 +81,15 @@ def patiently(work: Callable[[], Any], ledger: Ledger, *, until: float) -> Any:
 
 
 class Agent:
-    """One thread's agent. It never proposes a call without knowing what became of the one before."""
+    """One thread's agent. It proposes no call without knowing what became of the one before, unless it
+    forgets it: once in so many grants nobody reports what came of it.
+    """
 
-    def __init__(self, client: Client, world: World, ledger: Ledger, seed: int, *, until: float) -> None:
+    def __init__(
+        self, client: Client, world: World, ledger: Ledger, seed: int, *, until: float, forgets: float
+    ) -> None:
         self.client, self.world, self.ledger, self.until = client, world, ledger, until
-        self.chance = random.Random(seed)
+        self.chance, self.forgets = random.Random(seed), forgets
 
     def work(self, numbers: Iterator[int]) -> None:
         session = str(self._ask(lambda: self.client.open_session(purpose="chaos")))
@@ -101,7 +110,7 @@ class Agent:
         return proposal
 
     def _follow(self, proposal: Proposed, kind: Kind) -> None:
-        while proposal.state not in FINAL and time.monotonic() < self.until:
+        while proposal.state not in (*FINAL, FORGOTTEN) and time.monotonic() < self.until:
             # Half of the time as an agent that lost its memory: the same call, proposed anew.
             anew = self.chance.random() < 0.5
             told = self._ask(lambda anew=anew: self._again(proposal) if anew else self._poll(proposal))
@@ -118,21 +127,19 @@ class Agent:
     def _seen(self, proposal: Proposed, told: dict[str, Any]) -> None:
         if str(told["id"]) != proposal.id:
             self.ledger.contradiction(f"{proposal.id} was answered as {told['id']}")
+        proposal.state = told["state"]
         if told.get("grant") and proposal.kind.act is not None:
             self._act(proposal, told)
-        proposal.state = told["state"]
-        if proposal.state in FINAL:
-            proposal.result = told.get("result")
 
     def _act(self, proposal: Proposed, told: dict[str, Any]) -> None:
-        """Once for each grant; what came of it is reported, or sometimes never is."""
+        """Act under the grant and report what came of it."""
         assert proposal.kind.act is not None
         try:
             said = proposal.kind.act(self.world, told)
         except psycopg.Error as error:
             said = f"the database said no: {type(error).__name__}"
-        if self.chance.random() < 0.02:
-            proposal.state = "never reported"
+        if self.chance.random() < self.forgets:
+            proposal.state = FORGOTTEN
             return
         try:
             told = self._ask(lambda: self.client.report(proposal.id, "succeeded", said))
@@ -174,7 +181,7 @@ class Reviewer:
         with self.ledger.lock:
             known = list(self.ledger.proposed)
         for proposal in known:
-            if proposal.state != "interrupted" or proposal.again or proposal.kind.idempotent:
+            if proposal.state != "interrupted" or proposal.again or not proposal.args["ask"]:
                 continue
             proposal.again = 1
             try:

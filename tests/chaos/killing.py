@@ -20,15 +20,19 @@ from tests.live import Live
 
 CHILDREN = ("web", "worker-1", "worker-2", "sequencer", "clock")
 FROZEN_SECONDS = 12.0
+PATIENCE = 15.0
 
 
 @dataclass
 class Killer:
-    """Strikes until told to stop, every `pause` seconds on average. `struck` counts what it did."""
+    """Strikes until told to stop, every `pause` seconds on average, but not again before something went on:
+    `progress` counts what did. `struck` counts what it did.
+    """
 
     live: Live
     seed: int
     pause: float
+    progress: Callable[[], int]
     stop: threading.Event = field(default_factory=threading.Event)
     struck: Counter[str] = field(default_factory=Counter)
     frozen: list[tuple[float, psutil.Process]] = field(default_factory=list)
@@ -49,8 +53,15 @@ class Killer:
             # Each in its turn, in ever another order, so that a short run strikes everything too.
             order = order or chance.sample(list(blows), len(blows))
             name = order.pop()
+            self._wait(chance.randint(1, 3))
             with contextlib.suppress(psutil.Error, OSError, AssertionError):
                 self.struck[name] += blows[name]()
+            self.thaw()
+
+    def _wait(self, steps: int) -> None:
+        """Until so much more went on; who never comes back is struck again all the same."""
+        until, begun = time.monotonic() + PATIENCE, self.progress()
+        while self.progress() < begun + steps and time.monotonic() < until and not self.stop.wait(0.05):
             self.thaw()
 
     def thaw(self, *, now: bool = False) -> None:

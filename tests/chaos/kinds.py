@@ -34,8 +34,8 @@ class World:
 
 @dataclass(frozen=True)
 class Kind:
-    """`args` makes the arguments that leave `mark` behind; `act` is what the agent does once it holds a grant,
-    and gives what it reports; `starts` counts the starts of an action, by its id and mark.
+    """`args` makes the arguments that leave `mark` behind; `act` is what the agent does once it holds a
+    grant, and gives what it reports; `starts` counts the starts of an action, by its id and mark.
     """
 
     tool: Mapping[str, Any]
@@ -74,7 +74,7 @@ def _note(world: World, answer: Answer) -> Any:
 
 
 def _role(world: World, answer: Answer) -> Any:
-    """Read through the role; without its password, whose answer was lost, there is nothing to do but report."""
+    """Read through the role; without its password, whose answer was lost, it can only report."""
     told = answer["grant"].get("credentials")
     if told is None:
         return "the credentials came in an answer that was lost"
@@ -91,7 +91,9 @@ KINDS: tuple[Kind, ...] = (
         _tool("shell", "shell", parameters={"path": "string"}, argv=["/usr/bin/head", "-c", "20", "{path}"]),
         lambda mark: {"path": mark},
     ),
-    Kind(_tool("note", "agent", parameters={"mark": "string"}, minutes=1), lambda mark: {"mark": mark}, _note),
+    Kind(
+        _tool("note", "agent", parameters={"mark": "string"}, minutes=1), lambda mark: {"mark": mark}, _note
+    ),
     Kind(
         _tool(
             "role", "credential", parameters={"table": "string"}, issuer="postgres", source="chaos-database",

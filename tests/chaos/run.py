@@ -24,7 +24,7 @@ from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from tests.billing import ISSUER, PASSWORD, SCHEMA
 from tests.chaos import counting
-from tests.chaos.counting import Check, Surroundings
+from tests.chaos.counting import Check, Counted, Surroundings
 from tests.chaos.driving import FINAL, Agent, Ledger, Reviewer, spread
 from tests.chaos.killing import Killer
 from tests.chaos.kinds import KINDS, Answer, World
@@ -40,164 +40,179 @@ RULES = [
 ]  # fmt: skip
 AGENT = {"name": "chaos-bot", "mode": "standard", "limits": {"actions_per_minute": 100_000, "pending": 5000}}
 SETTLE_SECONDS = 150.0
+WORKERS = ("worker-1", "worker-2")
 
 
 @dataclass
 class Report:
-    """What came of a run: promises, blows, and how long it took."""
+    """What came of a run: promises, blows, what processes complained about, and how long it took."""
 
     checks: list[Check]
     struck: Counter[str]
     states: Counter[str]
-    seconds: float
-    starts: Counter[str] = field(default_factory=Counter)
+    starts: Counter[str]
+    complaints: Counter[str]
+    seconds: float = 0.0
 
     @property
     def held(self) -> bool:
         return all(check.held for check in self.checks)
 
 
-def run(
-    *, actions: int, threads: int = 8, seed: int = 0, pause: float = 3.0, patience: float = 3600.0,
-    say: Callable[[str], None] = print,
-) -> Report:  # fmt: skip
-    """Start, strike, settle, count, remove. `pause` is the mean time between two blows, in seconds."""
-    began, before = time.monotonic(), Surroundings.now()
-    folder, opens = Path(tempfile.mkdtemp(prefix="agentsec-chaos-")), Opens()
+@dataclass
+class Chaos:
+    """A running instance with agents, a reviewer and observers; `say` hears how far it is."""
+
+    live: Live
+    opens: Opens
+    say: Callable[[str], None]
+    before: Surroundings
+    folder: Path
+    ledger: Ledger = field(default_factory=Ledger)
+    jobs: set[psutil.Process] = field(default_factory=set)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.services = embedded.plan(self.live.home)
+        self.world = World(self.opens, self._as_role)
+        self.agent, self.reviewer = self._prepare()
+
+    def play(self, *, actions: int, threads: int, seed: int, pause: float, forgets: float) -> Report:
+        """Let agents propose while everything is struck, settle, and count. `pause` is the mean time between
+        two blows, in seconds; `forgets` how often an agent never reports.
+        """
+        judge = Reviewer(self.reviewer, self.ledger, seed)
+        killer = Killer(self.live, seed, pause, lambda: len(self.ledger.proposed))
+        agents = [
+            threading.Thread(target=self._drive, args=[share, seed * 1000 + number, forgets], daemon=True)
+            for number, share in spread(actions, threads)
+        ]
+        others = [threading.Thread(target=work, daemon=True) for work in (judge.work, self._note_jobs)]
+        strikes = threading.Thread(target=killer.work, daemon=True)
+        for thread in (*agents, *others, strikes):
+            thread.start()
+        self._watch(agents, actions, killer)
+        killer.stop.set()
+        strikes.join()
+        killer.thaw(now=True)
+        self.settle()
+        judge.stop.set()
+        self.done.set()
+        for thread in others:
+            thread.join(10)
+        return self._count(killer)
+
+    def end(self, report: Report) -> None:
+        """Stop the instance and count what is left of it on this machine."""
+        report.complaints.update(counting.complaints(self.live))
+        self.live.stop()
+        report.checks += counting.of_machine(self.live, self.before, self.folder, self.jobs)
+
+    def settle(self) -> None:
+        """Wait until nothing is open and every grant has ended, as long as the longest of them lives."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        self.say("  letting it settle")
+        while time.monotonic() < deadline and not self._settled():
+            time.sleep(0.25)
+
+    def database(self) -> psycopg.Connection[Any]:
+        """As a superuser, to agentsec's own database."""
+        return psycopg.connect(_admin(self.services, "agentsec"), autocommit=True, connect_timeout=5)
+
+    def _prepare(self) -> tuple[Client, Client]:
+        """A company's database, tools and rules, an agent and a reviewer."""
+        _make_database(self.services)
+        address = self.services.postgres_url(user=ISSUER, password=quote(PASSWORD), database="chaos")
+        self.live.manage("secret", "set", "chaos-database", given=address)
+        self.live.manage("user", "create", "rita", "--groups", "reviewers")
+        file = self.live.home / "chaos.yaml"
+        world = {"agents": [AGENT], "tools": [dict(kind.tool) for kind in KINDS], "rules": RULES}
+        file.write_text(json.dumps(world))
+        self.live.manage("apply", str(file))
+        key = self.live.manage("agent", "create", "chaos-bot").stdout.split()[-1]
+        token = self.live.manage("token", "create", "rita").stdout.split()[-1]
+        return Client(self.live.url, key), Client(self.live.url, token)
+
+    def _drive(self, share: Iterator[int], seed: int, forgets: float) -> None:
+        until = time.monotonic() + 3600
+        try:
+            Agent(self.agent, self.world, self.ledger, seed, until=until, forgets=forgets).work(share)
+        except Exception as error:  # noqa: BLE001 - told in the table: an agent that gives up is a finding
+            self.ledger.contradiction(f"an agent gave up: {type(error).__name__}: {error}")
+
+    def _watch(self, agents: list[threading.Thread], actions: int, killer: Killer) -> None:
+        told = time.monotonic()
+        for thread in agents:
+            while thread.is_alive():
+                thread.join(0.25)
+                if self.live.process is None or self.live.process.poll() is not None:
+                    raise AssertionError("the instance ended by itself:\n" + "".join(self.live.lines[-40:]))
+                if time.monotonic() > told + 20:
+                    told = time.monotonic()
+                    self.say(
+                        f"  {len(self.ledger.proposed)} of {actions}, {sum(killer.struck.values())} blows"
+                    )
+
+    def _note_jobs(self) -> None:
+        """Every process that a worker has started, to be asked for at the end."""
+        while not self.done.wait(0.2):
+            for name in WORKERS:
+                with contextlib.suppress(AssertionError, psutil.Error):
+                    self.jobs.update(self.live.child(name).children(recursive=True))
+
+    def _settled(self) -> bool:
+        query = (
+            "SELECT (SELECT count(*) FROM approvals_action WHERE NOT state = ANY(%s)"
+            " OR (state = 'interrupted' AND idempotent)),"
+            " (SELECT count(*) FROM policies_grant WHERE state <> 'revoked')"
+        )
+        try:
+            with self.database() as database:
+                return database.execute(query, [list(FINAL)]).fetchone() == (0, 0)
+        except psycopg.Error:
+            return False
+
+    def _count(self, killer: Killer) -> Report:
+        starts: Counter[str] = Counter()
+        with self.database() as database:
+            counted = Counted.read(self.ledger, self.world, database)
+            checks = [*counting.of_actions(self.ledger, counted), *counting.of_remains(self.live, database)]
+        for item in counted.proposed:
+            starts[item.kind.name] += counted.seen[item.id]
+        if self.opens.overflown:
+            checks.append(Check("the observer saw everything", "", ("inotify's queue ran over",)))
+        return Report(checks, killer.struck, Counter(counted.states.values()), starts, Counter())
+
+    def _as_role(self, told: Answer) -> str:
+        return self.services.postgres_url(
+            user=told["username"], password=quote(told["password"]), database=told["database"]
+        )
+
+
+@contextlib.contextmanager
+def chaos(say: Callable[[str], None] = print) -> Iterator[Chaos]:
+    """An instance to be struck; it is removed at the end, whatever happened."""
+    before, folder, opens = Surroundings.now(), Path(tempfile.mkdtemp(prefix="agentsec-chaos-")), Opens()
     # What a crash of PostgreSQL may not lose must have been written: tests switch that off.
     live = Live(home=make_home(), environment={"AGENTSEC_EMBEDDED_FSYNC": "on", "TMPDIR": str(folder)})
     try:
         live.start()
         say(f"An instance runs in {live.home} ({live.seconds:.0f} s).")
-        run_ = _Run(live, opens, actions, threads, seed, pause, time.monotonic() + patience, say)
-        checks = run_.play()
-        live.stop()
-        checks += counting.of_machine(live, before, folder, run_.jobs)
-        return Report(checks, run_.killer.struck, run_.states, time.monotonic() - began, run_.starts)
+        yield Chaos(live, opens, say, before, folder)
     finally:
         live.remove()
         opens.close()
         shutil.rmtree(folder)
 
 
-class _Run:
-    def __init__(
-        self, live: Live, opens: Opens, actions: int, threads: int, seed: int, pause: float, until: float,
-        say: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self.live, self.actions, self.threads, self.seed, self.until = live, actions, threads, seed, until
-        self.say, self.services = say, embedded.plan(live.home)
-        self.world, self.ledger = World(opens, self._as_role), Ledger()
-        self.killer = Killer(live, seed, pause)
-        self.jobs: set[psutil.Process] = set()
-        self.states: Counter[str] = Counter()
-        self.starts: Counter[str] = Counter()
-        self.done = threading.Event()
-
-    def play(self) -> list[Check]:
-        agent, reviewer = self._prepare()
-        judge = Reviewer(reviewer, self.ledger, self.seed)
-        agents = [
-            threading.Thread(target=self._agent, args=[agent, number, share], daemon=True)
-            for number, share in spread(self.actions, self.threads)
-        ]
-        others = [threading.Thread(target=work, daemon=True) for work in (judge.work, self._note_jobs)]
-        strikes = threading.Thread(target=self.killer.work, daemon=True)
-        for thread in (*agents, *others, strikes):
-            thread.start()
-        self._watch(agents)
-        if not self._lives():
-            raise AssertionError("the instance ended by itself:\n" + "".join(self.live.lines[-40:]))
-        self.killer.stop.set()
-        strikes.join()
-        self.killer.thaw(now=True)
-        self._settle(agent, judge)
-        judge.stop.set()
-        self.done.set()
-        for thread in others:
-            thread.join(10)
-        return self._count()
-
-    def _prepare(self) -> tuple[Client, Client]:
-        """A company's database, tools and rules, an agent and a reviewer."""
-        _make_database(self.services)
-        address = self.services.postgres_url(user=ISSUER, password=quote(PASSWORD), database="chaos")
-        self._manage("secret", "set", "chaos-database", given=address)
-        self._manage("user", "create", "rita", "--groups", "reviewers")
-        file = self.live.home / "chaos.yaml"
-        world = {"agents": [AGENT], "tools": [dict(kind.tool) for kind in KINDS], "rules": RULES}
-        file.write_text(json.dumps(world))
-        self._manage("apply", str(file))
-        key = self._manage("agent", "create", "chaos-bot").split()[-1]
-        token = self._manage("token", "create", "rita").split()[-1]
-        return Client(self.live.url, key), Client(self.live.url, token)
-
-    def _manage(self, *words: str, given: str = "") -> str:
-        return self.live.manage(*words, given=given).stdout
-
-    def _agent(self, client: Client, number: int, share: Iterator[int]) -> None:
-        try:
-            Agent(client, self.world, self.ledger, self.seed * 1000 + number, until=self.until).work(share)
-        except Exception as error:  # noqa: BLE001 - told in the table: an agent that gives up is a finding
-            self.ledger.contradiction(f"agent {number} gave up: {type(error).__name__}: {error}")
-
-    def _watch(self, agents: list[threading.Thread]) -> None:
-        told = 0.0
-        for thread in agents:
-            while thread.is_alive() and time.monotonic() < self.until and self._lives():
-                thread.join(1)
-                if time.monotonic() > told + 20:
-                    told = time.monotonic()
-                    self.say(f"  {len(self.ledger.proposed)} of {self.actions}; struck {sum(self.killer.struck.values())} times")
-
-    def _lives(self) -> bool:
-        """Whether the instance as a whole still runs; nobody strikes that."""
-        return self.live.process is not None and self.live.process.poll() is None
-
-    def _note_jobs(self) -> None:
-        """Every process that a worker has started, to be asked for at the end."""
-        while not self.done.wait(0.2):
-            for name in ("worker-1", "worker-2"):
-                with contextlib.suppress(AssertionError, psutil.Error):
-                    self.jobs.update(self.live.child(name).children(recursive=True))
-
-    def _settle(self, agent: Client, judge: Reviewer) -> None:
-        """Wait until nothing is open and every grant has ended, as long as the longest of them lives."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        self.say("  letting it settle")
-        while time.monotonic() < deadline and not self._settled():
-            time.sleep(0.5)
-
-    def _settled(self) -> bool:
-        try:
-            with self._database() as database:
-                query = (
-                    "SELECT (SELECT count(*) FROM approvals_action WHERE NOT state = ANY(%s)"
-                    " OR (state = 'interrupted' AND idempotent)),"
-                    " (SELECT count(*) FROM policies_grant WHERE state <> 'revoked')"
-                )
-                return database.execute(query, [list(FINAL)]).fetchone() == (0, 0)
-        except psycopg.Error:
-            return False
-
-    def _count(self) -> list[Check]:
-        with self._database() as database:
-            self.states.update(row[0] for row in database.execute("SELECT state FROM approvals_action"))
-            for item in self.ledger.proposed:
-                self.starts[item.kind.name] += item.kind.starts(self.world, item.id, item.mark)
-            checks = counting.of_actions(self.ledger, self.world, database)
-            checks += counting.of_remains(self.live, database)
-        if self.world.opens.overflown:
-            checks.append(Check("the observer saw everything", "", ("inotify's queue ran over",)))
-        return checks
-
-    def _database(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(_admin(self.services, "agentsec"), autocommit=True, connect_timeout=5)
-
-    def _as_role(self, told: Answer) -> str:
-        return self.services.postgres_url(
-            user=told["username"], password=quote(told["password"]), database=told["database"]
-        )
+def run(*, actions: int, threads: int, seed: int, pause: float, say: Callable[[str], None] = print) -> Report:
+    """The long form: start, strike, settle, count, remove."""
+    began = time.monotonic()
+    with chaos(say) as made:
+        report = made.play(actions=actions, threads=threads, seed=seed, pause=pause, forgets=0.02)
+        made.end(report)
+    report.seconds = time.monotonic() - began
+    return report
 
 
 def _admin(services: Services, database: str) -> str:

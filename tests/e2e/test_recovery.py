@@ -1,146 +1,130 @@
-"""Parts of an instance die at bad moments: nothing is lost, nothing runs twice, nothing is left behind."""
+"""Parts of an instance die at bad moments: nothing is lost, nothing runs twice, nothing is left behind.
+
+This is the short form of `python -m tests.chaos`, with two scenes played slowly before it.
+"""
 
 from __future__ import annotations
 
+import http.client
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import psutil
-import psycopg
 import pytest
-from redis import Redis
 
-from agentsec_site import embedded
-from agentsec_site.demo import mailbox
-from agentsec_site.home import secret
-from tests.e2e.company import Company, open_company
-from tests.live import Live, made_home
+from tests.chaos.counting import Check
+from tests.chaos.driving import Ledger, patiently
+from tests.chaos.run import WORKERS, Chaos, Report, chaos
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
-
-SLOW = "import time\nprint('started', flush=True)\ntime.sleep(60)\n"
+PROMISES = (
+    "every accepted proposal reached an end",
+    "one call is one action",
+    "nothing started twice",
+    "no start that the log does not hold",
+    "nothing ran without a yes",
+    "what succeeded did run",
+    "one answer, by whichever way it came",
+    "no privilege is alive",
+    "the log verifies",
+    "no process is left",
+    "no file, mount or cgroup is left",
+)
 
 
 @pytest.fixture(scope="module")
-def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
-    """A company of its own, whose processes the tests kill."""
-    folder = tmp_path_factory.mktemp("mail")
-    live = Live(home=made_home(), command="demo")
-    try:
-        live.start("--idle")
-        with mailbox.running(folder) as smtp:
-            company = open_company(live, smtp, folder)
-            yield company
-            company.pool.shutdown()
-    finally:
-        live.remove()
+def frail() -> Iterator[Chaos]:
+    """An instance of its own, whose processes the tests kill."""
+    with chaos(say=lambda line: None) as made:
+        yield made
 
 
-def until(seen: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+@pytest.fixture(scope="module")
+def report(frail: Chaos) -> Report:
+    counted = frail.play(actions=60, threads=10, seed=1, pause=0.3, forgets=0.0)
+    frail.end(counted)
+    return counted
+
+
+def until(seen: Callable[[], Any], what: str, seconds: float = 40) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := seen():
             return found
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"it never happened: {what}")
 
 
-def script(company: Company, code: str) -> dict[str, Any]:
-    """A script of the data agent, waiting for somebody who reads code."""
-    host, agent = company.stage.host("data-bot"), company.stage.agent("data-bot")
-    session = host.open_session(purpose="Something slow")
-    return dict(agent.propose(session, "python.run", {"code": code}))
+def propose(frail: Chaos, tool: str, code: str, *, session: str = "", ask: bool = False, **more: Any) -> Any:
+    opened = session or frail.agent.open_session(purpose="recovery")
+    return frail.agent.propose(opened, tool, {"code": code, "ask": ask}, **more)
 
 
-def state(company: Company, action: dict[str, Any]) -> str:
-    return str(company.stage.agent("data-bot").call("GET", f"/actions/{action['id']}")["state"])
-
-
-def entries(company: Company, action: dict[str, Any], kind: str) -> int:
-    services = embedded.plan(company.live.home)
-    password = secret(services.home, "postgres.password")
-    with psycopg.connect(
-        services.postgres_url(user="postgres", password=password, database="agentsec")
-    ) as connection:
-        query = "SELECT count(*) FROM traces_entry WHERE action_id = %s AND kind = %s"
-        row = connection.execute(query, [action["id"], kind]).fetchone()
-    return int(row[0]) if row else 0
-
-
-def workers(company: Company) -> list[psutil.Process]:
-    found = []
-    for number in (1, 2):
-        try:
-            found.append(company.live.child(f"worker-{number}"))
-        except AssertionError:
-            continue
+def jobs(frail: Chaos) -> dict[str, list[psutil.Process]]:
+    """Who runs a job, and its processes."""
+    found = {}
+    for name in WORKERS:
+        running = [p for p in frail.live.child(name).children(recursive=True) if p.name() == "python3"]
+        if running:
+            found[name] = running
     return found
 
 
-def jobs(company: Company) -> list[psutil.Process]:
-    return [child for worker in workers(company) for child in worker.children(recursive=True)]
+def test_of_a_frozen_worker_nothing_lives_when_its_action_is_started_again(frail: Chaos) -> None:
+    mark = frail.opens.give()
+    action = propose(frail, "chaos.again", f"import time; open({mark!r}).close(); time.sleep(1.5)")
+    until(lambda: frail.opens.count(mark) == 1, "the job runs")
+    [(name, running)] = until(lambda: list(jobs(frail).items()), "its processes are seen")
+    frozen = frail.live.child(name)
+    frozen.suspend()
+    for process in running:
+        process.suspend()  # so that it cannot end by itself meanwhile
+    until(lambda: frail.opens.count(mark) == 2, "another worker starts it again")
+    assert not [process for process in (frozen, *running) if _lives(process)]
+    assert until(lambda: _final(frail, action["id"]), "it ends")["state"] == "succeeded"
+    assert frail.opens.count(mark) == 2
 
 
-def test_a_killed_worker_leaves_no_process_and_an_interrupted_action(frail: Company) -> None:
-    action = script(frail, SLOW)
-    frail.decide(action)
-    until(lambda: state(frail, action) == "running" and jobs(frail), "the job runs")
-    left = jobs(frail)
-    for worker in workers(frail):
-        if worker.children():
-            worker.kill()
-    until(lambda: not any(_lives(process) for process in left), "the job's processes are gone", 5)
-    until(lambda: state(frail, action) == "interrupted", "the action is interrupted")
-    assert entries(frail, action, "action.running") == 1
+def test_who_was_cut_off_by_a_dying_web_process_gets_the_same_answer(frail: Chaos) -> None:
+    session, call = frail.agent.open_session(purpose="cut off"), uuid4().hex
+    again = {"session": session, "ask": True, "tool_call_id": call}
+    action = propose(frail, "chaos.python", "print('whole')", **again)
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Any] = pool.submit(frail.agent.call, "GET", f"/actions/{action['id']}?wait=30")
+        time.sleep(0.2)
+        frail.live.child("web").kill()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            waiting.result()
+    decision = {"verdict": "approve", "digest": action["digest"]}
+    _patiently(lambda: frail.reviewer.call("POST", f"/actions/{action['id']}/decision", decision))
+    by_id = until(lambda: _final(frail, action["id"]), "it ends")
+    by_call = frail.agent.call("GET", f"/actions/lookup?session={session}&tool_call_id={call}")
+    anew = propose(frail, "chaos.python", "print('whole')", **again)
+    assert by_id == by_call == anew
+    assert by_id["result"]["stdout"] == "whole\n"
 
 
-def test_an_interrupted_action_waits_for_new_votes(frail: Company) -> None:
-    action = script(frail, SLOW)
-    frail.decide(action)
-    until(lambda: jobs(frail), "the job runs")
-    for worker in workers(frail):
-        if worker.children():
-            worker.kill()
-    until(lambda: state(frail, action) == "interrupted", "the action is interrupted")
-    time.sleep(3)
-    assert state(frail, action) == "interrupted"
-    assert entries(frail, action, "action.running") == 1
+def test_everything_was_struck(report: Report) -> None:
+    assert sum(report.states.values()) >= 60
+    assert len(report.struck) >= 5
 
 
-def test_a_flushed_redis_loses_no_waiting_action(frail: Company) -> None:
-    waiting = [script(frail, f"print({number})") for number in range(5)]
-    redis = Redis.from_url(embedded.plan(frail.live.home).redis_url)
-    for action in waiting:
-        redis.flushall()
-        frail.decide(action)
-        redis.flushall()
-    redis.close()
-    for action in waiting:
-        until(lambda action=action: state(frail, action) == "succeeded", "it runs all the same")
-        assert entries(frail, action, "action.running") == 1
+@pytest.mark.parametrize("promise", PROMISES)
+def test_it_kept_its_promise(report: Report, promise: str) -> None:
+    [check] = [item for item in report.checks if item.promise == promise]
+    assert isinstance(check, Check) and check.broken == ()
 
 
-@pytest.mark.parametrize("name", ["sequencer", "clock", "web"])
-def test_any_process_may_die_and_work_goes_on(frail: Company, name: str) -> None:
-    before = script(frail, "print('before')")
-    frail.live.child(name).kill()
-    until(lambda: _approved(frail, before), "it can be decided")
-    until(lambda: state(frail, before) == "succeeded", "it runs")
+def _final(frail: Chaos, action: str) -> Any:
+    told = _patiently(lambda: frail.agent.call("GET", f"/actions/{action}?wait=1"))
+    return told if told["state"] not in ("pending", "ready", "running", "interrupted") else None
 
 
-def test_the_log_verifies_after_all_of_it(frail: Company) -> None:
-    told = frail.live.manage("verify")
-    assert told.returncode == 0
-    assert "VERIFIED" in told.stdout
-
-
-def _approved(company: Company, action: dict[str, Any]) -> bool:
-    try:
-        company.decide(action)
-    except OSError:
-        return False
-    return True
+def _patiently(work: Callable[[], Any]) -> Any:
+    return patiently(work, Ledger(), until=time.monotonic() + 60)
 
 
 def _lives(process: psutil.Process) -> bool:
