@@ -139,7 +139,7 @@ class Supervisor:
         if self._hooks.on_start is not None:
             self._hooks.on_start(self._box.pid)
         self._started = time.monotonic()
-        self._deadline = self._started + START_SECONDS
+        self._deadline, self._due = self._started + START_SECONDS, self._started + self._meter.interval
         self._box.send(b"G")
 
     def _configuration(self) -> bytes:
