@@ -1,4 +1,4 @@
-"""Hostile programs of our own, under every tier there is here: each says what it got, which must be nothing."""
+"""Hostile programs of our own, under every tier there is: each says what it got, which must be nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def within_memory(outcome: Outcome) -> bool:
     return outcome.ended in ("memory", "pids", "exited") and outcome.usage.max_rss_bytes < 96 * MiB
 
 
-# Numbers for x86_64 and aarch64; "-" where there is none. Arguments are such that what they ask for is harmless.
+# Numbers for x86_64 and aarch64; "-" where there is none. What they ask for is harmless, if it were done.
 CALLS = """
 ptrace 101 117, process_vm_readv 310 270, process_vm_writev 311 271, kcmp 312 272, pidfd_getfd 438 438
 process_madvise 440 440, process_mrelease 448 448, unshare 272 97, setns 308 268, mount 165 40, umount2 166 39
@@ -61,7 +61,8 @@ swapoff 168 225, acct 163 89, quotactl 179 60, quotactl_fd 443 443, syslog 103 1
 setdomainname 171 162, settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266
 iopl 172 -, ioperm 173 -, modify_ldt 154 -, uselib 134 -, sysfs 139 -, vhangup 153 58, ustat 136 -
 personality 135 92, seccomp 317 277, landlock_create_ruleset 444 444, name_to_handle_at 303 264
-open_by_handle_at 304 265, fanotify_init 300 262, fanotify_mark 301 263, lookup_dcookie 212 18, vmsplice 278 75
+open_by_handle_at 304 265, fanotify_init 300 262, fanotify_mark 301 263, lookup_dcookie 212 18,
+     vmsplice 278 75
 tee 276 77, migrate_pages 256 238, move_pages 279 239, mbind 237 235, set_mempolicy 238 237
 set_mempolicy_home_node 450 450, remap_file_pages 216 234, memfd_secret 447 447, ioprio_set 251 30
 sched_setattr 314 274, shmget 29 194, msgget 68 186, semget 64 190, mq_open 240 180, setuid 105 146
@@ -71,7 +72,8 @@ clone3 435 435, rt_tgsigqueueinfo_far 2000 2000, pkey_alloc_far 1000 1000, nfsse
 """
 PROGRAMS = {
     "k_calls": Hostile(f"""
-for name, *columns in (entry.split() for entry in {CALLS!r}.replace(chr(10), ',').split(',') if entry.strip()):
+for name, *columns in (entry.split() for entry in {CALLS!r}.replace(chr(10),
+     ',').split(',') if entry.strip()):
     if columns[ARM] == '-': continue
     answer = libc.syscall(int(columns[ARM]), 0, 0, 0, 0, 0, 0)
     if answer != -1 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
@@ -82,24 +84,31 @@ for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0
     child = libc.syscall(220 if ARM else 56, flag | signal.SIGCHLD, 0, 0, 0, 0)
     if child == 0: os._exit(0)
     if child > 0: got(hex(flag))
-attempt(subprocess.run, ['unshare', '-U', 'true']) if not subprocess.run(
-    ['unshare', '-U', 'true'], capture_output=True).returncode else None
+if subprocess.run(['unshare', '-U', 'true'], capture_output=True).returncode == 0: got('unshare')
 """),
     "k_ways_into_the_kernel": Hostile("""
-each(open, *(f'/dev/{name}' for name in ('mem', 'kmem', 'port', 'kmsg', 'fuse', 'kvm', 'net/tun', 'loop-control',
-     'vhost-net', 'userfaultfd', 'sda', 'vda', 'tty', 'tty0', 'console', 'ptmx', 'pts/0', 'hwrng', 'cpu/0/msr')))
+each(open, *(f'/dev/{name}' for name in ('mem', 'kmem', 'port', 'kmsg', 'fuse', 'kvm', 'net/tun',
+     'loop-control',
+     'vhost-net', 'userfaultfd', 'sda', 'vda', 'tty', 'tty0', 'console', 'ptmx', 'pts/0', 'hwrng',
+          'cpu/0/msr')))
 each(open, '/proc/kcore', '/proc/kmem', '/proc/1/mem', '/proc/1/environ', '/proc/1/maps', '/proc/1/auxv',
-     '/sys/kernel/debug', '/sys/kernel/security', '/sys/fs/cgroup', '/sys/class', '/proc/keys', '/proc/timer_list')
+     '/sys/kernel/debug', '/sys/kernel/security', '/sys/fs/cgroup', '/sys/class', '/proc/timer_list')
+if open('/proc/keys').read(): got('keys')
 for path in ('/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/proc/sys/kernel/modprobe',
-             '/proc/sys/user/max_user_namespaces', '/proc/sys/vm/drop_caches', '/proc/sys/net/ipv4/ip_forward',
+             '/proc/sys/user/max_user_namespaces', '/proc/sys/vm/drop_caches',
+                  '/proc/sys/net/ipv4/ip_forward',
              '/proc/self/oom_score_adj', '/proc/self/uid_map', '/proc/self/gid_map', '/proc/self/setgroups',
-             '/proc/self/timerslack_ns', '/proc/self/coredump_filter', '/proc/1/oom_score_adj', '/proc/self/clear_refs'):
+             '/proc/self/timerslack_ns', '/proc/self/coredump_filter', '/proc/1/oom_score_adj',
+                  '/proc/self/clear_refs'):
     attempt(open, path, 'r+')
 """),
     "f_what_the_host_holds": Hostile("""
-each(os.listdir, '/root', '/home', '/var', '/srv', '/opt', '/mnt', '/media', '/boot', '/proc/1/root', '/proc/1/cwd',
-     '/proc/1/fd', '/proc/1/map_files', '/run/user', '/lost+found', '/host', '/.dockerenv', '/etc/ssh', '/etc/ssl/private')
-each(open, '/etc/shadow', '/etc/gshadow', '/etc/machine-id', '/etc/hostname', '/etc/resolv.conf', '/run/docker.sock',
+each(os.listdir, '/root', '/home', '/var', '/srv', '/opt', '/mnt', '/media', '/boot', '/proc/1/root',
+     '/proc/1/cwd',
+     '/proc/1/fd', '/proc/1/map_files', '/run/user', '/lost+found', '/host', '/.dockerenv', '/etc/ssh',
+          '/etc/ssl/private')
+each(open, '/etc/shadow', '/etc/gshadow', '/etc/machine-id', '/etc/hostname', '/etc/resolv.conf',
+     '/run/docker.sock',
      '/var/run/docker.sock', '/run/dbus/system_bus_socket', '/etc/fstab', '/etc/sudoers', '/etc/environment')
 if set(os.listdir('/run')) - {'job.py'}: got(os.listdir('/run'))
 mounts = {line.split()[4] for line in open('/proc/self/mountinfo')}
@@ -109,7 +118,8 @@ for path in mounts:
     if facts and not inside and not facts.f_flag & os.ST_RDONLY: got(path)
 """),
     "f_what_is_read_only": Hostile("""
-for path in ('/run/job.py', '/in/data', '/etc/passwd', '/usr/bin/python3', '/bin/sh', '/proc/self/exe', '/proc/1/exe'):
+for path in ('/run/job.py', '/in/data', '/etc/passwd', '/usr/bin/python3', '/bin/sh', '/proc/self/exe',
+     '/proc/1/exe'):
     attempt(open, path, 'r+b'); attempt(os.truncate, path, 0); attempt(os.chmod, path, 0o777)
     attempt(os.unlink, path); attempt(os.rename, path, '/tmp/mine'); attempt(os.link, path, '/out/alias')
     attempt(os.utime, path)
@@ -121,10 +131,10 @@ if os.statvfs('/out').f_flag & (os.ST_NOSUID | os.ST_NODEV) != os.ST_NOSUID | os
 """),
     "p_the_init": Hostile("""
 for number in range(1, 65):
-    if number not in (signal.SIGKILL, signal.SIGSTOP): attempt(lambda: None) if False else None
     try: os.kill(1, number)
     except OSError: pass
-for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM): signal.pidfd_send_signal(os.pidfd_open(1), number)
+for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM): signal.pidfd_send_signal(os.pidfd_open(1),
+     number)
 attempt(resource.prlimit, 1, resource.RLIMIT_NOFILE, (1, 1))
 attempt(os.setpriority, os.PRIO_PROCESS, 1, 19); attempt(os.sched_setaffinity, 1, {0})
 attempt(os.sched_setscheduler, 1, os.SCHED_BATCH, os.sched_param(0)); attempt(os.setpgid, 1, 0)
@@ -138,12 +148,14 @@ status = dict(line.split(':', 1) for line in open('/proc/self/status'))
 for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):
     if int(status[name], 16): got(name)
 if status['NoNewPrivs'].strip() != '1' or status['Seccomp'].strip() != '2': got('no filter')
-if set(status['Uid'].split()) != {'1000'} or set(status['Groups'].split()) - {'65534', '1000'}: got(status['Groups'])
+if set(status['Uid'].split()) != {'1000'} or set(status['Groups'].split()) - {'65534',
+     '1000'}: got(status['Groups'])
 each(os.setuid, 0, 1, 65534); each(os.setgid, 0, 1); attempt(os.setgroups, [0]); attempt(os.nice, -5)
 attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1))
 for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
     attempt(resource.setrlimit, limit, (resource.getrlimit(limit)[1] + 1,) * 2)
-for option, *given in ((24, 0), (47, 2, 0, 0, 0), (28, 1), (8, 1), (36, 1), (22, 1), (35, 1, 0, 0, 0), (59, 1, 1, 0, 0)):
+for option, *given in ((24, 0), (47, 2, 0, 0, 0), (28, 1), (8, 1), (36, 1), (22, 1), (35, 1, 0, 0, 0), (59,
+     1, 1, 0, 0)):
     if option not in (8, 36) and libc.prctl(option, *given) == 0: got(('prctl', option))
 """),
     "p_a_survivor_of_every_kind": Hostile("""
@@ -157,7 +169,8 @@ for depth in range(3):
         while True: time.sleep(.01); open('/out/late', 'a').write('x')
 print('gone')
 """, holds=lambda outcome: outcome.stdout == "gone\n" and outcome.usage.wall_seconds < 5),
-    "p_stops_itself": Hostile("os.kill(os.getpid(), signal.SIGSTOP)", replace(LIMITS, wall_seconds=0.5), ended("wall")),
+    "p_stops_itself": Hostile("os.kill(os.getpid(), signal.SIGSTOP)", replace(LIMITS, wall_seconds=0.5),
+         ended("wall")),
     "p_stops_and_blocks_everything": Hostile("""
 signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
 for _ in range(4):
@@ -166,22 +179,25 @@ select.select([], [], [], 60)
 """, replace(LIMITS, wall_seconds=0.5), ended("wall")),
     "n_every_way_out": Hostile("""
 for family, address in ((2, ('169.254.169.254', 80)), (2, ('127.0.0.1', PORT)), (2, ('10.0.0.1', 443)),
-                        (2, ('255.255.255.255', 9)), (2, ('224.0.0.1', 9)), (10, ('::1', PORT)), (10, ('fe80::1', 80, 0, 2))):
+                        (2, ('255.255.255.255', 9)), (2, ('224.0.0.1', 9)), (10, ('::1', PORT)), (10,
+                             ('fe80::1', 80, 0, 2))):
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         try: way = socket.socket(family, kind)
         except OSError: continue
         way.settimeout(.2)
-        if kind == socket.SOCK_STREAM: attempt(way.connect, address); attempt(way.sendto, b'x', 0x20000000, address)
+        if kind == socket.SOCK_STREAM: attempt(way.connect, address); attempt(way.sendto, b'x', 0x20000000,
+             address)
         else:
             way.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             try: way.sendto(b'x', address)
             except OSError: continue
             attempt(way.recv, 1)
-each(lambda path: socket.socket(socket.AF_UNIX).connect(path), '/run/docker.sock', '/run/dbus/system_bus_socket',
+each(lambda path: socket.socket(socket.AF_UNIX).connect(path), '/run/docker.sock',
+     '/run/dbus/system_bus_socket',
      '/var/run/nscd/socket', '/tmp/.X11-unix/X0', '\\0/tmp/.X11-unix/X0', '\\0ABSTRACT')
 each(lambda family: socket.socket(family, socket.SOCK_STREAM), 40, 38, 17, 9, 16, 21, 29, 30, 31, 39, 43, 44)
-each(lambda kind: socket.socket(2, *kind), (3, 1), (3, 255), (2, 1), (1, 132), (2, 136), (1, 262), (10, 0), (5, 132))
-attempt(lambda: socket.socket().setsockopt(1, 25, b'eth0')) if len(socket.if_nameindex()) > 1 else None
+each(lambda kind: socket.socket(2, *kind), (3, 1), (3, 255), (2, 1), (1, 132), (2, 136), (1, 262), (10, 0),
+     (5, 132))
 if [name for _, name in socket.if_nameindex()] != ['lo']: got(socket.if_nameindex())
 """),
     "n_shapes_its_network": Hostile("""
@@ -221,7 +237,8 @@ while True: threading.Thread(target=time.sleep, args=[60], daemon=True).start()
 for kind in ('f', 'd', 'l', 's', 'p') * 2:
   for n in range(40):
     path = f'/tmp/{kind}{n}'
-    try: {'f': lambda: open(path, 'x'), 'd': lambda: os.mkdir(path), 'l': lambda: os.symlink('x' * 4000, path),
+    try: {'f': lambda: open(path, 'x'), 'd': lambda: os.mkdir(path), 'l': lambda: os.symlink('x' * 4000,
+         path),
           's': lambda: socket.socket(socket.AF_UNIX).bind(path), 'p': lambda: os.mkfifo(path)}[kind]()
     except OSError: pass
 if len(os.listdir('/tmp')) > 64: got(len(os.listdir('/tmp')))
@@ -275,13 +292,26 @@ try:
             while True: total += os.write(pair[1], bytes(1 << 16))
         except BlockingIOError: pass
 except OSError: pass
-if total > 128 << 20: got(total)
-""", holds=ended("exited", "memory")),
+if total > 72 << 20: got(total)
+""", holds=within_memory),
+    "r_pipes_of_many": Hostile("""
+here = os.getpid()
+for _ in range(8):
+    if not os.fork(): break
+held = []
+try:
+    while True:
+        held.append(os.pipe()); os.set_blocking(held[-1][1], False); os.write(held[-1][1], bytes(1 << 16))
+except OSError: pass
+time.sleep(10)
+if os.getpid() == here: got('all of them')
+""", holds=ended('memory')),
     "r_datagrams_in_flight": Hostile("""
 held, total = [], 0
 try:
     while True:
-        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); held.append(pair); pair[0].setblocking(False)
+        pair = socket.socketpair(socket.AF_UNIX,
+             socket.SOCK_DGRAM); held.append(pair); pair[0].setblocking(False)
         try:
             while True: total += pair[0].send(bytes(1 << 15))
         except BlockingIOError: pass
@@ -308,7 +338,8 @@ while True:
 """, replace(LIMITS, cpu_seconds=0.6), ended("cpu", "pids", "exited")),
     "a_everything_but_files": Hostile("""
 os.mkfifo('pipe'); socket.socket(socket.AF_UNIX).bind('socket'); os.symlink('/proc/self/environ', 'environ')
-os.symlink('/', 'root'); os.symlink('loop', 'loop'); os.mkdir('shut', 0); open('shy', 'w').close(); os.chmod('shy', 0)
+os.symlink('/', 'root'); os.symlink('loop', 'loop'); os.mkdir('shut', 0); open('shy', 'w').close()
+os.chmod('shy', 0)
 open('one', 'w').close(); os.link('one', 'two'); os.symlink('/proc/1/fd/3', 'fd')
 """, holds=lambda outcome: outcome.status == 0 and not outcome.artifacts),
     "a_too_many_and_too_long": Hostile("""
