@@ -23,7 +23,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from approvals import execution, lease
+from approvals import execution, lease, sandbox
 from approvals.models import Action
 from approvals.sql import planning
 
@@ -126,9 +126,10 @@ def enqueue_plan(action: Action) -> None:
 
 
 def run_worker() -> None:
-    """Work until told to stop by SIGTERM or SIGINT."""
+    """Work until told to stop by SIGTERM or SIGINT, with sandboxes started ahead of their jobs."""
     lease.guard_this_process()
     connection = Redis.from_url(settings.REDIS_URL)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
-    worker.work(logging_level="WARNING")
+    with sandbox.warm(settings.AGENTSEC_SANDBOX_POOL):
+        worker.work(logging_level="WARNING")

@@ -25,7 +25,6 @@ from approvals.sandbox.job import (
     Watched,
 )
 from approvals.sandbox.pool import Pool
-from approvals.sandbox.pool import size as pool_size
 from approvals.sandbox.supervise import Hooks
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "Status",
     "Usage",
     "Watched",
-    "pool_size",
     "run",
     "status",
     "warm",
@@ -70,13 +68,13 @@ def run(
     return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output, stop, on_start, on_watched))
 
 
-def warm(size: int | None = None) -> AbstractContextManager[Pool | None]:
-    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process.
+def warm(size: int) -> AbstractContextManager[Pool | None]:
+    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process; 0: none.
 
-    The default is what the environment says (AGENTSEC_SANDBOX_POOL). Raises SandboxUnavailable if that is not
-    a number; whether jobs can run here at all, ``run`` says.
+    Gives the pool. Ends only after the jobs that run in its sandboxes. Where no sandbox can be started none
+    is kept, and ``run`` says why.
     """
-    return BACKENDS[_DEFAULT].warm(pool_size() if size is None else size)
+    return BACKENDS[_DEFAULT].warm(size)
 
 
 def status() -> Status:

@@ -14,6 +14,8 @@ from approvals.sandbox.job import Artifact, Limits
 _PUNCTUATION = set(" ._-+=@#~,()[]&'!")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 _MAX_PART_BYTES = 128
+# As many as the database keeps of a name: two that were cut there could become one.
+_MAX_NAME = 255
 _MAX_REFUSED = 64
 
 
@@ -28,6 +30,8 @@ def refusal(name: bytes) -> str | None:
         return "the name is not UTF-8"
     if unicodedata.normalize("NFC", text) != text:
         return "the name is not in Unicode normal form C"
+    if len(text) > _MAX_NAME:
+        return "the name is too long"
     return next((why for part in text.split("/") if (why := _part_refusal(part))), None)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from approvals.sandbox import cgroup, poller
 from approvals.sandbox.box import Box
-from approvals.sandbox.bwrap import Interpreter, find_interpreter, programs
+from approvals.sandbox.bwrap import Interpreter, Programs, find_interpreter, programs
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
@@ -31,7 +31,7 @@ class _Setting:
     place: Place | None
     interpreter: Interpreter
     status: Status
-    programs: tuple[tuple[int, ...], ...]
+    programs: Programs
 
     def meter(self, limits: Limits) -> Meter:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
@@ -101,7 +101,7 @@ class BubblewrapBackend:
         key = (os.environ.get("PATH"), os.environ.get(TIER_VARIABLE), os.geteuid())
         with self._lock:
             known = self._settings.get(key)
-            if known is None or programs(known.interpreter) != known.programs:
+            if known is None or not known.programs.unchanged():
                 self._settings[key] = known = _probe(forced=key[1])
             return known
 

@@ -72,17 +72,33 @@ def find_interpreter(*, system: Path = _SYSTEM_PYTHON) -> Interpreter:
     return Interpreter(str(path), None if path.is_relative_to("/usr") else sys.base_prefix)
 
 
-def programs(interpreter: Interpreter) -> tuple[tuple[int, ...], ...]:
-    """What identifies the files that make a sandbox: a sandbox is as good as the programs it came from.
+@dataclass(frozen=True)
+class Programs:
+    """The files that make a sandbox, and what they were: it is as good as the programs it came from."""
 
-    Raises SandboxUnavailable where one is missing.
-    """
-    paths = [_bubblewrap(), interpreter.path, *_privilege_drop()[:1]]
+    paths: tuple[str, ...]
+    facts: tuple[tuple[int, ...], ...]
+
+    def unchanged(self) -> bool:
+        return self.facts == _facts(self.paths)
+
+
+def programs(interpreter: Interpreter) -> Programs:
+    """Those that are found now. Raises SandboxUnavailable where one is missing."""
+    paths = (_bubblewrap(), interpreter.path, *_privilege_drop()[:1])
+    facts = _facts(paths)
+    if not facts:
+        raise SandboxUnavailable(f"a program of the sandbox is gone: one of {', '.join(paths)}")
+    return Programs(paths, facts)
+
+
+def _facts(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """What tells one file from another, of each; nothing when one is missing."""
     try:
-        facts = [Path(path).stat() for path in paths]
-    except OSError as error:
-        raise SandboxUnavailable(f"a program of the sandbox is gone: {error}") from error
-    return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in facts)
+        found = [os.stat(path) for path in paths]  # noqa: PTH116 (a Path would take longer than the look)
+    except OSError:
+        return ()
+    return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in found)
 
 
 def launch(interpreter: Interpreter) -> Launched:
@@ -109,12 +125,12 @@ def launch(interpreter: Interpreter) -> Launched:
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(path: str, identity: tuple[tuple[int, ...], ...]) -> bytes:
+def compiled(path: str, programs: Programs) -> bytes:
     """The init as code of the interpreter at ``path``, after that one's magic number.
 
-    ``identity`` says which files they are now, so that an upgraded interpreter compiles anew.
+    ``programs`` says which files they are now, so that an upgraded interpreter compiles anew.
     """
-    del identity
+    del programs
     argv = [*_privilege_drop(), path, "-I", "-S", "-B", "-c", _COMPILE]
     try:
         done = subprocess.run(argv, input=_INIT.encode(), env={}, cwd="/", capture_output=True, timeout=30)

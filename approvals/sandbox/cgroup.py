@@ -99,6 +99,8 @@ class Cgroup:
 
     def bound(self, limits: Limits) -> None:
         """Hold the job, which does not run yet, to ``limits`` from now on."""
+        if limits == self._limits:
+            return
         self._limits = limits
         try:
             # Memory may never be more than memory and swap together: that one goes out of the way first.

@@ -29,6 +29,9 @@ _MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULT
 _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
 _SOCKETS = re.compile(rb"^sockets: used (\d+)", re.MULTILINE)
 _TCP = re.compile(rb"^TCP6?: inuse (\d+)", re.MULTILINE)
+_DESCRIPTORS = re.compile(rb"^FDSize:\s+(\d+)", re.MULTILINE)
+# What a pipe holds at most where its size cannot be changed; the smallest table of descriptors.
+_PIPE_BYTES, _SMALL_TABLE = 16 * 4096, 64
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 
 
@@ -45,7 +48,8 @@ class Poller:
         self._peak = 0
         self._headroom = int(limits.memory_bytes)
         self._overlap = 0
-        self._counted = 0.0
+        self._counted = self._listed = 0.0
+        self._piped = 0
         self._most_pids = 0
 
     @property
@@ -99,9 +103,16 @@ class Poller:
         threads = sum(int(n) for text in texts.values() for n in _THREADS.findall(text))
         sizes = {pid: _sum_kib(_MEMORY, text) for pid, text in texts.items()}
         certain = self._certain({pid: _sum_kib(_PRIVATE, text) for pid, text in texts.items()})
-        return self._judge(
-            proc, sizes, certain=certain, limit=int(self._limits.memory_bytes) - stored
-        ), threads
+        limit = int(self._limits.memory_bytes) - stored
+        return self._judge(proc, sizes, certain=certain, limit=limit) + self._pipes(proc, texts), threads
+
+    def _pipes(self, proc: int, texts: dict[str, bytes]) -> int:
+        """What the pipes of processes with many descriptors can hold; listing these takes a while."""
+        if time.monotonic() - self._listed >= _INTERVAL:
+            self._listed = time.monotonic()
+            large = [pid for pid, text in texts.items() if _most(_DESCRIPTORS, text) > _SMALL_TABLE]
+            self._piped = _PIPE_BYTES * len(set().union(*(_pipe_names(proc, pid) for pid in large)))
+        return self._piped
 
     def _judge(self, proc: int, sizes: dict[str, int], *, certain: int, limit: int) -> int:
         """The bytes the tree takes, exactly only where that decides.
@@ -173,6 +184,33 @@ def _buffers(proc: int) -> int:
     others = sum(int(count) for count in _SOCKETS.findall(text)) - tcp
     per_tcp, per_other = _socket_bytes()
     return tcp * per_tcp + max(0, others) * per_other
+
+
+def _pipe_names(proc: int, pid: str) -> set[str]:
+    """The pipes that a process has open; none where it is gone or hides them."""
+    try:
+        folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+    except OSError:
+        return set()
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+        found = {link for name in names if (link := _link(folder, name)).startswith("pipe:")}
+    except OSError:
+        found = set()
+    finally:
+        os.close(folder)
+    return found
+
+
+def _link(folder: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return ""
+
+
+def _most(pattern: re.Pattern[bytes], text: bytes) -> int:
+    return max((int(amount) for amount in pattern.findall(text)), default=0)
 
 
 def _sum_kib(pattern: re.Pattern[bytes], text: bytes) -> int:

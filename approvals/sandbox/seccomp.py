@@ -64,9 +64,11 @@ _GUARDED: Guards = {
         (Check(0, (_AF_NETLINK,)), Check(1, (_DGRAM, _RAW), mask=0xF), Check(2, (0,))),
     ),
 }
-# For tiers that cannot count kernel memory: sockets keep the buffers they were born with.
+# For tiers that cannot count kernel memory: sockets and pipes keep the buffers they were born with.
 _SOL_SOCKET, _BUFFER_OPTIONS = 1, (7, 8, 32, 33)
+_SET_PIPE_SIZE = 1031
 _GUARDED_UNCOUNTED: Guards = {
+    "fcntl": ((Check(1, (_SET_PIPE_SIZE,), absent=True),),),
     "setsockopt": ((Check(1, (_SOL_SOCKET,), absent=True),), (Check(2, _BUFFER_OPTIONS, absent=True),)),
 }
 # clone3 hides its flags behind a pointer, which no filter can read; ENOSYS makes C libraries use clone.

@@ -24,6 +24,8 @@ from approvals.sandbox.parcel import Parcel
 from approvals.sandbox.watching import OUT_OF_REACH, Watcher
 
 _OPEN_FILES = OUT_OF_REACH
+# Signals and timers that wait at once: kernel memory, of which hosts allow a hundred thousand.
+_SIGNALS = 1024
 # A stream is kept up to its limit and drained past it; who writes this many times as much is stopped.
 _FLOOD = 16
 _END = struct.Struct("=iiqq")
@@ -143,7 +145,7 @@ class Supervisor:
         if self._hooks.on_start is not None:
             self._hooks.on_start(self._box.pid)
         self._started = time.monotonic()
-        self._deadline = self._started + START_SECONDS
+        self._deadline, self._due = self._started + START_SECONDS, self._started + self._meter.interval
         self._box.send(b"G")
 
     def _configuration(self) -> bytes:
@@ -156,6 +158,7 @@ class Supervisor:
             "RLIMIT_NOFILE": (_OPEN_FILES, _OPEN_FILES),
             "RLIMIT_MEMLOCK": (1 << 16, 1 << 16),
             "RLIMIT_MSGQUEUE": (0, 0),
+            "RLIMIT_SIGPENDING": (_SIGNALS, _SIGNALS),
             "FOLDER": (disk, int(limits.inodes)),
             **self._meter.rlimits(),
         }

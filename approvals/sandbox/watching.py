@@ -32,8 +32,8 @@ _WISHES: dict[str, seccomp.Opens | None] = {"all": "all", "writes": "writes", "c
 # No number of a descriptor that a job can have: its limit is not above this.
 OUT_OF_REACH = 512
 MAX_KEPT = 400
-MAX_KEPT_BYTES = 64 * 1024
-# Past this many events nothing is read any more: they are let through and counted.
+MAX_KEPT_BYTES = 40 * 1024
+# Past this many events of one kind nothing of them is read any more: they are let through and counted.
 MAX_READ = 20_000
 _BATCH, _TELL_SECONDS = 32, 0.25
 _MAX_SHOWN, _MAX_PATH, _MAX_WORDS, _FIRST_READ = 512, 4096, 32, 256
@@ -49,7 +49,7 @@ _SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/")
 _SYSTEM_FILES = frozenset(("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/run/job.py"))
 
 _Arguments = tuple[int, ...]
-_Reader = Callable[[int, _Arguments], list[tuple[str, Noticed]]]
+_Reader = Callable[[int, _Arguments], list[Noticed]]
 
 
 def orders(rules: bytes) -> bytes:
@@ -132,7 +132,8 @@ class Watch:
         self._poll.register(listener, select.POLLIN)
         self._readers = _readers()
         self._kept: dict[str, dict[tuple[str, str], int]] = {"opened": {}, "executed": {}, "connected": {}}
-        self._bytes = self._events = self._library_reads = self._unlisted = self._unread = 0
+        self._bytes, self._events = dict.fromkeys(self._kept, 0), dict.fromkeys(self._kept, 0)
+        self._library_reads = self._unlisted = self._unread = 0
         # The caller and we take turns, which is quicker on one core; older kernels do not know this.
         with contextlib.suppress(OSError):
             fcntl.ioctl(listener, _SET_FLAGS, _SYNC_WAKE_UP)
@@ -179,19 +180,20 @@ class Watch:
                 )
 
     def _note(self, request: bytearray) -> None:
-        self._events += 1
-        if self._events > MAX_READ:
+        _, thread, _, number, _, _, *arguments = _REQUEST.unpack(request)
+        kind, reader = self._readers[number]
+        self._events[kind] += 1
+        if self._events[kind] > MAX_READ:
             self._unread += 1
             return
-        _, thread, _, number, _, _, *arguments = _REQUEST.unpack(request)
         try:
-            found = self._readers[number](thread, tuple(arguments))
+            found = reader(thread, tuple(arguments))
             # Only now is it certain that what was read belongs to the one who asked.
             fcntl.ioctl(self.listener, _STILL_THERE, bytes(request[:8]))
         except (OSError, OverflowError, struct.error):
             self._unread += 1
             return
-        for kind, noticed in found:
+        for noticed in found:
             self._keep(kind, noticed)
 
     def _keep(self, kind: str, noticed: Noticed) -> None:
@@ -201,10 +203,10 @@ class Watch:
         found, key = self._kept[kind], (noticed.what, noticed.how)
         if key not in found:
             size = len(noticed.what.encode("utf-8"))
-            if len(found) >= MAX_KEPT or self._bytes + size > MAX_KEPT_BYTES:
+            if len(found) >= MAX_KEPT or self._bytes[kind] + size > MAX_KEPT_BYTES:
                 self._unlisted += 1
                 return
-            self._bytes += size
+            self._bytes[kind] += size
         found[key] = found.get(key, 0) + 1
         self.changed = True
 
@@ -214,18 +216,22 @@ class Watch:
         return path.startswith(self._libraries) and "/.." not in path
 
 
-def _readers() -> dict[int, _Reader]:
-    named: dict[str, _Reader] = {
-        "execve": lambda thread, a: [_executed(thread, _AT_FDCWD, a[0], a[1])],
-        "execveat": lambda thread, a: [_executed(thread, a[0], a[1], a[2], empty=a[4])],
-        "open": lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], a[1])],
-        "creat": lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], os.O_WRONLY)],
-        "openat": lambda thread, a: [_opened(thread, a[0], a[1], a[2])],
-        "openat2": lambda thread, a: [_opened(thread, a[0], a[1], _word(thread, a[2]))],
-        "connect": lambda thread, a: [_reached(thread, a[1], a[2], "connect")],
-        "sendto": lambda thread, a: [_reached(thread, a[4], a[5], "send")],
-        "sendmsg": lambda thread, a: _messages(thread, a[1], 1),
-        "sendmmsg": lambda thread, a: _messages(thread, a[1], min(a[2] & 0xFFFFFFFF, _MAX_MESSAGES)),
+def _readers() -> dict[int, tuple[str, _Reader]]:
+    """Call number → the list it belongs to, and what reads it."""
+    named: dict[str, tuple[str, _Reader]] = {
+        "execve": ("executed", lambda thread, a: [_executed(thread, _AT_FDCWD, a[0], a[1])]),
+        "execveat": ("executed", lambda thread, a: [_executed(thread, a[0], a[1], a[2], empty=a[4])]),
+        "open": ("opened", lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], a[1])]),
+        "creat": ("opened", lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], os.O_WRONLY)]),
+        "openat": ("opened", lambda thread, a: [_opened(thread, a[0], a[1], a[2])]),
+        "openat2": ("opened", lambda thread, a: [_opened(thread, a[0], a[1], _word(thread, a[2]))]),
+        "connect": ("connected", lambda thread, a: [_reached(thread, a[1], a[2], "connect")]),
+        "sendto": ("connected", lambda thread, a: [_reached(thread, a[4], a[5], "send")]),
+        "sendmsg": ("connected", lambda thread, a: _messages(thread, a[1], 1)),
+        "sendmmsg": (
+            "connected",
+            lambda thread, a: _messages(thread, a[1], min(a[2] & 0xFFFFFFFF, _MAX_MESSAGES)),
+        ),
     }
     calls = numbers(machine=platform.machine())
     return {calls[name]: reader for name, reader in named.items() if name in calls}
@@ -270,18 +276,18 @@ def _path(thread: int, folder: int, address: int, *, empty: bool = False) -> byt
     return base if not name else base.rstrip(b"/") + b"/" + name
 
 
-def _opened(thread: int, folder: int, address: int, flags: int) -> tuple[str, Noticed]:
+def _opened(thread: int, folder: int, address: int, flags: int) -> Noticed:
     how = "write" if flags & _WRITING else "read"
-    return "opened", Noticed(_shown(_path(thread, folder, address)), how)
+    return Noticed(_shown(_path(thread, folder, address)), how)
 
 
-def _executed(thread: int, folder: int, address: int, vector: int, *, empty: int = 0) -> tuple[str, Noticed]:
+def _executed(thread: int, folder: int, address: int, vector: int, *, empty: int = 0) -> Noticed:
     program = _path(thread, folder, address, empty=bool(empty & _AT_EMPTY_PATH))
     words = _words(thread, vector)
     # The first word is by custom the program's name again, and a lie where it is not.
     given = [word.decode("utf-8", "backslashreplace") for word in words[1:]]
     line = shlex.join([program.decode("utf-8", "backslashreplace"), *given])
-    return "executed", Noticed(_shown(line.encode("utf-8", "backslashreplace")), "execute")
+    return Noticed(_shown(line.encode("utf-8", "backslashreplace")), "execute")
 
 
 def _words(thread: int, vector: int) -> list[bytes]:
@@ -294,7 +300,7 @@ def _words(thread: int, vector: int) -> list[bytes]:
     return words if 0 in pointers else [*words, "…".encode()]
 
 
-def _messages(thread: int, address: int, count: int) -> list[tuple[str, Noticed]]:
+def _messages(thread: int, address: int, count: int) -> list[Noticed]:
     """Where the first datagrams of a call go; those on a connected socket name no address."""
     found = []
     for index in range(count):
@@ -304,9 +310,9 @@ def _messages(thread: int, address: int, count: int) -> list[tuple[str, Noticed]
     return found
 
 
-def _reached(thread: int, address: int, length: int, how: str) -> tuple[str, Noticed]:
+def _reached(thread: int, address: int, length: int, how: str) -> Noticed:
     raw = _memory(thread, address, min(length & 0xFFFFFFFF, 128))
-    return "connected", Noticed(_address(raw), how)
+    return Noticed(_address(raw), how)
 
 
 def _address(raw: bytes) -> str:

@@ -51,6 +51,17 @@ def test_it_is_sealed_masked_and_shown(action: Action, committed_cast: Cast) -> 
     assert TOKEN not in page
 
 
+def test_artifacts_with_long_names_in_common_do_not_keep_an_action_from_ending(committed_cast: Cast) -> None:
+    code = (
+        "import os\nfolder = '/'.join(['x' * 100] * 2); os.makedirs(folder)\n"
+        "for end in 'ab': open(f'{folder}/{\"y\" * 100}{end}', 'w').write(end)\nopen('c', 'w').write('c')"
+    )
+    action = committed_cast.propose("script.run", {"code": code})
+    execution.run(action_id=action.pk, worker="tests")
+    action.refresh_from_db()
+    assert (action.state, [item["name"] for item in action.result["artifacts"]]) == ("succeeded", ["c"])
+
+
 def test_what_a_running_job_did_so_far_can_be_seen(cast: Cast) -> None:
     action = cast.propose("script.run", {"code": "pass"})
     running = Execution.objects.create(action=action, fence=7, worker="tests")

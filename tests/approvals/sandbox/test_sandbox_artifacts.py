@@ -51,6 +51,18 @@ def test_the_sum_of_bytes_is_bounded() -> None:
     assert refused == {"c": "more than 100 bytes of artifacts"}
 
 
+def test_what_fits_exactly_is_taken() -> None:
+    taken, refused = leave("for n in 'ab': open(n, 'w').write('x' * 50)", artifact_bytes=100, artifacts=2)
+    assert (sorted(taken), refused) == (["a", "b"], {})
+
+
+def test_an_empty_file_counts_as_one_and_takes_no_room() -> None:
+    taken, refused = leave(
+        "open('a', 'w').write('x'); open('b', 'w'); open('c', 'w')", artifact_bytes=1, artifacts=2
+    )
+    assert (taken, refused) == ({"a": b"x", "b": b""}, {"c": "more than 2 artifacts"})
+
+
 def test_the_list_of_refusals_is_bounded() -> None:
     taken, refused = leave("for n in range(500): open(f'{n:04}', 'w')", artifacts=3)
     assert sorted(taken) == ["0000", "0001", "0002"]
@@ -110,6 +122,7 @@ def test_plain_names_are_taken(name: str) -> None:
             b"a\x1bb",
         ),
         *(b"a\xff", b"CON", b"nul.txt", b"com1", b"a:b", b"a*", b"<b>", b"x" * 129, b"a/" + b"\xff"),
+        b"/".join([b"x" * 100] * 3),
         *(text.encode() for text in ("a\u202eb", "e\u0301a\u200b", "cafe\u0301", "a\u2028b", "\ufeffa")),
     ],
 )

@@ -108,6 +108,14 @@ def test_socket_buffers_stay_small_where_they_are_not_counted(machine: str) -> N
     assert decide(machine, number, 3, 6, 8, counted=False) == ALLOW
 
 
+@MACHINES
+def test_pipes_stay_small_where_they_are_not_counted(machine: str) -> None:
+    number = numbers(machine=machine)["fcntl"]
+    assert decide(machine, number, 3, 1031, 1 << 20) == ALLOW
+    assert decide(machine, number, 3, 1031, 1 << 20, counted=False) == EPERM
+    assert decide(machine, number, 3, 1, counted=False) == ALLOW
+
+
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(SandboxUnavailable, match="riscv64"):
         seccomp.build(machine="riscv64", counted=True)

@@ -103,6 +103,21 @@ def test_a_flood_of_names_is_cut_and_said() -> None:
     assert sum(len(item.what) for item in watched.opened) <= watching.MAX_KEPT_BYTES
 
 
+def test_a_flood_of_opens_does_not_hide_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MAX_READ", 500)
+    source = """
+import os, socket
+for n in range(600):
+    try: os.open(f'/{n}' + 'x' * 400, 0)
+    except OSError: pass
+try: socket.socket().connect(('192.0.2.1', 443))
+except OSError: pass
+"""
+    outcome = run(source)
+    assert outcome.connected == ("192.0.2.1:443",)
+    assert outcome.watched.unread > 100
+
+
 def test_what_watching_costs_is_on_the_jobs_account() -> None:
     source = """
 import os
