@@ -101,7 +101,10 @@ class Box:
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
         # A sandbox that is already gone is noticed when its end of the socket closes.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
-            socket.send_fds(self.launched.link, [message], list(descriptors))
+            if descriptors:
+                socket.send_fds(self.launched.link, [message], list(descriptors))
+            else:
+                self.launched.link.send(message)
 
     def receive(self) -> Message:
         try:
