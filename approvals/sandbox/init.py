@@ -195,8 +195,8 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
 
 def copy(path: bytes, content: bytes, sources: list[int]) -> None:
     sink = create(path)
-    if content:
-        os.write(sink, content)
+    if os.write(sink, content) != len(content):
+        sys.exit("cannot prepare the sandbox: there is no memory for the input")
     for source in sources:
         offset = 0
         while sent := os.sendfile(sink, source, offset, 1 << 30):
