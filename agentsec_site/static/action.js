@@ -14,8 +14,10 @@
     timer = setTimeout(async () => {
       last = Date.now();
       const streams = [...document.querySelectorAll(".stream")].map((node) => node.scrollTop + node.clientHeight >= node.scrollHeight - 4);
+      const opened = [...document.querySelectorAll("#progress details")].map((node) => node.open);
       await load(`/actions/${id}/progress`, { target: "#progress", swap: "outerHTML" });
       document.querySelectorAll(".stream").forEach((node, at) => { if (streams[at] ?? true) node.scrollTop = node.scrollHeight; });
+      document.querySelectorAll("#progress details").forEach((node, at) => { node.open = opened[at] ?? node.open; });
     }, wait);
   }
 

@@ -39,9 +39,12 @@ class _Setting:
     def stand(self, limits: Limits) -> Standing:
         """Start a sandbox up to where its job's process waits."""
         with contextlib.ExitStack() as failed:
+            box = Box(self.interpreter, counted=self.place is not None)
+            failed.callback(box.close)
             meter = self.meter(limits)
+            # Before the box: a cgroup goes when its processes are gone.
+            failed.pop_all()
             failed.callback(meter.close)
-            box = Box(self.interpreter, counted=meter.tier == cgroup.TIER)
             failed.callback(box.close)
             box.wait_until_ready(meanwhile=meter.approach)
             meter.admit(box.pid)
@@ -76,7 +79,7 @@ class BubblewrapBackend:
         if size == 0:
             yield None
             return
-        pool = Pool(size=size, make=lambda: self._setting().stand(_PROBE.limits), made_of=self._setting)
+        pool = Pool(size=size, make=lambda: self._setting().stand(Limits()), made_of=self._setting)
         self._pool = pool
         try:
             yield pool

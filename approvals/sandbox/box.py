@@ -103,9 +103,16 @@ class Box:
         return SandboxUnavailable(f"the sandbox does not start here: {words or 'no answer from inside'}")
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Raises SandboxUnavailable when the init does not take it: the next message must not go through."""
         # A sandbox that is already gone is noticed when its end of the socket closes.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
-            socket.send_fds(self.launched.link, [message], list(descriptors))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
+                if descriptors:
+                    socket.send_fds(self.launched.link, [message], list(descriptors))
+                else:
+                    self.launched.link.send(message)
+            except TimeoutError as error:
+                raise SandboxUnavailable("the sandbox takes no input: its init does not answer") from error
 
     def receive(self) -> Message:
         try:

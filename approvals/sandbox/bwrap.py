@@ -201,8 +201,9 @@ def _options(interpreter: Interpreter) -> tuple[str, ...]:
     for name in _ETC:
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for folder in _WRITABLE:
-        options += ["--perms", "0700", "--size", "4096", "--tmpfs", folder]
-    # After /tmp, which may be where it lies.
+        # The init mounts these sooner. But it cannot where the interpreter lies in one of them.
+        inside = interpreter.prefix is not None and Path(interpreter.prefix).is_relative_to(folder)
+        options += ["--perms", "0700", *(["--size", "4096", "--tmpfs"] if inside else ["--dir"]), folder]
     if interpreter.prefix is not None:
         options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
     return (*options, "--dir", "/in", "--chdir", "/")

@@ -99,9 +99,9 @@ class Cgroup:
 
     def bound(self, limits: Limits) -> None:
         """Hold the job, which does not run yet, to ``limits`` from now on."""
-        if limits == self._limits:
+        before, self._limits = self._limits, limits
+        if (before.memory_bytes, before.pids) == (limits.memory_bytes, limits.pids):
             return
-        self._limits = limits
         try:
             # Memory may never be more than memory and swap together: that one goes out of the way first.
             self._write_if("memory.memsw.limit_in_bytes", "-1")

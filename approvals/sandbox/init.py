@@ -8,9 +8,9 @@ job runs before both processes have given these privileges up. Each message is o
 
     worker → init   S  numbers: of seccomp(2), of the descriptor to answer J by, the size of the filter that
                        reports; then that and the one that enforces (arrays of struct sock_filter)
-                    F  one input file: its path; with it a descriptor to copy from
-                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
-                       environment as NAME=value, then argv (none: run /run/job.py); with it standard input
+                    F  one input file: its path, NUL, its content or, with a descriptor to copy from, nothing
+                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, what the environment
+                       has besides as NAME=value, then argv (none: run /run/job.py); with it standard input
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
                     J  sent by the job's process, which waits now; the kernel adds its process id; with it
@@ -33,6 +33,7 @@ import _ctypes
 import _frozen_importlib_external
 import _signal  # type: ignore[import-not-found]
 import _socket
+import atexit
 import gc
 import os
 import resource
@@ -40,6 +41,11 @@ import select
 import stat
 import struct
 import sys
+
+# For a type checker; importing typing would take milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SOURCE = "/run/job.py"
 FOLDERS = ("/tmp", "/out", "/dev/shm")
@@ -49,6 +55,8 @@ ETC = {
     "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
 MAX_DEPTH = 8
+# With the bounds that most jobs have, so that nothing is left to do for those.
+REHEARSAL = b"FOLDER:67108864:4096\0\0"
 # <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
 SECCOMP_SET_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
@@ -57,6 +65,7 @@ CAPABILITY_VERSION = 0x20080522
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MNT_DETACH = 2
 CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+SIZED: list[bytes] = []
 libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
@@ -95,6 +104,10 @@ def main() -> bool:
         ours.close()
         return waiting(link, theirs, rules)
     theirs.close()
+    # As the job's process does: what is done once now is done sooner when somebody waits for it.
+    size(REHEARSAL)
+    copy(b"/run/rehearsal", b"-", [])
+    os.unlink("/run/rehearsal")  # noqa: PTH108
     return serve(link, ours, job)
 
 
@@ -123,6 +136,11 @@ def furnish() -> None:
         sink = create(f"/etc/{name}".encode())
         os.write(sink, content)
         os.close(sink)
+    root = os.stat("/").st_dev  # noqa: PTH116
+    for folder in FOLDERS:
+        if os.stat(folder).st_dev == root:  # noqa: PTH116
+            flags, options = MS_NOSUID | MS_NODEV, b"mode=0700,size=4096,nr_inodes=8"
+            must("mount", b"tmpfs", folder.encode(), b"tmpfs", flags, options)
     # Namespaces below this one: none. Where bubblewrap covers /proc/sys the cover goes; the next mount closes
     # what it covered.
     call("umount2", b"/proc/sys", MNT_DETACH)
@@ -168,7 +186,8 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
     while True:
         kind, body, descriptors = receive(link)
         if kind == b"F":
-            copy(body, descriptors[0])
+            path, _, content = body.partition(b"\0")
+            copy(path, content, descriptors)
         elif kind == b"C":
             size(body)
             must("mount", None, b"/", None, CLOSED, None)
@@ -177,20 +196,25 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
             os._exit(1)
 
 
-def copy(path: bytes, source: int) -> None:
-    sink, offset = create(path), 0
-    while sent := os.sendfile(sink, source, offset, 1 << 30):
-        offset += sent
+def copy(path: bytes, content: bytes, sources: list[int]) -> None:
+    sink = create(path)
+    if os.write(sink, content) != len(content):
+        sys.exit("cannot prepare the sandbox: there is no memory for the input")
+    for source in sources:
+        offset = 0
+        while sent := os.sendfile(sink, source, offset, 1 << 30):
+            offset += sent
+        os.close(source)
     os.close(sink)
-    os.close(source)
 
 
 def size(config: bytes) -> None:
     """Give each folder the bytes and inodes that this job may fill; its root is an inode of ours."""
     disk, inodes = next(bounds for name, *bounds in parsed(config) if name == "FOLDER")
-    for folder in FOLDERS:
-        options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+    options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+    for folder in FOLDERS if options not in SIZED else ():
         must("mount", b"tmpfs", folder.encode(), None, MS_REMOUNT | MS_NOSUID | MS_NODEV, options)
+    SIZED[:] = [options]
 
 
 def parsed(config: bytes) -> list[list[str]]:
@@ -207,8 +231,10 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
     """The job's process: confined now, begins when the init hands it the configuration."""
     try:
         os.setsid()
+        os.environ.pop("PWD", None)
         drop_privileges()
         confine(link, rules)
+        rehearse()
         config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
         if not config:
             os._exit(126)
@@ -219,6 +245,16 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
     except BaseException as error:  # noqa: BLE001
         os.write(2, f"cannot start the job: {error!r}\n".encode())
         os._exit(126)
+
+
+def rehearse() -> None:
+    """Do once what a beginning job does: the pages that this touches, until now shared with the init, are
+    copied while nobody waits for it.
+    """
+    as_main()
+    for _ in parsed(REHEARSAL):
+        set_limit(resource.RLIMIT_CORE, 0, 0)
+    exec(compile("import os\nprint(end='')", SOURCE, "exec", dont_inherit=True), {})
 
 
 def confine(link: _socket.socket, orders: bytes) -> None:
@@ -257,8 +293,7 @@ def become(init: _socket.socket, config: bytes) -> bool:
     for name, *bounds in parsed(config):
         if name != "FOLDER":
             set_limit(getattr(resource, name), int(bounds[0]), int(bounds[1]))
-    os.environ.clear()
-    for item in environment.decode().split("\0"):
+    for item in environment.decode().split("\0") if environment else ():
         name, _, value = item.partition("=")
         os.environ[name] = value
     os.chdir("/out")
@@ -281,10 +316,12 @@ def execute(argv: list[bytes]) -> None:
 
 
 def set_limit(kind: int, soft: int, hard: int) -> None:
-    ceiling = resource.getrlimit(kind)[1]
-    if ceiling != resource.RLIM_INFINITY:
-        soft, hard = min(soft, ceiling), min(hard, ceiling)
-    resource.setrlimit(kind, (soft, hard))
+    try:
+        resource.setrlimit(kind, (soft, hard))
+    except ValueError:
+        # It is lower than that already.
+        ceiling = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (min(soft, ceiling), min(hard, ceiling)))
 
 
 def watch(link_fd: int, job: int) -> None:
@@ -381,23 +418,58 @@ def refuse(link: _socket.socket, path: bytes, why: str) -> None:
 
 def play() -> None:
     """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
-    module = type(sys)("__main__")
-    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
-    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
-    sys.modules["__main__"] = module
+    module = sys.modules["__main__"] = as_main()
     sys.argv[:] = [SOURCE]
     sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
+    before = set(sys.modules)
+    status: object = None
     try:
-        with open(SOURCE, "rb") as script:
-            text = script.read()
+        script = os.open(SOURCE, os.O_RDONLY | os.O_CLOEXEC)
+        text = os.read(script, os.fstat(script).st_size)
+        os.close(script)
         exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
-    except SystemExit:
-        raise
+    except SystemExit as leaving:
+        status = leaving.code
     except BaseException as error:  # noqa: BLE001
         frames = error.__traceback__
         theirs = frames.tb_next if frames else None
         sys.excepthook(type(error), error.with_traceback(theirs), theirs)
-        sys.exit(1)
+        if isinstance(error, KeyboardInterrupt):
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            os.kill(os.getpid(), _signal.SIGINT)
+        status = 1
+    leave(module, before, status)
+
+
+def as_main() -> Any:
+    module: Any = type(sys)("__main__")
+    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
+    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
+    return module
+
+
+def leave(module: Any, before: set[str], status: object) -> None:
+    """End as the interpreter ends, without what it does last: to take apart each module that it came with.
+
+    Here that would copy most pages that this process shares with the init, for longer than the job took.
+    """
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    if len(sys._current_frames()) == 1 and (status is None or isinstance(status, int)):
+        atexit._run_exitfuncs()
+        for name in [name for name in sys.modules if name not in before]:
+            del sys.modules[name]
+        vars(module).clear()
+        gc.collect()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # As the interpreter says of a stream that cannot take the rest; one that the job removed is none.
+            status = 120 if hasattr(sys, "stdout") and hasattr(sys, "stderr") else status
+        os._exit((status or 0) & 0xFF)
+    # Threads still run, or there is a last word to say: the interpreter does all of it.
+    sys.exit(status)  # type: ignore[arg-type]
 
 
 if main():

