@@ -26,7 +26,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from policies import jose
-from policies.models import Tool
+from policies.models import Grant, Tool
 from policies.token_models import IssuedToken, SigningKey
 from traces import keys, record
 from traces.problems import Refused
@@ -147,7 +147,8 @@ def published() -> dict[str, jose.Key]:
 def listed(now: datetime) -> list[Listed]:
     """Every key with its age, last use and count, newest first. Opens none of them."""
     living = dict[str, int]()
-    for kid in IssuedToken.objects.filter(expires_at__gt=now).values_list("kid", flat=True):
+    alive = IssuedToken.objects.filter(expires_at__gt=now, grant__state=Grant.State.ACTIVE)
+    for kid in alive.values_list("kid", flat=True):
         living[kid] = living.get(kid, 0) + 1
     return [_listed(row, living.get(row.kid, 0), now) for row in SigningKey.objects.all()]
 

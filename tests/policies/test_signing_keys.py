@@ -192,6 +192,8 @@ def test_the_list_tells_age_use_and_what_is_alive(grant: Grant) -> None:
     assert (first.kid, first.state, first.uses) == (new.kid, "announced", 0)
     assert (second.kid, second.state, second.uses, second.living_tokens) == (row.kid, "signing", 1, 1)
     assert second.last_used_at is not None and first.rotates_at is not None
+    Grant.objects.update(state="revoked")
+    assert signing_keys.listed(timezone.now())[1].living_tokens == 0
 
 
 def test_the_commands_say_what_they_did() -> None:
