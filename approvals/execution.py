@@ -225,6 +225,7 @@ def finish(execution: Execution, output: outputs.Output) -> str:
     action = states.lock(execution.action_id)
     if action.state != S.RUNNING or action.fence != execution.fence:
         raise Refused("conflict", f"this start is over: {states.already(action)}")
+    output = replace(output, error=outputs.masked(output.error))
     artifacts = _keep_artifacts(execution, action, output)
     result = output.result | {"artifacts": artifacts}
     returned = sessions.add_output(
@@ -285,7 +286,7 @@ def _close(execution: Execution, output: outputs.Output, screened: Any) -> None:
 
 def _keep_artifacts(execution: Execution, action: Action, output: outputs.Output) -> list[dict[str, Any]]:
     kept = []
-    for item in output.artifacts:
+    for item in outputs.without_secrets(output.artifacts):
         blob = Blob(sha256=item.sha256, content=item.content, size=len(item.content))
         Blob.objects.bulk_create([blob], ignore_conflicts=True)
         BlobOwner.objects.bulk_create(

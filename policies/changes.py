@@ -247,7 +247,13 @@ def _issue_key(row: ProposedChange, by: str) -> str:
 
 
 def _store_secret(row: ProposedChange, by: str) -> str:
-    secrets.put(name=row.target, value=secrets.opened(row.target, bytes(row.sealed)), by=by)
+    after, more = _after(row), {}
+    if isinstance(after, dict):
+        ends = after["expires_at"]
+        more = {"overlap": timedelta(seconds=after["overlap_seconds"])}
+        more |= {"expires_at": datetime.fromisoformat(ends)} if ends else {}
+    value = secrets.opened(row.target, bytes(row.sealed))
+    secrets.put(name=row.target, value=value, by=by, **more)
     return ""
 
 

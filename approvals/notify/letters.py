@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from approvals.models import Action
 from approvals.notice_models import Notice, NoticeKind, Outlet
 from approvals.notify import words
+from policies.firewall import known
 
 # More than so many at once are counted, and only the most urgent of them told.
 MOST = 5
@@ -127,13 +128,14 @@ def _is_over(notice: Notice) -> bool:
 
 
 def _item(notice: Notice, outlet: Outlet, now: datetime, site: str) -> Item:
-    action, zone = notice.action, ZoneInfo(outlet.zone)
+    action, zone, clean = notice.action, ZoneInfo(outlet.zone), known.current().masked
     verdict = action.verdict
     rules = [match["name"] for match in verdict["matched"] if match["effect"] == verdict["effect"]]
     target = action.target if action.target != action.tool else ""
     return Item(
         action=str(action.pk), kind=notice.kind, said=_said(notice),
-        summary=words.line(action.summary or action.tool, most=300), target=words.line(target, most=200),
+        summary=words.line(clean(action.summary or action.tool), most=300),
+        target=words.line(clean(target), most=200),
         tool=words.line(action.tool, most=100), agent=words.line(action.agent.name, most=100),
         rules=words.line(", ".join(rules), most=200), until=action.deadline,
         left=words.left(now, action.deadline),
