@@ -104,9 +104,9 @@ def agreed_overlap(name: str) -> timedelta:
     return min(timedelta(minutes=max(minutes, default=0)), LONGEST_OVERLAP)
 
 
-def forget_past(now: datetime) -> int:
+def forget_past(now: datetime | None = None) -> int:
     """Delete values that nobody uses and that no running job can hold any more; how many they were."""
-    gone = PastValue.objects.filter(known_until__lte=now).delete()[0]
+    gone = PastValue.objects.filter(known_until__lte=now or timezone.now()).delete()[0]
     if gone:
         secretvalues.forget()
     return gone
@@ -144,7 +144,12 @@ def _replace(
 
 
 def _keep_past(secret: Secret, overlap: timedelta) -> None:
+    """Keep what it was; nothing where it does not open, since nobody can have used it or could look for it."""
     now = timezone.now()
+    try:
+        opened(secret.name, bytes(secret.sealed))
+    except Refused:
+        return
     usable_until = now + overlap if overlap else None
     known_until = now + max(overlap, MASKED_FOR)
     PastValue.objects.create(

@@ -63,12 +63,15 @@ class Letter:
     site: str
     bare: bool = False
     test: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """One line; still to be made safe where it goes."""
         if self.test:
             return "A test message: notifications arrive here"
+        if self.notes:
+            return f"{words.count(len(self.notes), 'credential needs', 'credentials need')} attention"
         if self.bare:
             return f"{words.count(self.total, 'action waits', 'actions wait')} for you"
         if self.total == 1:
@@ -79,6 +82,8 @@ class Letter:
     @property
     def link(self) -> str:
         """Where to look: a page that asks for sign-in, and that decides nothing by being opened."""
+        if self.notes:
+            return f"{self.site}/policies/credentials"
         return self.items[0].link if self.total == 1 and self.items else f"{self.site}/"
 
     @property
@@ -105,6 +110,12 @@ def write(
 def test(*, message: str, now: datetime, site: str) -> Letter:
     """What somebody sends to themselves to see whether it arrives."""
     return Letter(message, now, (), 0, (), site, test=True)
+
+
+def warning(notes: tuple[str, ...], *, message: str, now: datetime, site: str, bare: bool) -> Letter:
+    """What is said of credentials; a bare one says only of how many."""
+    said = tuple("" if bare else words.line(note, most=300) for note in notes)
+    return Letter(message, now, (), 0, (), site, bare=bare, notes=said)
 
 
 def link_of(site: str, action: Action, kind: str) -> str:
