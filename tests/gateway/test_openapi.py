@@ -53,6 +53,10 @@ DESIGNED = {
     "GET /switch",
     "POST /switch",
     "DELETE /switch/{scope}",
+    "GET /credentials",
+    "DELETE /credentials/{kind}/{key}",
+    "POST /credentials/key/{key}/rotate",
+    "POST /credentials/secret/{name}/rotate",
 }
 PREFIX = "/api/v1"
 
