@@ -52,7 +52,9 @@ def expiring(now: datetime) -> Iterator[Concern]:
     """Keys, tokens and secrets that end soon, or ended a short while ago, unless they were revoked."""
     near = Q(expires_at__gt=now - PAST, expires_at__lte=now + SOON)
     for key in AgentKey.objects.filter(near, revoked_at=None).select_related("agent"):
-        yield _ending("key", key.pk, f"the key {key.prefix}… of {key.agent.name}", key, now, key.agent.owner_id)
+        yield _ending(
+            "key", key.pk, f"the key {key.prefix}… of {key.agent.name}", key, now, key.agent.owner_id
+        )
     for token in PersonalToken.objects.filter(near, revoked_at=None).select_related("user"):
         yield _ending("token", token.pk, f"the token {token.prefix}…", token, now, token.user_id)
     for secret in Secret.objects.filter(near):
@@ -71,9 +73,7 @@ def note_expiring() -> int:
 
 def note_stuck() -> int:
     """Say which grants cannot be ended, and which of those that were said so are gone now."""
-    said = sum(
-        say(_stuck(grant)) for grant in stuck().filter(attempts__gte=STUCK_ATTEMPTS)
-    )
+    said = sum(say(_stuck(grant)) for grant in stuck().filter(attempts__gte=STUCK_ATTEMPTS))
     for warned in Warned.objects.filter(stage=STUCK, over_at=None):
         grant = Grant.objects.filter(pk=warned.about.partition(":")[2]).select_related("agent").first()
         if grant is None or grant.state == Grant.State.REVOKED:
@@ -135,7 +135,12 @@ def _outlets(owner: int | None) -> list[Outlet]:
 
 
 def _ending(
-    kind: str, key: object, name: str, row: AgentKey | PersonalToken | Secret, now: datetime, owner: int | None
+    kind: str,
+    key: object,
+    name: str,
+    row: AgentKey | PersonalToken | Secret,
+    now: datetime,
+    owner: int | None,
 ) -> Concern:
     stage, ends = stage_of(row.expires_at, now), row.expires_at
     verb = "ended" if stage == "ended" else "is to be replaced by" if kind == "secret" else "ends"

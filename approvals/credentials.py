@@ -114,8 +114,8 @@ def rotate_key(
     """
     require(user, Verb.KEYS_EDIT)
     row = _key(key)
-    told = {"agent": row.agent, "by": actor(user), "prefix": row.prefix}
-    return agents.rotate(**told, overlap=overlap, expires_at=expires_at)
+    by = actor(user)
+    return agents.rotate(agent=row.agent, by=by, prefix=row.prefix, overlap=overlap, expires_at=expires_at)
 
 
 def rotate_secret(
@@ -200,7 +200,7 @@ def _sound(row: Secret, found: Credential) -> Credential:
     try:
         why = unfit(sealing.opened(row.name, bytes(row.sealed)).strip())
     except Refused:
-        told = "its value does not open under this site’s key: every output is held back until it is stored again"
+        told = "it does not open under this site’s key: every output is held back until it is stored again"
         return _changed(found, DANGER, told)
     return _changed(found, DANGER, f"it is not masked where it turns up: {why}") if why else found
 

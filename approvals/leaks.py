@@ -1,4 +1,4 @@
-"""What an agent writes into a call must not hold the value of a stored secret, and never does once it is kept.
+"""What an agent writes into a call must not hold the value of a stored secret; once kept, it does not.
 
 Tools are given secrets by name. An agent that holds a value has read it somewhere; sending it on would bring
 it to whoever the call reaches, and into every table that keeps the call. So it is taken out before anything

@@ -86,7 +86,11 @@ def propose(
     (arguments), conflict (the key was used for another call).
     """
     session = sessions.get_session(agent, session_id)
-    for given, what in ((tool, "the tool's name"), (tool_call_id, "tool_call_id"), (idempotency_key, "the key")):
+    for given, what in (
+        (tool, "the tool's name"),
+        (tool_call_id, "tool_call_id"),
+        (idempotency_key, "the key"),
+    ):
         leaks.refuse(given, what=what)
     told = leaks.masked(reason)
     call = Call(agent, session, tool, args, told, tool_call_id, idempotency_key, not_before, door)

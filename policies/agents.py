@@ -125,7 +125,12 @@ def issue_key(
 
 
 def rotate(
-    *, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVERLAP, expires_at: datetime | None = None
+    *,
+    agent: Agent,
+    by: str,
+    prefix: str = "",
+    overlap: timedelta = OVERLAP,
+    expires_at: datetime | None = None,
 ) -> str:
     """A new key with the scopes of an old one, which ends after `overlap`.
 

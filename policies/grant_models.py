@@ -20,7 +20,6 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         # Those that could not be ended before come last, so that they hold up no other.
         return over.order_by("attempts", "expires_at")
 
-
     def stuck(self) -> GrantQuerySet:
         """Those that should be gone and that their issuer could not take back; the longest first."""
         return self.filter(state=Grant.State.REVOKING, attempts__gt=0).order_by("expires_at")

@@ -49,7 +49,11 @@ def put(
     foureyes.gate(foureyes.Wish("secret", name, title, stored(name), after, sealed), by=by)
     with transaction.atomic():
         secret, created = _replace(name, sealed, kept, expires_at, owner=_person(by))
-        body = {"name": name, "new": created, "expires_at": secret.expires_at and secret.expires_at.isoformat()}
+        body = {
+            "name": name,
+            "new": created,
+            "expires_at": secret.expires_at and secret.expires_at.isoformat(),
+        }
         if not created:
             body |= {"overlap_seconds": int(kept.total_seconds())}
         record.append(kind="secret.stored", actor=by, body=body, title=f"Secret {name} stored")
@@ -120,7 +124,9 @@ def _refuse_unfit(name: str, value: str) -> None:
     if not 0 < size <= MAX_BYTES:
         raise Refused("invalid", f"a secret holds 1 to {MAX_BYTES} bytes", field="value")
     if why := unfit(value.strip()):
-        told = f"the value of “{name}” could not be masked where it turns up: {why}; choose a longer random one"
+        told = (
+            f"the value of “{name}” could not be masked where it turns up: {why}; choose a longer random one"
+        )
         raise Refused("invalid", told, field="value")
 
 
@@ -144,7 +150,7 @@ def _replace(
 
 
 def _keep_past(secret: Secret, overlap: timedelta) -> None:
-    """Keep what it was; nothing where it does not open, since nobody can have used it or could look for it."""
+    """Keep what it was; nothing where it does not open: nobody can have used it, or could look for it."""
     now = timezone.now()
     try:
         opened(secret.name, bytes(secret.sealed))

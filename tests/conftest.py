@@ -64,7 +64,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def no_secrets_without_a_database(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where a test has no database, nothing is stored; with one, the firewall asks it as it does in service."""
+    """Where a test has no database, nothing is stored; with one, the firewall asks it as in service."""
     if {"db", "transactional_db"} & set(request.fixturenames):
         secretvalues.forget()
         yield

@@ -40,15 +40,16 @@ def needles(value: str) -> dict[str, bytes]:
         "plain": raw, "hex": raw.hex().encode(), "HEX": raw.hex().upper().encode(),
         "json": json.dumps(value)[1:-1].encode(), "html": html.escape(value).encode(),
         "url": quote(value).encode(), "url, strict": quote(value, safe="").encode(),
-        "form": quote_plus(value).encode(), "utf-16": value.encode("utf-16-le"), "lower": value.lower().encode(),
-        "reversed": raw[::-1],
+        "form": quote_plus(value).encode(), "utf-16": value.encode("utf-16-le"),
+        "lower": value.lower().encode(), "reversed": raw[::-1],
     }  # fmt: skip
     for shift in range(3):
         # Four signs for three bytes; what lies at the edges depends on the neighbours.
         signs = base64.b64encode(b"~" * shift + raw + b"~~")
         inside = signs[4 * (shift > 0) : (shift + len(raw)) // 3 * 4]
-        found[f"base64 {shift}"], found[f"base64url {shift}"] = inside, inside.translate(
-            bytes.maketrans(b"+/", b"-_")
+        found[f"base64 {shift}"], found[f"base64url {shift}"] = (
+            inside,
+            inside.translate(bytes.maketrans(b"+/", b"-_")),
         )
     return found
 
@@ -128,15 +129,19 @@ def processes(home: Path) -> Iterator[Place]:
 
 def cached(url: str) -> Iterator[Place]:
     """Every value that Redis holds, of whatever type."""
-    readers = {
-        b"string": lambda key: [client.get(key)],
-        b"hash": lambda key: [part for pair in client.hgetall(key).items() for part in pair],
-        b"list": lambda key: client.lrange(key, 0, -1),
-        b"set": client.smembers,
-        b"zset": lambda key: client.zrange(key, 0, -1),
-    }
     with redis.Redis.from_url(url) as client:
         for key in client.scan_iter():
             yield "a key of Redis", key
-            for part in readers[client.type(key)](key):
+            for part in _parts(client, key):
                 yield f"Redis {key!r}", bytes(part or b"")
+
+
+def _parts(client: redis.Redis, key: bytes) -> Iterable[bytes]:
+    kind = client.type(key)
+    if kind == b"hash":
+        return [part for pair in client.hgetall(key).items() for part in pair]
+    if kind == b"list":
+        return client.lrange(key, 0, -1)
+    if kind in (b"set", b"zset"):
+        return client.smembers(key) if kind == b"set" else client.zrange(key, 0, -1)
+    return [client.get(key)] if kind == b"string" else [client.dump(key)]

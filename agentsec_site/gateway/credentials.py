@@ -59,9 +59,12 @@ class KeyOut(BaseModel):
 class RotateSecretIn(Strict):
     value: Annotated[str, Field(min_length=1, max_length=65_536, pattern=NO_NUL)]
     overlap_minutes: Minutes | None = Field(
-        None, description="For how long the value before stays usable; without it, as the tools that name it say."
+        None,
+        description="For how long the value before stays usable; without it, as the tools that name it say.",
     )
-    days: Days | None = Field(None, description="After how many days it is to be replaced; without it, as before.")
+    days: Days | None = Field(
+        None, description="After how many days it is to be replaced; without it, as before."
+    )
 
 
 @router.get("/credentials", auth=auth.people, response={200: CredentialsOut, **ERRORS})

@@ -46,7 +46,8 @@ def overview(request: HttpRequest) -> HttpResponse:
     lines, chosen = _lines(person(request)), request.GET.get("kind", "")
     counts = Counter(line.item.kind for line in lines)
     shown = {
-        "lines": [line for line in lines if chosen in ("", line.item.kind)], "chosen": chosen, "all": len(lines),
+        "lines": [line for line in lines if chosen in ("", line.item.kind)],
+        "chosen": chosen, "all": len(lines),
         "kinds": [(kind, about.title, counts[kind]) for kind, about in credentials.KINDS.items()],
         "unused": [line for line in lines if line.item.unused and line.may],
         "grave": sum(line.item.look == credentials.DANGER for line in lines),

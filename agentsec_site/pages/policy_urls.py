@@ -14,7 +14,9 @@ urlpatterns = [
     path("policies/credentials", credentials.overview, name="credentials"),
     path("policies/credentials/remove", credentials.remove, name="credentials-remove"),
     path("policies/credentials/key/<int:key>/rotate", credentials.rotate_key, name="credentials-key"),
-    path("policies/credentials/secret/<str:name>/rotate", credentials.rotate_secret, name="credentials-secret"),
+    path(
+        "policies/credentials/secret/<str:name>/rotate", credentials.rotate_secret, name="credentials-secret"
+    ),
     path("policies/limits", limits.limits, name="policy-limits"),
     path("policies/shadow", shadow.overview, name="policy-shadow"),
     path("policies/shadow/start", shadow.start, name="policy-shadow-start"),

@@ -60,7 +60,9 @@ def _unwanted(outlet: Outlet) -> str:
 def _send(outlet: Outlet, owed: Sequence[WarningNotice], now: datetime) -> None:
     message = owed[0].message or uuid4()
     try:
-        CHANNELS[outlet.channel].deliver(_letter(outlet, owed, str(message), now), outlets.destination(outlet))
+        CHANNELS[outlet.channel].deliver(
+            _letter(outlet, owed, str(message), now), outlets.destination(outlet)
+        )
     except (Undelivered, Refused) as error:
         why = error.why if isinstance(error, Undelivered) else error.detail
         return _failed(outlet, owed, why, now)

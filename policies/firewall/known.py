@@ -47,7 +47,7 @@ class Known:
         for name, value in values:
             for form in forms(value):
                 found.setdefault(form, name)
-        # Two secrets may hold one value, and one text may be a form in two ways: the first name stands for it.
+        # Two secrets may hold one value, and one text may be a form in two ways: one name stands for it.
         by_text = {form.text: (name, form.base64) for form, name in found.items() if form.text}
         self._searched: _Searched | None = None
         # How many characters the longest form has.
@@ -84,7 +84,7 @@ class Known:
         return _replaced(text, spans).encode("utf-8", "surrogateescape") if spans else content
 
     def masked_json(self, value: Any) -> Any:
-        """The same for every text of a JSON value, keys included, and for what several texts hold together."""
+        """The same for every text of a JSON value, keys included, and for what several hold together."""
         if self._searched is None or not self.spans("".join([*_keys_of(value), *_texts_of(value)])):
             return value
         return self._clean(value, (), self._scattered(value))
@@ -96,7 +96,7 @@ class Known:
         if self._searched is None or not self.spans("".join([*_keys_of(value), *_texts_of(value)])):
             return []
         each = [(path, span) for path, text in leaves_of(value, ()) for span in self.spans(text)]
-        apart = {name for name in self._scattered(value).values()}
+        apart = set(self._scattered(value).values())
         apart |= {name for key in _keys_of(value) for _, _, name in self.spans(key)}
         return each + [((), (0, 0, name)) for name in sorted(apart)]
 
@@ -258,7 +258,10 @@ def _rewritten(text: str, pattern: re.Pattern[str], undone: Callable[[re.Match[s
     for found in (*pattern.finditer(text), None):
         start, stop = found.span() if found else (len(text), len(text))
         # What stays is traced back sign by sign (an end of 0), what was undone as a whole.
-        for shown, first, last in ((text[done:start], done, 0), (undone(found) if found else "", start, stop)):
+        for shown, first, last in (
+            (text[done:start], done, 0),
+            (undone(found) if found else "", start, stop),
+        ):
             if shown:
                 at.append(length)
                 begin.append(first)
@@ -281,5 +284,9 @@ _UNDONE: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ...]
     ("\\n", re.compile(r"(?:\\r)?\\n"), lambda found: ""),
     ("%", re.compile(r"(?:%[0-9A-Fa-f]{2})+"), lambda found: unquote(found[0])),
     ("\\", re.compile(r"(?:\\x[0-9a-fA-F]{2})+|\\(?:u[0-9a-fA-F]{4}|[\"'\\/nrtbf])"), _unescaped),
-    ("&", re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});"), lambda found: html.unescape(found[0])),
+    (
+        "&",
+        re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});"),
+        lambda found: html.unescape(found[0]),
+    ),
 )

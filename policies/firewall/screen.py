@@ -2,7 +2,8 @@
 
 A user's text that overrides instructions is blocked. The same in what a tool returned is flagged and labels
 the session: such a page must stay readable, and policy, which knows where values come from, takes it from
-there. Secrets are masked, stored ones by their values, and invisible characters stripped in both directions. A crashed detector blocks.
+there. Secrets are masked, stored ones by their values, and invisible characters stripped in both directions.
+A crashed detector blocks.
 """
 
 from __future__ import annotations

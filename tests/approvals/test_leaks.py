@@ -47,7 +47,11 @@ def test_a_call_that_holds_a_value_is_blocked_and_keeps_none_of_it(guarded: Cast
 
 
 def test_a_value_in_pieces_or_in_a_key_is_a_leak_too(guarded: Cast) -> None:
-    for args in ({"id": 1, "x": [VALUE[:10], VALUE[10:]]}, {VALUE: 1}, {"x": base64.b64encode(VALUE.encode()).decode()}):
+    for args in (
+        {"id": 1, "x": [VALUE[:10], VALUE[10:]]},
+        {VALUE: 1},
+        {"x": base64.b64encode(VALUE.encode()).decode()},
+    ):
         assert guarded.propose("unknown.tool", args).state == "blocked"
     assert VALUE not in kept()
 
@@ -101,7 +105,11 @@ def test_an_agents_answer_and_result_are_kept_without_the_value(guarded: Cast) -
 
 def test_the_log_itself_takes_no_value_from_anybody(guarded: Cast) -> None:
     entry = record.append(
-        kind="tests.leak", actor="tests", body={"a": [VALUE], VALUE: VALUE.encode().hex()}, title=VALUE, text=VALUE
+        kind="tests.leak",
+        actor="tests",
+        body={"a": [VALUE], VALUE: VALUE.encode().hex()},
+        title=VALUE,
+        text=VALUE,
     )
     assert record.open_whole(entry) == {
         "body": {"a": ["[secret crm]"], "[secret crm]": "[secret crm]"},
@@ -212,12 +220,16 @@ def test_a_tool_says_for_how_long_the_value_before_stays_usable(guarded: Cast) -
     assert timedelta(minutes=29) < past.usable_until - timezone.now() <= timedelta(minutes=30)
 
 
-def test_answers_of_the_site_hold_no_value_whatever_stands_in_the_database(guarded: Cast, client: Any) -> None:
+def test_answers_of_the_site_hold_no_value_whatever_stands_in_the_database(
+    guarded: Cast, client: Any
+) -> None:
     """It stood there before it was a secret."""
     action = guarded.propose("notes.read", {"id": 1}, reason="because")
     Action.objects.filter(pk=action.pk).update(reason="late-Secret-99x")
     secrets.put(name="late", value="late-Secret-99x", by="tests")
     secretvalues.forget()
-    answer = client.get(f"/api/v1/actions/{action.pk}", headers={"Authorization": f"Bearer {guarded.raw_key}"})
+    answer = client.get(
+        f"/api/v1/actions/{action.pk}", headers={"Authorization": f"Bearer {guarded.raw_key}"}
+    )
     assert answer.status_code in (200, 202) and b"late-Secret-99x" not in answer.content
     assert answer.json()["id"] == str(action.pk)

@@ -116,7 +116,9 @@ def test_an_issuer_that_is_gone_or_crashes_is_an_alert_and_no_end_of_the_reaper(
 
 
 @override_settings(EMAIL_HOST="localhost", EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend")
-def test_administrators_and_the_owner_are_told_once_and_told_when_it_is_over(cast: Cast, issuer: Flaky) -> None:
+def test_administrators_and_the_owner_are_told_once_and_told_when_it_is_over(
+    cast: Cast, issuer: Flaky
+) -> None:
     User.objects.filter(pk=cast.administrator.pk).update(email="root@corp.example")
     User.objects.filter(pk=cast.approver.pk).update(email="ada@corp.example")
     cast.agent.owner = cast.approver

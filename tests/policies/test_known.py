@@ -19,7 +19,11 @@ from policies.firewall.forms import unfit
 from policies.firewall.known import Known
 
 VALUE = 'p4ss/w"ord & mörE\\x'
-KEY = "-----BEGIN PRIVATE KEY-----\n" + "\n".join(["q7Hb0" * 12 + "x1", "Zt93k" * 12 + "y2"]) + "\n-----END-----"
+KEY = (
+    "-----BEGIN PRIVATE KEY-----\n"
+    + "\n".join(["q7Hb0" * 12 + "x1", "Zt93k" * 12 + "y2"])
+    + "\n-----END-----"
+)
 WAYS = {
     "plain": VALUE,
     "json": json.dumps(VALUE)[1:-1],
@@ -74,7 +78,10 @@ def test_a_text_without_a_value_stays_as_it_is(text: str) -> None:
     assert Known([("db", VALUE)]).masked(text) == text
 
 
-@given(st.binary(max_size=100), st.sampled_from([VALUE.encode(), VALUE.encode("utf-16"), VALUE.encode("utf-16-be")]))
+@given(
+    st.binary(max_size=100),
+    st.sampled_from([VALUE.encode(), VALUE.encode("utf-16"), VALUE.encode("utf-16-be")]),
+)
 def test_a_file_of_any_kind_is_masked_and_otherwise_the_same(noise: bytes, held: bytes) -> None:
     values = Known([("db", VALUE)])
     assert values.masked_bytes(noise) == noise

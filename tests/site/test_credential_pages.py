@@ -38,8 +38,9 @@ def browser(client: Client, cast: Cast) -> Any:
 def stuck(cast: Cast) -> Grant:
     now = timezone.now()
     return Grant.objects.create(
-        action_id=cast.propose("notes.read", {"id": 1}).pk, agent=cast.agent, tool="notes.read", digest="0" * 64,
-        issuer="nobody", minted_at=now - timedelta(hours=1), expires_at=now - timedelta(minutes=55),
+        action_id=cast.propose("notes.read", {"id": 1}).pk, agent=cast.agent, tool="notes.read",
+        digest="0" * 64, issuer="nobody", minted_at=now - timedelta(hours=1),
+        expires_at=now - timedelta(minutes=55),
         state="revoking", attempts=3, problem="its database is away",
     )  # fmt: skip
 
@@ -51,7 +52,9 @@ def names(text: str) -> list[str]:
 def test_what_needs_attention_comes_first(cast: Cast, browser: Any) -> None:
     stuck(cast)
     AgentKey.objects.filter(pk=cast.key.pk).update(expires_at=timezone.now() + timedelta(hours=5))
-    secrets.put(name="crm", value="crm-value-00417", by="tests", expires_at=timezone.now() + timedelta(days=9))
+    secrets.put(
+        name="crm", value="crm-value-00417", by="tests", expires_at=timezone.now() + timedelta(days=9)
+    )
     text = browser("auditor").get(PAGE).content.decode()
     assert names(text)[:3] == ["scout, notes.read", f"{cast.key.prefix}… of scout", "crm"]
     assert "its database is away" in text and "ends within 1 day" in text and "ends within 14 days" in text
@@ -77,7 +80,9 @@ def test_it_is_for_administrators_and_auditors(browser: Any, cast: Cast, roles: 
     assert client.get(PAGE).status_code == 403
     key = cast.key.pk
     for path in (f"{PAGE}/key/{key}/rotate", f"{PAGE}/secret/x/rotate", f"{PAGE}/remove"):
-        assert client.post(path, {"item": f"key:{key}", "confirmed": "yes", "overlap": "1"}).status_code == 403
+        assert (
+            client.post(path, {"item": f"key:{key}", "confirmed": "yes", "overlap": "1"}).status_code == 403
+        )
     assert AgentKey.objects.usable(timezone.now()).count() == 2
 
 
@@ -160,7 +165,9 @@ def test_a_secret_gets_a_new_value_and_the_one_before_works_on(browser: Any, cas
     assert Secret.objects.get().expires_at is not None
 
 
-@pytest.mark.parametrize("wrong", [{"overlap": "-1"}, {"overlap": "99999999999"}, {"overlap": ""}, {"overlap": "1", "days": "0"}])
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": "-1"}, {"overlap": "99999999999"}, {"overlap": ""}, {"overlap": "1", "days": "0"}]
+)
 def test_an_odd_overlap_or_end_changes_nothing(browser: Any, cast: Cast, wrong: dict[str, str]) -> None:
     assert browser("administrator").post(f"{PAGE}/key/{cast.key.pk}/rotate", wrong).status_code == 422
     assert AgentKey.objects.count() == 2
@@ -204,8 +211,8 @@ def test_the_banner_is_not_for_others(browser: Any, cast: Cast) -> None:
 def test_a_grant_is_ended_now(browser: Any, cast: Cast) -> None:
     now = timezone.now()
     living = Grant.objects.create(
-        action_id=cast.propose("notes.read", {"id": 1}).pk, agent=cast.agent, tool="notes.read", digest="0" * 64,
-        issuer="none", minted_at=now, expires_at=now + timedelta(minutes=5),
+        action_id=cast.propose("notes.read", {"id": 1}).pk, agent=cast.agent, tool="notes.read",
+        digest="0" * 64, issuer="none", minted_at=now, expires_at=now + timedelta(minutes=5),
     )  # fmt: skip
     browser("administrator").post(f"{PAGE}/remove", {"item": f"grant:{living.pk}", "confirmed": "yes"})
     living.refresh_from_db()

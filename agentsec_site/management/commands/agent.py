@@ -56,9 +56,7 @@ class Command(AgentsecCommand):
         overlap = timedelta(minutes=options["overlap"])
         agent = _agent(options["name"])
         ends = people.in_days(options["days"]) if options["days"] is not None else None
-        raw = agents.rotate(
-            agent=agent, by=OPERATOR, prefix=options["key"], overlap=overlap, expires_at=ends
-        )
+        raw = agents.rotate(agent=agent, by=OPERATOR, prefix=options["key"], overlap=overlap, expires_at=ends)
         self.stdout.write(f"The old key ends in {options['overlap']} minutes.")
         self.stdout.write(f"New key of {agent.name}, shown this once: {raw}")
 
