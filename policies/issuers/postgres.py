@@ -119,18 +119,22 @@ def _reason(error: psycopg.Error) -> str:
 
 @contextmanager
 def _issuing(scope: Mapping[str, Any]) -> Iterator[psycopg.Connection[Any]]:
-    """A connection as the issuing role, in autocommit."""
-    address = secrets.read(str(scope["source"]))
-    try:
-        connection = psycopg.connect(
-            address, autocommit=True, connect_timeout=5, application_name="agentsec issuer"
-        )
-    except psycopg.Error as error:
-        raise IssuerFailed(
-            f"the database of “{scope['source']}” cannot be reached ({type(error).__name__})"
-        ) from None
-    with connection:
-        yield connection
+    """A connection as the issuing role, in autocommit; while an address overlaps with the one before, by the
+    first of them that the server takes.
+    """
+    failed = ""
+    for address in secrets.usable(str(scope["source"])):
+        try:
+            connection = psycopg.connect(
+                address, autocommit=True, connect_timeout=5, application_name="agentsec issuer"
+            )
+        except psycopg.Error as error:
+            failed = type(error).__name__
+            continue
+        with connection:
+            yield connection
+        return
+    raise IssuerFailed(f"the database of “{scope['source']}” cannot be reached ({failed})")
 
 
 def _create(

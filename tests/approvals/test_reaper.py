@@ -193,5 +193,15 @@ def test_a_role_whose_database_is_away_is_dropped_when_it_is_back(
     assert Entry.objects.filter(kind="grant.revoked").count() == 1
 
 
+def test_a_role_is_dropped_by_the_address_before_while_the_new_one_does_not_work_yet(
+    company: Cast, services: Services
+) -> None:
+    take(company)
+    wrong = "postgres://nobody:not-there-yet@127.0.0.1:1/billing"
+    secrets.put(name="billing", value=wrong, by="tests", overlap=timedelta(hours=1))
+    (found,) = Grant.objects.alive()
+    assert grants.revoke(grant=found, why="done") and roles(services) == []
+
+
 def roles_of(admin: psycopg.Connection[Any]) -> list[Any]:
     return admin.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'agentsec_g_%'").fetchall()

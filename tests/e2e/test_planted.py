@@ -67,7 +67,9 @@ def test_a_stored_secret_that_a_job_an_agent_and_a_user_bring_in_is_kept_nowhere
     agent.say(session, "tool_result", f"Authorization: {coded}", tool="web.fetch")
     leaked = agent.propose(session, "email.send", {"to": ["a@b.example"], "subject": "x", "body": VALUE})
     assert leaked["state"] == "blocked"
-    printed = agent.propose(session, "python.run", {"code": CODE})
+    # What was read taints a session, and a script in it would be asked about by more people.
+    clean = host.open_session(purpose="Prints what it should not have")
+    printed = agent.propose(clean, "python.run", {"code": CODE})
     company.decide(company.waiting("python.run", ready=lambda item: item["id"] == printed["id"]))
     done = company.stage.settle(agent, printed)
     assert done["result"]["stdout"].startswith("plain [secret planted]\n")
