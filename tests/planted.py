@@ -95,10 +95,11 @@ def opened() -> Iterator[Place]:
 def payloads_of(live: Live) -> Iterator[Place]:
     """The same of a whole instance, by a process of its own."""
     code = "from tests import planted\nplanted.say()"
-    for line in live.manage("shell", "--no-imports", "-c", code).stdout.splitlines():
-        if line.startswith(MARK):
-            where, content = json.loads(line.removeprefix(MARK))
-            yield where, content.encode()
+    told = live.manage("shell", "--no-imports", "-c", code).stdout.splitlines()
+    found = [json.loads(line.removeprefix(MARK)) for line in told if line.startswith(MARK)]
+    assert found, "the log was not read"
+    for where, content in found:
+        yield where, content.encode()
 
 
 def say() -> None:

@@ -77,10 +77,14 @@ class Known:
         """The text with each value replaced by `[secret NAME]`."""
         return _replaced(text, self.spans(text))
 
-    def masked_bytes(self, content: bytes) -> bytes:
-        """The same for content of any kind, read as UTF-8 as far as it is."""
+    def masked_bytes(self, content: bytes, *, quickly: bool = False) -> bytes:
+        """The same for content of any kind, read as UTF-8 as far as it is. `quickly` undoes no escapes: for
+        what the site itself has written, in forms that are known.
+        """
+        if self._searched is None:
+            return content
         text = content.decode("utf-8", "surrogateescape")
-        spans = self.spans(text)
+        spans = _joined(sorted(self._plain(text))) if quickly else self.spans(text)
         return _replaced(text, spans).encode("utf-8", "surrogateescape") if spans else content
 
     def masked_json(self, value: Any) -> Any:
@@ -174,12 +178,11 @@ def detect(text: Text) -> list[Hit]:
     known = current()
     if not known:
         return []
-    found = {
-        (*reading.span(start, end), name)
-        for reading in text.readings
-        for start, end, name in known.spans(reading.text)
-    }
-    return [_hit(*span) for span in _joined(sorted({*found, *known.spans(text.original)}))]
+    found = set(known.spans(text.original))
+    for reading in text.readings:
+        if reading.text != text.original:
+            found |= {(*reading.span(start, end), name) for start, end, name in known.spans(reading.text)}
+    return [_hit(*span) for span in _joined(sorted(found))]
 
 
 def written(name: str) -> str:

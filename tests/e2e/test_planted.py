@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from agentsec_site import embedded
+from agentsec_site.demo.company import SECRET
 from agentsec_site.embedded import REPOSITORY
 from agentsec_site.home import secret
 from tests import planted
@@ -90,7 +91,7 @@ def test_the_password_of_an_issuer_is_kept_nowhere_either(company: Company) -> N
     company.play("billing").result(60)
     code = (
         "from urllib.parse import urlsplit; from policies import secrets; "
-        "print(urlsplit(secrets.read('billing')).password)"
+        f"print(urlsplit(secrets.read({SECRET!r})).password)"
     )
     value = company.live.manage("shell", "--no-imports", "-c", code).stdout.split()[-1]
     services = embedded.plan(company.live.home)

@@ -14,7 +14,16 @@ from django.utils import timezone
 from approvals import concerns, credentials
 from approvals.warning_models import Warned, WarningNotice
 from policies import agents, changes, people, secrets
-from policies.models import AgentKey, Grant, PastValue, PersonalToken, ProposedChange, Secret, User
+from policies.models import (
+    AgentKey,
+    Grant,
+    PastValue,
+    PersonalToken,
+    ProposedChange,
+    Secret,
+    Switch,
+    User,
+)
 from tests.cast import Cast, person
 from tests.gateway.caller import Caller
 from tests.page import INLINE
@@ -242,6 +251,28 @@ def test_an_end_that_comes_near_is_said_once_a_stage_to_its_owner_and_the_admini
             assert (days, concerns.note_expiring()) == (days, said)
     told = {notice.outlet.user.username for notice in WarningNotice.objects.select_related("outlet__user")}
     assert told == {"ada", "root-admin"} and Entry.objects.filter(kind="credential.warned").count() == 3
+
+
+# What people type
+
+
+def test_a_form_that_holds_a_value_is_refused_and_kept_nowhere(browser: Any, cast: Cast) -> None:
+    secrets.put(name="crm", value="crm value/00417", by="tests")
+    client = browser("administrator")
+    answer = client.post("/switch/throw", {"kind": "all", "reason": "it leaked crm value/00417"})
+    assert answer.status_code == 422 and "secret crm" in answer.content.decode()
+    assert "crm value" not in answer.content.decode() and not Switch.objects.exists()
+    admin = Caller(people.issue_token(cast.administrator))
+    status, told = admin.post("/switch", {"scope": "all", "reason": "crm value/00417"})
+    assert (status, told["code"], Switch.objects.count()) == (422, "invalid", 0)
+    client.post("/switch/throw", {"kind": "all", "reason": "the secret crm leaked"})
+    assert Switch.objects.exists()
+
+
+def test_who_signs_in_with_such_a_password_still_signs_in(client: Client, cast: Cast) -> None:
+    secrets.put(name="crm", value="crm-value-00417", by="tests")
+    answer = client.post("/sign-in", {"username": "nobody", "password": "crm-value-00417"})
+    assert answer.status_code == 401
 
 
 # The REST door
