@@ -61,20 +61,20 @@ class Credential:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind is called, what removing one does, and the verb that it takes ("" and None: nobody may)."""
+    """What a kind is called, and the verb that removing one takes; None where nobody does so here."""
 
     title: str
-    removal: str = ""
+    plural: str
     verb: Verb | None = None
 
 
 KINDS: Mapping[str, Kind] = {
-    "grant": Kind("Living grant", "end it now", Verb.GRANTS_END),
-    "key": Kind("Agent’s key", "revoke it", Verb.KEYS_EDIT),
-    "token": Kind("Personal token", "revoke it", Verb.PEOPLE_EDIT),
-    "secret": Kind("Secret", "forget its value", Verb.SECRETS_EDIT),
-    "passkey": Kind("Passkey"),
-    "signing": Kind("Key of this site"),
+    "grant": Kind("Living grant", "Living grants", Verb.GRANTS_END),
+    "key": Kind("Agent’s key", "Agents’ keys", Verb.KEYS_EDIT),
+    "token": Kind("Personal token", "Personal tokens", Verb.PEOPLE_EDIT),
+    "secret": Kind("Secret", "Secrets", Verb.SECRETS_EDIT),
+    "passkey": Kind("Passkey", "Passkeys"),
+    "signing": Kind("Key of this site", "Keys of this site"),
 }
 
 
@@ -208,7 +208,7 @@ def _sound(row: Secret, found: Credential) -> Credential:
 def _grants(now: datetime) -> Iterator[Credential]:
     for row in Grant.objects.alive().select_related("agent__owner"):
         stuck = row.state == Grant.State.REVOKING and row.attempts > 0
-        late = f"it cannot be ended since {row.attempts} attempts: {row.problem}" if stuck else ""
+        late = f"ending it failed {row.attempts} times: {row.problem}" if stuck else ""
         yield Credential(
             "grant", str(row.pk), f"{row.agent.name}, {row.tool}", _name(row.agent.owner),
             f"by {row.issuer}" + (f" at {row.scope['source']}" if row.scope.get("source") else ""),

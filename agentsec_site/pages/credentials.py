@@ -48,7 +48,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     shown = {
         "lines": [line for line in lines if chosen in ("", line.item.kind)],
         "chosen": chosen, "all": len(lines),
-        "kinds": [(kind, about.title, counts[kind]) for kind, about in credentials.KINDS.items()],
+        "kinds": [(kind, about.plural, counts[kind]) for kind, about in credentials.KINDS.items()],
         "unused": [line for line in lines if line.item.unused and line.may],
         "grave": sum(line.item.look == credentials.DANGER for line in lines),
         "near": sum(line.item.look == credentials.WARN for line in lines),
