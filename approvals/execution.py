@@ -76,6 +76,7 @@ def _produce(begun: Started) -> outputs.Output:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
         with _heartbeat(begun.execution) as stop, progress.shown():
             output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, stop))
+            output = replace(output, artifacts=outputs.without_secrets(output.artifacts))
         return _with_reason(output, begun.execution)
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused))
@@ -286,7 +287,7 @@ def _close(execution: Execution, output: outputs.Output, screened: Any) -> None:
 
 def _keep_artifacts(execution: Execution, action: Action, output: outputs.Output) -> list[dict[str, Any]]:
     kept = []
-    for item in outputs.without_secrets(output.artifacts):
+    for item in output.artifacts:
         blob = Blob(sha256=item.sha256, content=item.content, size=len(item.content))
         Blob.objects.bulk_create([blob], ignore_conflicts=True)
         BlobOwner.objects.bulk_create(

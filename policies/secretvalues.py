@@ -82,6 +82,7 @@ def _read() -> _Read:
             values, unread = _opened(_rows())
             read = _Read(mark, Known(values), unread, now)
         _last[:] = [read]
+        known.remember(read.known)
     return read
 
 

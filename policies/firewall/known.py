@@ -25,6 +25,8 @@ from policies.text import Folded
 
 NAME = "stored-secret"
 Span = tuple[int, int, str]
+# In a text of more characters escapes are not undone one by one, which would take seconds; forms still count.
+LONG = 4 * 1024 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
@@ -69,7 +71,7 @@ class Known:
         if self._searched is None or not text:
             return []
         found = set(self._plain(text))
-        for view in _views(text):
+        for view in _views(text) if len(text) <= LONG else ():
             found |= {(*view.span(start, end), name) for start, end, name in self._plain(view.text)}
         return _joined(sorted(found))
 
@@ -149,12 +151,23 @@ class Known:
 
 NOTHING = Known(())
 _source: list[Callable[[], Known]] = [lambda: NOTHING]
+_latest: list[Known] = [NOTHING]
 _held: ContextVar[Known | None] = ContextVar("held", default=None)
 
 
 def read_from(source: Callable[[], Known]) -> None:
     """Where values are read from; the site says so once, when it starts. `source` raises where it cannot."""
     _source[0] = source
+
+
+def remember(known: Known) -> None:
+    """What this process last knew, for where nothing may be asked."""
+    _latest[0] = known
+
+
+def latest() -> Known:
+    """What this process last knew: for lines of its own logs, which must not wait for the database."""
+    return _latest[0]
 
 
 def current() -> Known:

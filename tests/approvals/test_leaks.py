@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
+import sys
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from agentsec_site.logs import MaskingFormatter
 from approvals import decisions, execution, files, handout, outputs, questions, results
 from approvals.models import Action, Artifact
 from policies import secrets, secretvalues, sessions
@@ -233,3 +236,13 @@ def test_answers_of_the_site_hold_no_value_whatever_stands_in_the_database(
     )
     assert answer.status_code in (200, 202) and b"late-Secret-99x" not in answer.content
     assert answer.json()["id"] == str(action.pk)
+
+
+def test_a_traceback_in_a_process_log_holds_no_value(guarded: Cast) -> None:
+    outputs.masked("whatever this process reads first")
+    try:
+        raise ValueError(f"cannot connect with {VALUE}")
+    except ValueError:
+        record_of = logging.LogRecord("x", logging.ERROR, "x", 1, "failed: %s", (VALUE,), sys.exc_info())
+    line = MaskingFormatter("%(message)s").format(record_of)
+    assert line.startswith("failed: [secret crm]\n") and VALUE not in line

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import psycopg
 import pytest
 from django.core import mail
+from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
 
@@ -154,6 +157,40 @@ def test_a_warning_that_nobody_takes_is_tried_again_and_given_up(cast: Cast) -> 
     notice = WarningNotice.objects.get()
     assert (notice.state, notice.attempts) == ("given_up", 5)
     assert Entry.objects.filter(kind="warning.given_up").count() == 1
+
+
+def test_of_two_clocks_that_notice_it_at_once_one_says_it(committed_cast: Cast) -> None:
+    User.objects.filter(pk=committed_cast.administrator.pk).update(email="root@corp.example")
+    start = Barrier(4)
+
+    def say(_: int) -> int:
+        start.wait(10)
+        try:
+            return concerns.say(concerns.Concern("key:1", "1 day", "The key ends"))
+        finally:
+            connections.close_all()
+
+    with override_settings(EMAIL_HOST="localhost"), ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(say, range(4))) == [0, 0, 0, 1]
+    counts = (Warned.objects.count(), WarningNotice.objects.count())
+    assert (*counts, Entry.objects.filter(kind="credential.warned").count()) == (1, 1, 1)
+
+
+def test_two_reapers_at_once_end_a_grant_once(committed_cast: Cast, issuer: Flaky) -> None:
+    found = grant(committed_cast)
+    start = Barrier(3)
+
+    def reap(_: int) -> None:
+        start.wait(10)
+        try:
+            reaper.reap(timezone.now())
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(reap, range(3)))
+    found.refresh_from_db()
+    assert (found.state, Entry.objects.filter(kind="grant.revoked").count()) == ("revoked", 1)
 
 
 # A real database that goes away and comes back
