@@ -36,6 +36,7 @@ POLICY_ROOMS = (
     ("Trust in agents", "/policies/trust", Verb.POLICY_READ),
     ("Limits", "/policies/limits", Verb.POLICY_READ),
     ("Notifications", "/policies/notifications", Verb.ACCOUNTS_READ),
+    ("Credentials", "/policies/credentials", Verb.ACCOUNTS_READ),
     ("Access review", "/policies/access-review", Verb.ACCOUNTS_READ),
     ("Changes", "/changes", Verb.POLICY_READ),
 )

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from rq import Worker
 
-from approvals import jobs, queries, sandbox
+from approvals import concerns, jobs, queries, sandbox
 from approvals.models import Action, Execution
 from approvals.notify import standing as notices
 from policies import approvers
@@ -184,6 +184,17 @@ def _notices() -> Part:
     return Part("Notifications", "ok", "On time", told.detail)
 
 
+def _grants() -> Part:
+    """Whether every grant whose time was over is gone."""
+    stuck = concerns.stuck().count()
+    if stuck:
+        return Part(
+            "Grants", "danger", "Left over", f"{stuck} cannot be ended; each is tried again until it can"
+        )
+    return Part("Grants", "ok", "On time", "Whatever was over is gone")
+
+
 PARTS: tuple[Callable[[], Part], ...] = (
     _database, _redis, _log, _workers, _sandbox, _actions, _approvers, _notices,
+    _grants,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -28,7 +28,7 @@ from approvals import (
     killswitch,
     later,
     looking,
-    results,
+    reaper,
     shadow_release,
     starting,
     states,
@@ -36,8 +36,7 @@ from approvals import (
 )
 from approvals.models import Action, Execution
 from approvals.sql import planning
-from policies import absences, grants, signing_keys
-from policies.models import Grant
+from policies import absences, signing_keys
 from traces.problems import Refused
 
 S = Action.State
@@ -50,13 +49,15 @@ PLANNED = later.Watch()
 logger = logging.getLogger(__name__)
 
 
-def run(stop: threading.Event) -> None:
-    """Tick until told to stop; a database that is away is waited for."""
+def run(stop: threading.Event, *, apart: Collection[Callable[[datetime], int]] = ()) -> None:
+    """Tick until told to stop; a database that is away is waited for. Parts that go on `apart`, in threads of
+    their own, have no turn here.
+    """
     for count in itertools.count():
         if stop.wait(TICK_SECONDS):
             return
         try:
-            tick(count)
+            tick(count, apart=apart)
         except DatabaseError as error:
             logger.warning("the clock waits for the database: %s", str(error).splitlines()[0])
             connections.close_all()
@@ -66,14 +67,14 @@ def run(stop: threading.Event) -> None:
             close_old_connections()
 
 
-def tick(count: int = 0) -> None:
+def tick(count: int = 0, *, apart: Collection[Callable[[datetime], int]] = ()) -> None:
     """What is due, of the parts whose turn the `count`-th tick is (at 0 that of all), each on its own: one
     that fails does not hold up the others.
     """
     now = timezone.now()
     failures: list[Exception] = []
     for part, every in PARTS.items():
-        if count % every:
+        if count % every or part in apart:
             continue
         try:
             part(now)
@@ -128,7 +129,7 @@ def forget_looks(now: datetime) -> int:
 
 
 def recover(now: datetime) -> int:
-    """Starts whose worker has stopped telling that it lives: interrupted, and their grants end."""
+    """Starts whose worker has stopped telling that it lives: interrupted; the reaper ends their grants."""
     stale = Now() - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS)
     dead = Execution.objects.filter(
         ended_at=None,
@@ -142,24 +143,12 @@ def recover(now: datetime) -> int:
             execution.interrupt(action_id=action_id, fence=fence, why="the worker that ran it is gone")
         except Refused as refused:
             logger.info("action %s: %s", action_id, refused.detail)
-    orphans = Grant.objects.alive().exclude(action_id__in=Action.objects.filter(state=S.RUNNING).values("pk"))
-    for grant in orphans.filter(minted_at__lt=now - timedelta(seconds=settings.AGENTSEC_STALE_SECONDS))[
-        :BATCH
-    ]:
-        grants.revoke(grant=grant, why="its action is over")
     return len(found)
 
 
 def reap(now: datetime) -> int:
     """Grants whose time is over, and the actions that waited under them."""
-    for grant in Grant.objects.due(now)[:BATCH]:
-        if grants.revoke(grant=grant, why=grant.why or "its time was over"):
-            results.settle(grant)
-    unsettled = Action.objects.filter(state=S.RUNNING, runs__in=("agent", "credential"))
-    over = Grant.objects.filter(state=Grant.State.REVOKED, action_id__in=unsettled.values("pk"))
-    for grant in over[:BATCH]:
-        results.settle(grant)
-    return over.count()
+    return reaper.reap(now)
 
 
 def resume(now: datetime) -> int:

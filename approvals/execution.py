@@ -94,6 +94,7 @@ def _produce(begun: Started, pulse: heartbeat.Pulse) -> outputs.Output:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
         with progress.shown():
             output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, pulse.stop))
+            output = replace(output, artifacts=outputs.without_secrets(output.artifacts))
         return _with_reason(output, begun.execution)
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused))
@@ -203,6 +204,7 @@ def finish(execution: Execution, output: outputs.Output) -> str:
     action = states.lock(execution.action_id)
     if action.state != S.RUNNING or action.fence != execution.fence:
         raise Refused("conflict", f"this start is over: {states.already(action)}")
+    output = replace(output, error=outputs.masked(output.error))
     artifacts = _keep_artifacts(execution, action, output)
     result = output.result | {"artifacts": artifacts}
     returned = sessions.add_output(

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
+from approvals import leaks
 from approvals.models import Artifact, Blob, BlobOwner
 from policies import arguments
 from policies.models import Agent
@@ -18,9 +19,12 @@ MAX_BYTES = 16 * 1024 * 1024
 
 @transaction.atomic
 def store(*, content: bytes, agent: Agent) -> Blob:
-    """Keep content that an agent may name from now on. Raises Refused("too_large")."""
+    """Keep content that an agent may name from now on. Raises Refused: too_large, invalid (it holds a stored
+    secret).
+    """
     if len(content) > MAX_BYTES:
         raise Refused("too_large", f"a file holds at most {MAX_BYTES} bytes")
+    leaks.refuse_content(content, what="this file")
     sha256 = hashlib.sha256(content).hexdigest()
     Blob.objects.bulk_create([Blob(sha256=sha256, content=content, size=len(content))], ignore_conflicts=True)
     BlobOwner.objects.bulk_create([BlobOwner(blob_id=sha256, agent=agent)], ignore_conflicts=True)

@@ -13,9 +13,10 @@ from django.db import DatabaseError, close_old_connections, connections, transac
 from django.db.models import Q
 from django.utils import timezone
 
-from approvals import lastuse, promotion, suggest
+from approvals import concerns, lastuse, promotion, suggest
 from approvals.growth_models import Chore
 from approvals.notify import sending
+from policies import secrets
 from traces.problems import Refused
 
 TICK_SECONDS = 20.0
@@ -67,4 +68,5 @@ def _claimed(name: str) -> bool:
 
 
 _HOURLY: dict[str, Callable[[], object]] = {suggest.CHORE: suggest.find, "trust": promotion.find,
-                                          "notices": sending.forget}  # fmt: skip
+                                          "notices": sending.forget, "credentials": concerns.note_expiring,
+                                          "secrets": secrets.forget_past}  # fmt: skip

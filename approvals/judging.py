@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from approvals import following
 from approvals.executors import EXECUTORS
 from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
+from policies.firewall import known
 from policies.models import Agent, Allowance
 from policies.tooling import ToolDef
 from policies.trail import session_facts
@@ -65,9 +66,12 @@ def judge(
     now: datetime,
     active: releases.Active,
     edited: Edited | None = None,
+    leaked: Sequence[dict[str, Any]] = (),
 ) -> Judged:
-    """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`."""
-    findings = screen(args)
+    """The verdict on one call, with the facts it saw. What a reviewer edited has the origin `reviewer`;
+    `leaked` are findings on what was taken out of the arguments before.
+    """
+    findings = [*leaked, *screen(args)]
     said = heard.index(session)
     traced = provenance.trace(args, said, tool.parameters)
     if edited is not None:
@@ -107,6 +111,9 @@ def screen(args: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
         if inspection.verdict == "block":
             found[path] = asdict(inspection.findings[-1]) | {"path": path, "blocks": True}
+    for one in found.values():
+        # A value that tools are given by name has no business in what an agent writes.
+        one |= {"blocks": True} if one["detector"] == known.NAME else {}
     return list(found.values())
 
 

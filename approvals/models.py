@@ -25,6 +25,7 @@ from approvals.live_models import Change  # noqa: F401 - Django finds models her
 from approvals.notice_models import Notice, Occasion, Outlet  # noqa: F401 - Django finds models here
 from approvals.shadow_models import ShadowRelease, ShadowVerdict  # noqa: F401 - Django finds models here
 from approvals.sql_models import StatementPlan  # noqa: F401 - Django finds models here
+from approvals.warning_models import Warned, WarningNotice  # noqa: F401 - Django finds models here
 from approvals.watch_models import JobWatch  # noqa: F401 - Django finds models here
 from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
 from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here

@@ -18,9 +18,10 @@ class NoticeKind(models.TextChoices):
     ANSWERED = "question_answered", "The agent answered your question"
     USER_WORD = "user_word", "Your own word is asked for"
     DECIDED = "decided", "Decided after you were told"
+    CREDENTIAL = "credential", "A key, secret or grant of yours needs attention"
 
 
-USUAL_KINDS = ("asked", "escalated", "delegated", "question_answered", "user_word")
+USUAL_KINDS = ("asked", "escalated", "delegated", "question_answered", "user_word", "credential")
 
 
 def usual_kinds() -> list[str]:

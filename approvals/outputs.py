@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from approvals.sandbox import Artifact, Outcome, Watched
 from policies import firewall
+from policies.firewall import known
 
 MAX_STREAM = 1 << 20
 WITHHELD = "[withheld by the firewall]"
@@ -34,7 +37,8 @@ class Output:
 def of_outcome(outcome: Outcome) -> Output:
     succeeded = outcome.ended == "exited" and outcome.status == 0
     # Escaping makes control characters four times as long, and all of it is inspected.
-    stdout, stderr = outcome.stdout[:MAX_STREAM], outcome.stderr[:MAX_STREAM]
+    stdout = _whole(outcome.stdout, cut=outcome.stdout_truncated)
+    stderr = _whole(outcome.stderr, cut=outcome.stderr_truncated)
     result = {
         "exit_status": outcome.status, "signal": outcome.signal, "ended": outcome.ended,
         "stdout": stdout, "stderr": stderr,
@@ -74,3 +78,30 @@ def masked(text: str) -> str:
         return ""
     inspection = firewall.inspect(text, direction="output", source="tool")
     return WITHHELD if inspection.verdict == "block" else inspection.text
+
+
+def without_secrets(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+    """Artifacts as they may be kept: the values of stored secrets masked in names and content.
+
+    Raises Refused("unavailable") where the values cannot be read: then nothing is kept.
+    """
+    values = known.current()
+    return tuple(_clean(item, values) for item in artifacts)
+
+
+def _clean(item: Artifact, values: known.Known) -> Artifact:
+    name, content = values.masked(item.name), values.masked_bytes(item.content)
+    if (name, content) == (item.name, item.content):
+        return item
+    return replace(item, name=name, content=content, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _whole(stream: str, *, cut: bool) -> str:
+    """A stream as far as it is kept. Half of a value is not recognised, so where a stream was cut, what may
+    be one goes too: the end of its last line, as far as a value could reach.
+    """
+    kept = stream[:MAX_STREAM]
+    if not cut and len(stream) == len(kept):
+        return stream
+    reach = known.current().longest
+    return kept[: max(kept.rfind("\n") + 1, len(kept) - reach, 0)]

@@ -26,6 +26,7 @@ from approvals import (
     jobs,
     judging,
     later,
+    leaks,
     notify,
     repeating,
     states,
@@ -35,6 +36,7 @@ from approvals import (
 from approvals.judging import Judged
 from approvals.models import Action, ActionQuerySet, Revision
 from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
+from policies.firewall import known
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
@@ -84,10 +86,17 @@ def propose(
     (arguments), conflict (the key was used for another call).
     """
     session = sessions.get_session(agent, session_id)
-    call = Call(agent, session, tool, args, reason, tool_call_id, idempotency_key, not_before, door)
+    for given, what in (
+        (tool, "the tool's name"),
+        (tool_call_id, "tool_call_id"),
+        (idempotency_key, "the key"),
+    ):
+        leaks.refuse(given, what=what)
+    told = leaks.masked(reason)
+    call = Call(agent, session, tool, args, told, tool_call_id, idempotency_key, not_before, door)
     _refuse_times(call)
     try:
-        with transaction.atomic():
+        with transaction.atomic(), known.holding(known.current()):
             return _admitted(call)
     except Refused as refused:
         _note_refusal(call, refused)
@@ -109,7 +118,8 @@ def _admitted(call: Call) -> Action:
         return known
     active = releases.current()
     tool = active.tool(call.tool)
-    args = checked(tool, call.args)
+    leak = leaks.taken_out(checked(tool, call.args))
+    args = leak.args
     digest = arguments.call_digest(agent=agent.name, tool=tool.name, manifest=tool.manifest, args=args)
     known = _seen_elsewhere(mine, call, digest)
     if known is not None:
@@ -123,6 +133,7 @@ def _admitted(call: Call) -> Action:
     labels.catch_up(agent=agent, session=call.session)
     judged = judging.judge(
         agent=agent, session=call.session, tool=tool, args=args, usage=usage, now=now, active=active,
+        leaked=leak.findings,
     )  # fmt: skip
     judged = forawhile.spare(judged, session=call.session, agent=agent, args=args, now=now, active=active,
                              not_before=call.not_before)  # fmt: skip

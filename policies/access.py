@@ -35,6 +35,7 @@ class Verb(StrEnum):
     PEOPLE_EDIT = "edit people and groups"
     KEYS_EDIT = "issue and revoke agents' keys"
     SECRETS_EDIT = "store secrets"
+    GRANTS_END = "end a grant now"
     CHANNELS_EDIT = "set up where groups are told"
     KILL = "use the kill switch"
     ALLOWANCE_END = "revoke this allowance"
@@ -85,6 +86,7 @@ TABLE: Mapping[Verb, Mapping[Role, Where]] = {
     Verb.PEOPLE_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KEYS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.SECRETS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
+    Verb.GRANTS_END: {Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
     Verb.CHANNELS_EDIT: {Role.ADMINISTRATOR: ANYWHERE},
     Verb.KILL: {Role.ADMINISTRATOR: ANYWHERE, Role.EDITOR: ANYWHERE},
     Verb.ALLOWANCE_END: {Role.APPROVER: ASKED, Role.EDITOR: ANYWHERE, Role.ADMINISTRATOR: ANYWHERE},
@@ -105,7 +107,7 @@ MODELS: Mapping[str, tuple[Verb, Verb]] = {
     "policies.rule": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.case": (Verb.POLICY_READ, Verb.POLICY_EDIT),
     "policies.release": (Verb.POLICY_READ, Verb.POLICY_EDIT),
-    "policies.grant": (Verb.POLICY_READ, Verb.POLICY_EDIT),
+    "policies.grant": (Verb.POLICY_READ, Verb.GRANTS_END),
     "policies.allowance": (Verb.POLICY_READ, Verb.ALLOWANCE_END),
     "policies.switch": (Verb.POLICY_READ, Verb.KILL),
     "policies.user": (Verb.ACCOUNTS_READ, Verb.PEOPLE_EDIT),

@@ -253,10 +253,4 @@ class SecretAdmin(RoomAdmin):
         obj.pk = secrets.put(name=obj.name, value=form.cleaned_data["value"], by=actor(request)).pk
 
     def delete_model(self, request: HttpRequest, obj: Secret) -> None:
-        super().delete_model(request, obj)
-        record.append(
-            kind="secret.removed",
-            actor=actor(request),
-            body={"name": obj.name},
-            title=f"Secret {obj.name} removed",
-        )
+        secrets.remove(name=obj.name, by=actor(request))

@@ -124,8 +124,18 @@ def issue_key(
     return minted.raw
 
 
-def rotate(*, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVERLAP) -> str:
+def rotate(
+    *,
+    agent: Agent,
+    by: str,
+    prefix: str = "",
+    overlap: timedelta = OVERLAP,
+    expires_at: datetime | None = None,
+) -> str:
     """A new key with the scopes of an old one, which ends after `overlap`.
+
+    The new key ends when the old one would have (the first of several), or at `expires_at`: rotating makes
+    no key live for ever.
 
     Without `prefix`, all keys of the agent end so; they must then be of the same scopes, since a union would
     put `attest` into hands that only had `act`. Appends `key.issued` and `key.rotated`. Raises Refused:
@@ -136,7 +146,8 @@ def rotate(*, agent: Agent, by: str, prefix: str = "", overlap: timedelta = OVER
         scopes = {tuple(sorted(key.scopes)) for key in keys}
         if len(scopes) > 1:
             raise Refused("invalid", f"{agent.name}'s keys differ in scopes: name one ({_prefixes(keys)}).")
-        raw = issue_key(agent, scopes.pop(), by=by)
+        ends_too = expires_at or min((key.expires_at for key in keys if key.expires_at), default=None)
+        raw = issue_key(agent, scopes.pop(), by=by, expires_at=ends_too)
         ends = timezone.now() + max(overlap, timedelta(0))
         old = AgentKey.objects.filter(pk__in=[key.pk for key in keys])
         old.filter(Q(expires_at=None) | Q(expires_at__gt=ends)).update(expires_at=ends)

@@ -247,7 +247,12 @@ def _issue_key(row: ProposedChange, by: str) -> str:
 
 
 def _store_secret(row: ProposedChange, by: str) -> str:
-    secrets.put(name=row.target, value=secrets.opened(row.target, bytes(row.sealed)), by=by)
+    after = _after(row)
+    given = after if isinstance(after, dict) else {}
+    overlap = timedelta(seconds=given["overlap_seconds"]) if given else None
+    ends = datetime.fromisoformat(given["expires_at"]) if given.get("expires_at") else None
+    value = secrets.opened(row.target, bytes(row.sealed))
+    secrets.put(name=row.target, value=value, by=by, overlap=overlap, expires_at=ends)
     return ""
 
 

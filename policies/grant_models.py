@@ -16,8 +16,13 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 
     def due(self, now: datetime) -> GrantQuerySet:
         over = self.alive().filter(Q(expires_at__lte=now) | Q(state=Grant.State.REVOKING))
+        over = over.filter(Q(retry_at=None) | Q(retry_at__lte=now))
         # Those that could not be ended before come last, so that they hold up no other.
         return over.order_by("attempts", "expires_at")
+
+    def stuck(self) -> GrantQuerySet:
+        """Those that should be gone and that their issuer could not take back; the longest first."""
+        return self.filter(state=Grant.State.REVOKING, attempts__gt=0).order_by("expires_at")
 
 
 class Grant(models.Model):
@@ -44,6 +49,8 @@ class Grant(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     why = models.CharField(max_length=300, blank=True)
     attempts = models.PositiveIntegerField(default=0)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    problem = models.CharField(max_length=300, blank=True)
 
     objects = GrantQuerySet.as_manager()
 

@@ -26,6 +26,7 @@ from traces.problems import Refused
 
 DEFAULT_MINUTES = 5
 MAX_MINUTES = 60
+LONGEST_PAUSE = timedelta(minutes=5)
 logger = logging.getLogger(__name__)
 
 
@@ -109,11 +110,25 @@ def issue(grant: Grant) -> Handed:
 
 def _take_back(grant: Grant) -> None:
     """Whoever ended the grant looked for something to take back before it was there."""
+    problem = _taken_back(grant)
+    if problem:
+        Grant.objects.filter(id=grant.id, state=Grant.State.REVOKED).update(state=Grant.State.REVOKING)
+        _failed(grant, problem)
+
+
+def _taken_back(grant: Grant) -> str:
+    """Ask the issuer to take back what it made; why that failed, "" where it is gone."""
     try:
         ISSUERS[grant.issuer].revoke(scope=grant.scope)
     except (IssuerFailed, Refused) as error:
-        Grant.objects.filter(id=grant.id, state=Grant.State.REVOKED).update(state=Grant.State.REVOKING)
-        _failed(grant, str(error))
+        return str(error)
+    except KeyError:
+        return f"no issuer is called “{grant.issuer}” any more"
+    except Exception as error:
+        # Whatever its issuer stumbled over, this grant is tried again, and the others have their turn.
+        logger.exception("the issuer %s failed", grant.issuer)
+        return f"the issuer {grant.issuer} failed ({type(error).__name__}); see the log of this process"
+    return ""
 
 
 def use(*, action_id: UUID, digest: str, fence: int) -> Grant:
@@ -151,10 +166,10 @@ def hold(*, action_id: UUID, fence: int) -> Grant:
 def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
     """End a grant, with all that was opened by it. True when it is gone, False when it must be tried again.
 
-    Three committed steps, so that a crash between any two is picked up by `reap`: marked as ending (nobody
-    can
-    use it from here on), taken back by the issuer, marked as ended. Appends `grant.revoked` or
-    `grant.revoke_failed`. Ending an ended grant changes nothing.
+    Three committed steps, so that a crash between any two is picked up by the reaper: marked as ending
+    (nobody can use it from here on), taken back by the issuer, marked as ended. What cannot be taken back is
+    tried again, later each time. Appends `grant.revoked` or `grant.revoke_failed`. Ending an ended grant
+    changes nothing.
     """
     Grant.objects.filter(id=grant.id, state=Grant.State.ACTIVE).update(
         state=Grant.State.REVOKING, why=why[:300]
@@ -162,21 +177,23 @@ def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
     grant.refresh_from_db()
     if grant.state == Grant.State.REVOKED:
         return True
-    try:
-        ISSUERS[grant.issuer].revoke(scope=grant.scope)
-    except (IssuerFailed, Refused) as error:
-        _failed(grant, str(error))
+    if problem := _taken_back(grant):
+        _failed(grant, problem)
         return False
     with transaction.atomic():
         ended = Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING)
-        if ended.update(state=Grant.State.REVOKED, revoked_at=timezone.now()):
-            _log(grant, kind="grant.revoked", body={"grant": str(grant.id), "why": grant.why}, actor=actor)
+        if ended.update(state=Grant.State.REVOKED, revoked_at=timezone.now(), retry_at=None, problem=""):
+            body = {"grant": str(grant.id), "why": grant.why, "failed_before": grant.attempts}
+            _log(grant, kind="grant.revoked", body=body, actor=actor)
     return True
 
 
 def _failed(grant: Grant, why: str) -> None:
-    Grant.objects.filter(id=grant.id).update(attempts=F("attempts") + 1)
+    """Count the attempt and put the next one off: 1, 2, 4 … seconds, five minutes at most."""
+    Grant.objects.filter(id=grant.id).update(attempts=F("attempts") + 1, problem=why[:300])
     grant.refresh_from_db()
+    pause = min(timedelta(seconds=1 << min(grant.attempts - 1, 20)), LONGEST_PAUSE)
+    Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING).update(retry_at=timezone.now() + pause)
     logger.error("grant %s cannot be revoked (attempt %s): %s", grant.id, grant.attempts, why)
     if grant.attempts & (grant.attempts - 1) == 0:  # 1, 2, 4, 8 …: an alert, not a flood
         with transaction.atomic():
@@ -190,9 +207,3 @@ def _log(grant: Grant, *, kind: str, body: dict[str, Any], actor: str) -> None:
     record.append(
         kind=kind, actor=actor, session=session, action=str(grant.action_id), body=body, title=title
     )
-
-
-def reap(now: datetime) -> int:
-    """End each grant whose time is over or whose ending failed before; returns how many are gone now."""
-    due = Grant.objects.due(now).select_related("agent")
-    return sum(revoke(grant=grant, why=grant.why or "its time was over") for grant in due[:100])

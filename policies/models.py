@@ -10,11 +10,11 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser, Group
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from policies import secretvalues  # noqa: F401 - from here on the firewall and the log know the values
 from policies.absence_models import Absence, StandsIn  # noqa: F401 - Django finds models here
 from policies.allowance_models import Allowance  # noqa: F401 - Django finds models here
 from policies.factor_models import (  # noqa: F401 - Django finds models here
@@ -27,10 +27,9 @@ from policies.foureyes_models import ProposedChange  # noqa: F401 - Django finds
 from policies.grant_models import Grant  # noqa: F401 - Django finds models here
 from policies.limit_models import Charge, Hit, Limit, Tally  # noqa: F401 - Django finds models here
 from policies.querysets import KeyQuerySet, LinkQuerySet, TokenQuerySet
+from policies.secret_models import NAME, PastValue, Secret  # noqa: F401 - Django finds models here
 from policies.token_models import IssuedToken, SigningKey  # noqa: F401 - Django finds models here
 from policies.trail_models import Recall, Trail  # noqa: F401 - Django finds models here
-
-NAME = RegexValidator(r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,99}\Z", "At most 100 letters, digits and . _ @ -")
 
 
 class Role(models.TextChoices):
@@ -332,20 +331,6 @@ class Switch(models.Model):
 
     def __str__(self) -> str:
         return self.scope
-
-
-class Secret(models.Model):
-    """A value that tools name and nobody reads back: sealed under a key outside the database."""
-
-    name = models.CharField(max_length=100, unique=True, validators=[NAME])
-    sealed = models.BinaryField(editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
-    uses = models.PositiveBigIntegerField(default=0, editable=False)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class Source(models.Model):

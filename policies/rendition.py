@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from policies.firewall import Finding, Inspection, inspect
+from policies.firewall import Finding, Inspection, inspect, known
 from policies.values import pointer, stand_in
 from traces import clean
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]*")
 Path = tuple[str | int, ...]
-SECRETS = "secrets"
+SECRETS = frozenset({"secrets", known.NAME})
 WITHHELD = "[secret]"
 
 
@@ -75,6 +75,28 @@ def screen(output: Any, *, source: str) -> Screened:
     Where the firewall has failed (verdict block) the output is held back whole. `findings` carry the path of
     their leaf (a JSON Pointer) and offsets within it.
     """
+    try:
+        values = known.current()
+    except Exception as error:  # noqa: BLE001 - whatever broke, an unread output must not go on
+        return _held_back(f"the values of stored secrets cannot be read ({type(error).__name__})")
+    with known.holding(values):
+        stored = [
+            asdict(known.finding(*span)) | {"path": pointer(path)} for path, span in values.found(output)
+        ]
+        screened = _screened(values.masked_json(output) if stored else output, source)
+    if not stored or screened.verdict == "block":
+        return screened
+    labels = tuple(sorted({*screened.labels, "secret"}))
+    return Screened(screened.output, screened.rendition, "rewrite", (*stored, *screened.findings), labels)
+
+
+def _held_back(why: str) -> Screened:
+    held = {"held_back": f"{why}, so this is held back"}
+    found = {"detector": known.NAME, "severity": "high", "path": "", "start": 0, "end": 0, "why": why}
+    return Screened(held, render(held), "block", (found,), ())
+
+
+def _screened(output: Any, source: str) -> Screened:
     whole = inspect(render(output).text, direction="output", source=source)
     if whole.verdict == "pass":
         return Screened(output, render(output), "pass", (), ())
@@ -91,7 +113,7 @@ def screen(output: Any, *, source: str) -> Screened:
 
 def masked(text: str, inspection: Inspection) -> str:
     """The text for the log: exact, unless it holds secrets; then without them."""
-    secrets = [finding for finding in inspection.findings if finding.detector == SECRETS]
+    secrets = [finding for finding in inspection.findings if finding.detector in SECRETS]
     if not secrets:
         return text
     return inspection.text or _cut(text, secrets)
@@ -116,7 +138,7 @@ def _without_spread_secrets(output: Any, source: str) -> Any:
     """A key that is spread over several leaves, line by line, hides from a look at each: drop them."""
     rendition = render(output)
     left = inspect(rendition.text, direction="output", source=source)
-    secrets = [(found.start, found.end) for found in left.findings if found.detector == SECRETS]
+    secrets = [(found.start, found.end) for found in left.findings if found.detector in SECRETS]
     touched = {
         path
         for path, (start, end) in rendition.spans.items()

@@ -19,7 +19,7 @@ from django.utils import timezone
 from policies import limits, provenance, records, releases, rendition
 from policies.calls import Call
 from policies.echoes import echoed
-from policies.firewall import Finding, Inspection, inspect
+from policies.firewall import Finding, Inspection, inspect, known
 from policies.heard import sources as sources
 from policies.labels import gather, remembered
 from policies.models import Agent, AgentKey, Source
@@ -105,6 +105,8 @@ def open_session(
     given = {"purpose": purpose, "user": user, "external_id": external_id}
     for field, text in given.items():
         _refuse_unreadable(field, text)
+        if names := known.current().names(text):
+            raise Refused("invalid", f"`{field}` holds the value of the secret {names[0]}.")
     above = get_session(agent, parent) if parent else None
     named = needed(tools)
     if above is not None and not key.attests:

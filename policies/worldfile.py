@@ -188,6 +188,7 @@ CONFIG: dict[str, Reader] = {
     "limits": partial(read_json, mapping=True),
     "egress": read_texts,
     "secrets": partial(read_list, of=read_name),
+    "secret_overlap_minutes": partial(read_count, least=0, most=10_080),
     "preview": read_choices(list(PREVIEWS)),
     **worldsql.FIELDS,
 }

@@ -19,6 +19,8 @@ from pytest_django.plugin import DjangoDbBlocker
 from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
+from policies import secretvalues
+from policies.firewall import known
 from tests import house, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
 from tests.live import Live, made_home, make_home
@@ -58,6 +60,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Thousands of modules and tests that stay need not be looked through again and again.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_without_a_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where a test has no database, nothing is stored; with one, the firewall asks it as in service."""
+    if {"db", "transactional_db"} & set(request.fixturenames):
+        secretvalues.forget()
+        yield
+        secretvalues.forget()
+        return
+    known.read_from(lambda: known.NOTHING)
+    yield
+    known.read_from(secretvalues.exact)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentsec_site.pages import limits, policies, releases, shadow
+from agentsec_site.pages import credentials, limits, policies, releases, shadow
 
 urlpatterns = [
     path("policies/backtest", policies.newest_backtest, name="policy-backtest"),
     path("policies/backtest/start", policies.start_backtest, name="policy-backtest-start"),
     path("policies/backtest/<int:backtest_id>", policies.one_backtest, name="policy-backtest-one"),
     path("policies/backtest/<int:backtest_id>/step", policies.step_backtest, name="policy-backtest-step"),
+    path("policies/credentials", credentials.overview, name="credentials"),
+    path("policies/credentials/remove", credentials.remove, name="credentials-remove"),
+    path("policies/credentials/key/<int:key>/rotate", credentials.rotate_key, name="credentials-key"),
+    path(
+        "policies/credentials/secret/<str:name>/rotate", credentials.rotate_secret, name="credentials-secret"
+    ),
     path("policies/limits", limits.limits, name="policy-limits"),
     path("policies/shadow", shadow.overview, name="policy-shadow"),
     path("policies/shadow/start", shadow.start, name="policy-shadow-start"),

@@ -46,7 +46,12 @@ def fields(item: Item) -> list[tuple[str, str]]:
 
 def message(letter: Letter, to: Destination) -> EmailMultiAlternatives:
     """The mail, ready to be sent."""
-    told = {"letter": letter, "items": [_told(item) for item in letter.items], "tools": _tools(letter)}
+    told = {
+        "letter": letter,
+        "items": [_told(item) for item in letter.items],
+        "tools": _tools(letter),
+        "notes": [words.defang(note) for note in letter.notes if note],
+    }
     mail = EmailMultiAlternatives(
         subject=subject(letter),
         body=render_to_string("notify/mail.txt", told),

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from approvals.models import Action
 from approvals.notice_models import Notice, NoticeKind, Outlet
 from approvals.notify import words
+from policies.firewall import known
 
 # More than so many at once are counted, and only the most urgent of them told.
 MOST = 5
@@ -62,12 +63,15 @@ class Letter:
     site: str
     bare: bool = False
     test: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """One line; still to be made safe where it goes."""
         if self.test:
             return "A test message: notifications arrive here"
+        if self.notes:
+            return f"{words.count(len(self.notes), 'credential needs', 'credentials need')} attention"
         if self.bare:
             return f"{words.count(self.total, 'action waits', 'actions wait')} for you"
         if self.total == 1:
@@ -78,6 +82,8 @@ class Letter:
     @property
     def link(self) -> str:
         """Where to look: a page that asks for sign-in, and that decides nothing by being opened."""
+        if self.notes:
+            return f"{self.site}/policies/credentials"
         return self.items[0].link if self.total == 1 and self.items else f"{self.site}/"
 
     @property
@@ -106,6 +112,12 @@ def test(*, message: str, now: datetime, site: str) -> Letter:
     return Letter(message, now, (), 0, (), site, test=True)
 
 
+def warning(notes: tuple[str, ...], *, message: str, now: datetime, site: str, bare: bool) -> Letter:
+    """What is said of credentials; a bare one says only of how many."""
+    said = tuple("" if bare else words.line(note, most=300) for note in notes)
+    return Letter(message, now, (), 0, (), site, bare=bare, notes=said)
+
+
 def link_of(site: str, action: Action, kind: str) -> str:
     """The page on which this is read; whoever gives their own word has a page of their own."""
     if kind == K.USER_WORD:
@@ -127,13 +139,14 @@ def _is_over(notice: Notice) -> bool:
 
 
 def _item(notice: Notice, outlet: Outlet, now: datetime, site: str) -> Item:
-    action, zone = notice.action, ZoneInfo(outlet.zone)
+    action, zone, clean = notice.action, ZoneInfo(outlet.zone), known.current().masked
     verdict = action.verdict
     rules = [match["name"] for match in verdict["matched"] if match["effect"] == verdict["effect"]]
     target = action.target if action.target != action.tool else ""
     return Item(
         action=str(action.pk), kind=notice.kind, said=_said(notice),
-        summary=words.line(action.summary or action.tool, most=300), target=words.line(target, most=200),
+        summary=words.line(clean(action.summary or action.tool), most=300),
+        target=words.line(clean(target), most=200),
         tool=words.line(action.tool, most=100), agent=words.line(action.agent.name, most=100),
         rules=words.line(", ".join(rules), most=200), until=action.deadline,
         left=words.left(now, action.deadline),

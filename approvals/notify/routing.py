@@ -113,7 +113,7 @@ def _directory(occasions: Sequence[Occasion]) -> Directory:
     named = {user for occasion in occasions for user in occasion.users}
     actions = {occasion.action_id for occasion in occasions}
     people = _people(groups, named)
-    _give_mailboxes(people.values())
+    give_mailboxes(people.values())
     of_people: defaultdict[int, list[Outlet]] = defaultdict(list)
     of_groups: defaultdict[str, list[Outlet]] = defaultdict(list)
     usable = [name for name, channel in CHANNELS.items() if channel.available()]
@@ -141,7 +141,7 @@ def _people(groups: set[str], named: set[int]) -> dict[int, User]:
     return found
 
 
-def _give_mailboxes(people: Iterable[User]) -> None:
+def give_mailboxes(people: Iterable[User]) -> None:
     """Whoever has an address is told by mail until they choose otherwise."""
     if not CHANNELS[MAIL].available():
         return

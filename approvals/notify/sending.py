@@ -19,7 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from approvals.notice_models import Notice, NoticeKind, Outlet
-from approvals.notify import letters, outlets, quiet, relevance, routing
+from approvals.notify import letters, outlets, quiet, relevance, routing, warnings
 from approvals.notify.channel import Destination, Undelivered
 from approvals.notify.channels import CHANNELS
 from approvals.notify.letters import Letter
@@ -93,6 +93,8 @@ def tend(stop: threading.Event | None = None) -> None:
     while routing.route(now=timezone.now()) == routing.BATCH:
         pass
     while not (stop is not None and stop.is_set()) and step(now=timezone.now()):
+        pass
+    while not (stop is not None and stop.is_set()) and warnings.step(now=timezone.now()):
         pass
 
 

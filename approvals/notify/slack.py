@@ -19,6 +19,9 @@ def escape(text: str) -> str:
 
 def render(letter: Letter) -> str:
     """The message's text."""
+    if letter.notes and not letter.bare:
+        said = "\n".join(escape(note) for note in letter.notes)
+        return f"*{letter.title}*\n{said}\n<{letter.link}|Open agentsec>"
     if letter.test or letter.bare:
         return f"{letter.title}.\n<{letter.link}|Open agentsec>"
     lines = [_item(item) for item in letter.items]

@@ -43,10 +43,16 @@ def sign(secret: str, *, message: str, timestamp: int, body: bytes) -> str:
 
 
 def payload(letter: Letter) -> dict[str, Any]:
-    """The event: `action.<kind>` for one action, `actions.digest` for several, `test`."""
+    """The event: `action.<kind>` for one action, `actions.digest` for several, `test`, or
+    `credentials.attention`.
+    """
     data: dict[str, Any] = {"count": letter.total, "link": letter.link}
     if not letter.bare and not letter.test:
         data["actions"] = [_item(item) for item in letter.items]
+    if letter.notes:
+        said = {"count": len(letter.notes), "link": letter.link}
+        said |= {} if letter.bare else {"credentials": list(letter.notes)}
+        return {"type": "credentials.attention", "timestamp": letter.at.isoformat(), "data": said}
     one = letter.total == 1 and letter.items
     kind = "test" if letter.test else f"action.{letter.items[0].kind}" if one else "actions.digest"
     return {"type": kind, "timestamp": letter.at.isoformat(), "data": data}

@@ -12,7 +12,7 @@ from approvals.notify.channels import CHANNELS
 
 register = template.Library()
 # What concerns one person, and so no group's channel.
-OWN = (NoticeKind.ANSWERED, NoticeKind.USER_WORD)
+OWN = (NoticeKind.ANSWERED, NoticeKind.USER_WORD, NoticeKind.CREDENTIAL)
 
 
 @register.inclusion_tag("notify/_mine.html", takes_context=True)

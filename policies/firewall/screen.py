@@ -2,7 +2,8 @@
 
 A user's text that overrides instructions is blocked. The same in what a tool returned is flagged and labels
 the session: such a page must stay readable, and policy, which knows where values come from, takes it from
-there. Secrets are masked and invisible characters stripped in both directions. A crashed detector blocks.
+there. Secrets are masked, stored ones by their values, and invisible characters stripped in both directions.
+A crashed detector blocks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 
-from policies.firewall import leak, override, secrets, unicode
+from policies.firewall import known, leak, override, secrets, unicode
 from policies.firewall.findings import MAX_FINDINGS, Finding, Hit, Inspection, Text
 from policies.text import reading
 
@@ -21,6 +22,7 @@ DETECTORS: dict[str, Detector] = {
     leak.NAME: leak.detect,
     unicode.NAME: unicode.detect,
     secrets.NAME: secrets.detect,
+    known.NAME: known.detect,
 }
 
 DIRECTIONS = ("input", "output")
@@ -83,7 +85,7 @@ def _labels(hits: Sequence[Hit]) -> tuple[str, ...]:
             hit.finding.detector == unicode.NAME and hit.finding.severity == "high"
         ):
             labels |= {"untrusted", "injection"}
-        elif hit.finding.detector == secrets.NAME:
+        elif hit.finding.detector in (secrets.NAME, known.NAME):
             labels.add("secret")
     return tuple(sorted(labels))
 

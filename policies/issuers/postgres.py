@@ -105,16 +105,7 @@ def reason(error: psycopg.Error) -> str:
 @contextmanager
 def _issuing(scope: Scope) -> Iterator[psycopg.Connection[Any]]:
     """A connection as the issuing role, in autocommit."""
-    address = secrets.read(scope.source)
-    try:
-        connection = psycopg.connect(
-            address, autocommit=True, connect_timeout=5, application_name="agentsec issuer",
-        )  # fmt: skip
-    except psycopg.Error as error:
-        raise IssuerFailed(
-            f"the database of “{scope.source}” cannot be reached ({type(error).__name__})"
-        ) from None
-    with connection:
+    with _connected(scope.source, "reached", application_name="agentsec issuer") as connection:
         connection.execute("SET statement_timeout = '15s'; SET lock_timeout = '5s'")
         yield connection
 
@@ -128,18 +119,20 @@ def entered(
     Takes the way that the source's address says (host, TLS and so on). Raises IssuerFailed.
     """
     granted = Scope.from_json(scope)
-    try:
-        way = make_conninfo(
-            secrets.read(granted.source), user=granted.role, password=issued["password"],
-            application_name=name, connect_timeout=5,
-        )  # fmt: skip
-        connection = psycopg.connect(way, autocommit=True)
-    except psycopg.Error as error:
-        raise IssuerFailed(
-            f"the database of “{granted.source}” cannot be entered ({type(error).__name__})"
-        ) from None
-    with connection:
+    role = {"user": granted.role, "password": issued["password"]}
+    with _connected(granted.source, "entered", application_name=name, **role) as connection:
         yield connection
+
+
+def _connected(source: str, verb: str, **how: Any) -> psycopg.Connection[Any]:
+    """While an address overlaps with the one before, by the first of them that the server takes."""
+    failed = ""
+    for address in secrets.usable(source):
+        try:
+            return psycopg.connect(make_conninfo(address, connect_timeout=5, **how), autocommit=True)
+        except psycopg.Error as error:
+            failed = type(error).__name__
+    raise IssuerFailed(f"the database of “{source}” cannot be {verb} ({failed})")
 
 
 def _issued(

@@ -119,7 +119,7 @@ def test_an_approver_who_never_votes_is_proposed(cast: Cast) -> None:
 
 
 def test_removing_does_what_the_page_says(cast: Cast, signer: User) -> None:
-    secrets.put(name="billing", value="x", by="tests")
+    secrets.put(name="billing", value="a-value-of-its-own", by="tests")
     people.issue_token(cast.approver)
     token = PersonalToken.objects.get()
     sign(

@@ -57,6 +57,10 @@ DESIGNED = {
     "GET /signing-keys",
     "POST /signing-keys",
     "DELETE /signing-keys/{kid}",
+    "GET /credentials",
+    "DELETE /credentials/{kind}/{key}",
+    "POST /credentials/key/{key}/rotate",
+    "POST /credentials/secret/{name}/rotate",
 }
 PREFIX = "/api/v1"
 

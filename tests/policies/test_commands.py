@@ -191,9 +191,12 @@ def test_a_token_is_the_last_word_and_ends_with_all_the_others() -> None:
 
 
 def test_a_secret_is_read_from_standard_input_and_never_printed(stdin: Any) -> None:
-    stdin(b"hunter2\n")
+    stdin(b"hunter2-and-more\n")
     said = manage("secret", "set", "database")
-    assert ("hunter2" in said + manage("secret", "list"), secrets.read("database")) == (False, "hunter2")
+    assert ("hunter2-and-more" in said + manage("secret", "list"), secrets.read("database")) == (
+        False,
+        "hunter2-and-more",
+    )
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n", b"\xff", b"x" * 70_000])

@@ -29,6 +29,7 @@ class Command(AgentsecCommand):
         create.add_argument("--days", type=int, help="how long the key works (default: until it is revoked)")
         rotate = acts.add_parser("rotate", help="print a new key; the old one ends after an overlap")
         rotate.add_argument("--overlap", type=int, default=60, metavar="MINUTES", help="default: 60")
+        rotate.add_argument("--days", type=int, help="how long the new key works (default: as the old one)")
         revoke = acts.add_parser("revoke", help="end the agent's keys at once")
         for act in (rotate, revoke):
             act.add_argument("--key", default="", metavar="PREFIX", help="only the key that begins so")
@@ -54,7 +55,8 @@ class Command(AgentsecCommand):
     def rotate(self, options: dict[str, Any]) -> None:
         overlap = timedelta(minutes=options["overlap"])
         agent = _agent(options["name"])
-        raw = agents.rotate(agent=agent, by=OPERATOR, prefix=options["key"], overlap=overlap)
+        ends = people.in_days(options["days"]) if options["days"] is not None else None
+        raw = agents.rotate(agent=agent, by=OPERATOR, prefix=options["key"], overlap=overlap, expires_at=ends)
         self.stdout.write(f"The old key ends in {options['overlap']} minutes.")
         self.stdout.write(f"New key of {agent.name}, shown this once: {raw}")
 

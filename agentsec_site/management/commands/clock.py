@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from agentsec_site.management.base import AgentsecCommand
-from approvals import clock, growth
+from approvals import clock, growth, reaper
 from approvals.notify import sending
 
 
@@ -27,6 +27,7 @@ class Command(AgentsecCommand):
         slow = threading.Thread(target=growth.run, args=(stop,), name="growth", daemon=True)
         slow.start()
         senders = sending.start(stop)
-        clock.run(stop)
-        for thread in (slow, *senders):
+        reaping = reaper.start(stop)
+        clock.run(stop, apart=(clock.reap,))
+        for thread in (slow, reaping, *senders):
             thread.join(5)

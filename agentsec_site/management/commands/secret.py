@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 import sys
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from agentsec_site.management.base import AgentsecCommand
-from policies import secrets
+from policies import accounts, secrets
 from policies.access import OPERATOR
 from policies.models import Secret
 
@@ -23,6 +24,11 @@ class Command(AgentsecCommand):
             "set", help="store or replace a value; never an argument, which others could see"
         )
         store.add_argument("name", metavar="NAME")
+        store.add_argument(
+            "--overlap", type=int, metavar="MINUTES",
+            help="how long the value before stays usable (default: as the tools that name it say)",
+        )  # fmt: skip
+        store.add_argument("--days", type=int, help="after how many days people are to replace it")
         for act in (store, acts.add_parser("list", help="names only; no value is ever shown")):
             act.add_argument("--home", metavar="DIR", help="where this instance keeps its state")
 
@@ -31,7 +37,11 @@ class Command(AgentsecCommand):
             for name in Secret.objects.order_by("name").values_list("name", flat=True):
                 self.stdout.write(name)
             return
-        secrets.put(name=options["name"], value=_value(options["name"]), by=OPERATOR)
+        overlap = timedelta(minutes=options["overlap"]) if options["overlap"] is not None else None
+        ends = accounts.in_days(options["days"]) if options["days"] is not None else None
+        secrets.put(
+            name=options["name"], value=_value(options["name"]), by=OPERATOR, overlap=overlap, expires_at=ends
+        )
         self.stdout.write(f"The secret {options['name']} is stored.")
 
 
