@@ -2,9 +2,11 @@
 
 Argument: the number of a SOCK_SEQPACKET descriptor to the worker. Each message is one letter and its body:
 
-    worker → init   C  NUL-separated: rlimits as NAME:soft:hard, an empty field, then the job's argv
+    worker → init   C  NUL-separated: rlimits as NAME:soft:hard, environment as =NAME=VALUE, @ for a way
+                       out, an empty field, then the job's argv
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
+                    L  with it a listening descriptor on 127.0.0.1:3128, where a way out was asked for
                     J  sent by the job's process before it starts; the kernel adds its process id
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
@@ -31,6 +33,7 @@ PR_SET_DUMPABLE = 4
 SIGINT, SIGPIPE, SIGXFSZ, SIGKILL = 2, 13, 25, 9
 FOLDERS = ("/proc", "/tmp", "/out", "/dev/shm")
 MAX_DEPTH = 8
+WAY_OUT = ("127.0.0.1", 3128)
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/tmp",
@@ -57,7 +60,7 @@ def main() -> None:
     config = os.read(link_fd, 1 << 18)
     if config[:1] != b"C":
         return
-    job = start(link_fd, config[1:])
+    job = start(link, config[1:])
     watch(link_fd, job)
     status, others = kill_all(job)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -76,14 +79,16 @@ def say_ready(link: _socket.socket) -> None:
         os.close(folder)
 
 
-def start(link_fd: int, config: bytes) -> int:
+def start(link: _socket.socket, config: bytes) -> int:
     """Fork the job; return its process id once it runs its program, or is gone."""
-    limits, _, arguments = config.partition(b"\0\0")
+    settings, _, arguments = config.partition(b"\0\0")
+    if b"@" in settings.split(b"\0"):
+        open_way_out(link)
     reader, writer = os.pipe()
     job = os.fork()
     if job == 0:
         try:
-            become(link_fd, limits.split(b"\0"), arguments.split(b"\0"))
+            become(link.fileno(), settings.split(b"\0"), arguments.split(b"\0"))
         finally:
             os._exit(126)
     os.close(writer)
@@ -93,19 +98,34 @@ def start(link_fd: int, config: bytes) -> int:
     return job
 
 
-def become(link_fd: int, limits: list[bytes], argv: list[bytes]) -> None:
+def open_way_out(link: _socket.socket) -> None:
+    """Listen where only this network can connect; the worker serves it, and no copy stays here."""
+    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    listener.bind(WAY_OUT)
+    listener.listen(128)
+    rights = struct.pack("=i", listener.fileno())
+    link.sendmsg([b"L"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    listener.close()
+
+
+def become(link_fd: int, settings: list[bytes], argv: list[bytes]) -> None:
     os.write(link_fd, b"J")
     if os.read(link_fd, 16) != b"G":
         os._exit(126)
     os.setsid()
-    for limit in limits:
-        name, soft, hard = limit.decode().split(":")
-        set_limit(getattr(resource, name), int(soft), int(hard))
+    environment = dict(ENVIRONMENT)
+    for setting in settings:
+        if setting[:1] == b"=":
+            name, _, value = setting[1:].decode().partition("=")
+            environment[name] = value
+        elif setting != b"@":
+            name, soft, hard = setting.decode().split(":")
+            set_limit(getattr(resource, name), int(soft), int(hard))
     libc.signal(SIGPIPE, None)
     libc.signal(SIGXFSZ, None)
     os.chdir("/out")
     try:
-        os.execvpe(argv[0], argv, ENVIRONMENT)
+        os.execvpe(argv[0], argv, environment)
     except OSError as error:
         os.write(2, b"cannot run " + argv[0] + b": " + (error.strerror or "").encode() + b"\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)

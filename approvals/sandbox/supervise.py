@@ -38,6 +38,7 @@ class Hooks:
     on_output: Callable[[str, str], None] | None = None
     stop: threading.Event | None = None
     on_start: Callable[[int], None] | None = None
+    on_network: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ class Supervisor:
             **self._meter.rlimits(),
         }
         lines = [f"{name}:{soft}:{hard}" for name, (soft, hard) in bounds.items()]
+        lines += [f"={name}={value}" for name, value in self._job.environment.items()]
+        lines += ["@"] if self._job.egress else []
         return b"C" + "\0".join([*lines, "", *self._argv]).encode()
 
     def _pause(self) -> float:
@@ -208,7 +211,9 @@ class Supervisor:
             self._version = body.decode("ascii")
             self._folders = Folders(descriptors[0], tuple(descriptors[1:]))
             return True
-        if kind == b"J" and self._started is None:
+        if kind == b"L" and self._started is None and self._hooks.on_network is not None:
+            self._hooks.on_network(os.dup(descriptors[0]))
+        elif kind == b"J" and self._started is None:
             self._begin(sender)
         elif kind == b"E":
             self._finish(body)
