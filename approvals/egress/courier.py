@@ -198,15 +198,15 @@ class Courier:
         exchange = Exchange(wire, deadline)
         exchange.send(asked.method, asked.where.path, self._headers(asked), asked.body)
         exchange.begin()
-        redactor = self.vault.redactor()
+        needles = self.vault.needles
         reply.status, reply._exchange = exchange.status, exchange
-        reply._redactor, reply._budget = redactor, self.budget
-        empty = redactor.idle or asked.method == "HEAD" or exchange.status in (204, 304)
+        reply._redactor, reply._budget = self.vault.redactor(), self.budget
+        empty = needles.none or asked.method == "HEAD" or exchange.status in (204, 304)
         packed = "" if empty else _packing(exchange)
         reply._unpack = zlib.decompressobj(_PACKED[packed]) if packed else None
         gone = HOP | ({"content-encoding", "content-length"} if reply._unpack is not None else set())
         reply.headers = tuple(
-            (redactor.text(name), redactor.text(value)) for name, value in exchange.headers if name not in gone
+            (needles.of_text(name), needles.of_text(value)) for name, value in exchange.headers if name not in gone
         )
 
     def _headers(self, asked: Asked) -> list[tuple[str, str]]:

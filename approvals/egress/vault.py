@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, quote_plus
 
-from approvals.egress.redaction import LONGEST, SHORTEST, Redactor
+from approvals.egress.redaction import LONGEST, SHORTEST, Needles, Redactor
 from policies.destinations import Carried
 from policies.fetch import Place
 from traces.problems import Forbidden, Unavailable
@@ -52,6 +52,7 @@ class Vault:
     def __init__(self, placeholders: Mapping[str, str], values: Mapping[str, str]) -> None:
         self.placeholders = dict(placeholders)
         self._values = dict(values)
+        self.needles = Needles(self._values.values())
 
     def __repr__(self) -> str:
         return f"Vault({sorted(self.placeholders)})"
@@ -76,7 +77,8 @@ class Vault:
         return {f"AGENTSEC_SECRET_{_VARIABLE.sub('_', k.upper())}": v for k, v in self.placeholders.items()}
 
     def redactor(self) -> Redactor:
-        return Redactor(self._values.values())
+        """For one answer."""
+        return Redactor(self.needles)
 
     def carries(self, text: str) -> bool:
         return any(placeholder in text for placeholder in self.placeholders.values())

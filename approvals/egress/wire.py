@@ -185,6 +185,8 @@ def _check_raw(raw: bytes) -> None:
 def _head(event: h11.Request) -> Head:
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
     names = [name for name, _ in headers]
+    if event.http_version not in (b"1.0", b"1.1"):
+        raise Malformed("what is spoken here is HTTP/1.1", 505)
     if len(headers) > MOST_HEADERS:
         raise Malformed("it has too many headers", 431)
     if "transfer-encoding" in names and ("content-length" in names or event.http_version < b"1.1"):
