@@ -126,7 +126,11 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def with_built_in(
-    verdict: engine.Verdict, agent: Agent, tool: ToolDef, findings: list[dict[str, Any]], args: Mapping[str, Any]
+    verdict: engine.Verdict,
+    agent: Agent,
+    tool: ToolDef,
+    findings: list[dict[str, Any]],
+    args: Mapping[str, Any],
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
     blocks = [("agent-mode", limits.mode_block(agent, tool)), ("runs", _nobody_runs(tool))]

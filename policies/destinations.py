@@ -1,6 +1,6 @@
 """Where a tool's work may reach: one line a destination, read once, asked at each connection. Pure.
 
-    [METHOD[,METHOD]…] [http://|https://]HOST[:PORT][/PATH[*]] [with SECRET [in header|query|body]][, SECRET …]
+    [METHOD[,METHOD]…] [http://|https://]HOST[:PORT][/PATH[*]] [with SECRET [in header|query|body], …]
 
     api.example.com                                    TLS at port 443, unread
     *.example.com:8443                                 any name below example.com
@@ -53,8 +53,8 @@ class Carried:
 
 @dataclass(frozen=True)
 class Destination:
-    """One line, read. `scheme` is empty where the line names host and port alone; `below` means any name below
-    `host`; no `methods` means each of them; no `path` means any.
+    """One line, read. `scheme` is empty where the line names host and port alone; `below` means any name
+    below `host`; no `methods` means each of them; no `path` means any.
     """
 
     text: str

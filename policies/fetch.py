@@ -250,14 +250,14 @@ def _judged(where: Place, found: Sequence[Address], terms: Terms) -> list[Addres
 
 
 def _judge(where: Place, address: Address, allowed: Sequence[Allowed], terms: Terms) -> None:
-    answer = addresses.reach(
-        address, host=where.host, port=where.port, allowed=allowed, ports=terms.ports
-    )
+    answer = addresses.reach(address, host=where.host, port=where.port, allowed=allowed, ports=terms.ports)
     if not answer.allowed:
         hint = "the operator may list it in AGENTSEC_FETCH_ALLOW"
         raise Forbidden(f"{where.host} may not be reached: its address is {answer.why}; {hint}")
-    if where.scheme == "http" and not terms.plain and not addresses.plain_http(
-        address, host=where.host, port=where.port, allowed=allowed
+    if (
+        where.scheme == "http"
+        and not terms.plain
+        and not addresses.plain_http(address, host=where.host, port=where.port, allowed=allowed)
     ):
         raise Forbidden("it must begin with https://")
 

@@ -211,7 +211,9 @@ def read_headers(node: Node) -> dict[str, str]:
     for name in node.value:
         if not _HEADER.fullmatch(name):
             raise Wrong(f"{name[:80]!r} is no name of a header", node)
-    return {name: read_text(item, longest=4000, form=_LINE, what="one line") for name, item in node.value.items()}
+    return {
+        name: read_text(item, longest=4000, form=_LINE, what="one line") for name, item in node.value.items()
+    }
 
 
 def read_step(node: Node) -> dict[str, Any]:

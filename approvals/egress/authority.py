@@ -1,4 +1,4 @@
-"""The certificate authority of one run: it exists in memory, for an hour, and may speak for its hosts alone."""
+"""The certificate authority of one run: in memory, for an hour, and it may speak for its hosts alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class Authority:
         permitted = x509.NameConstraints([_general(host, network=True) for host in sorted(set(hosts))], None)
         builder = _builder(self._name, self._name, self._key)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(permitted, critical=True).add_extension(_usage(signs=True), critical=True)
+        builder = builder.add_extension(permitted, critical=True).add_extension(
+            _usage(signs=True), critical=True
+        )
         identity = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         self._certificate = builder.add_extension(identity, critical=False).sign(self._key, SHA256())
 
@@ -94,7 +96,9 @@ def _upstream(more: str) -> ssl.SSLContext:
 
 @lru_cache(maxsize=4)
 def _bundle(more: str) -> str:
-    paths = [path for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM) if path and Path(path).is_file()]
+    paths = [
+        path for path in (ssl.get_default_verify_paths().cafile, *_SYSTEM) if path and Path(path).is_file()
+    ]
     try:
         texts = [Path(path).read_text() for path in [*paths[:1], *([more] if more else [])]]
     except OSError:
@@ -126,7 +130,9 @@ def asks_for(name: str, host: str) -> bool:
     return name.lower() == host or (not name and addresses.parse(host) is not None)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
@@ -135,8 +141,9 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not signs, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=signs, crl_sign=signs, encipher_only=False, decipher_only=False,
+        digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
     )  # fmt: skip
 
 

@@ -206,7 +206,9 @@ class Courier:
         reply._unpack = zlib.decompressobj(_PACKED[packed]) if packed else None
         gone = HOP | ({"content-encoding", "content-length"} if reply._unpack is not None else set())
         reply.headers = tuple(
-            (needles.of_text(name), needles.of_text(value)) for name, value in exchange.headers if name not in gone
+            (needles.of_text(name), needles.of_text(value))
+            for name, value in exchange.headers
+            if name not in gone
         )
 
     def _headers(self, asked: Asked) -> list[tuple[str, str]]:

@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Told:
-    """One thing that happened on the way out. `kind` is allowed, refused or ended; `what` never holds a query,
-    a header or a body; `why` is empty where it was allowed.
+    """One thing that happened on the way out. `kind` is allowed, refused or ended; `what` never holds a
+    query, a header or a body; `why` is empty where it was allowed.
     """
 
     kind: str
@@ -94,12 +94,12 @@ class RunGate:
         self._start()
         self._asked.put(answer)
         try:
-            holds = answer.result(SECONDS)
-        except Exception:
-            raise Unavailable("whether this start still holds could not be asked") from None
-        if self._broken:
-            raise Unavailable(self._broken)
-        if not holds:
+            failed = bool(self._broken) or answer.exception(SECONDS) is not None
+        except TimeoutError:
+            failed = True
+        if failed or self._broken:
+            raise Unavailable(self._broken or "whether this start still holds could not be asked")
+        if not answer.result():
             raise Forbidden("this start is over: its grant has ended, or it was stopped")
 
     def tell(self, told: Told) -> None:
@@ -172,8 +172,8 @@ class RunGate:
     def _entry(self, kind: str, body: dict[str, object], title: str, host: str) -> None:
         action = self._execution.action
         record.append(
-            kind=kind, actor="agentsec", session=action.session, action=str(action.pk), body=body, title=title,
-            attributes={"host": host} if host else {},
+            kind=kind, actor="agentsec", session=action.session, action=str(action.pk), body=body,
+            title=title, attributes={"host": host} if host else {},
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The proxy of one run: serves the listener that the sandbox's init opened inside its network.
 
-A request in absolute form is read and sent on. CONNECT is TLS: carried unread to a host that is listed without
-conditions, else answered with a certificate of the run's own authority and read like any other request.
+A request in absolute form is read and sent on. CONNECT is TLS: carried unread to a host that is listed
+without conditions, else answered with a certificate of the run's own authority and read like any other.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ class _Conversation:
         try:
             return self._authority.context(where.host).wrap_socket(self._wire, server_side=True)
         except OSError:
-            self._tell(f"CONNECT {where.host_header}", "its TLS is for another host, or trusts nobody here", where)
+            self._tell(
+                f"CONNECT {where.host_header}", "its TLS is for another host, or trusts nobody here", where
+            )
             raise
 
     def _tunnel(self, requests: Requests, where: Place) -> None:

@@ -1,9 +1,9 @@
 r"""Taking secret values out of what comes back, whatever it is written in, across the borders of chunks.
 
-Each character of a value is looked for as itself, percent-encoded, JSON-escaped, as an HTML reference, behind
-a backslash, and with the zero bytes of UTF-16 and UTF-32 between, mixed as one likes; the whole value also in
-base64 (both alphabets, at each of the three alignments) and in hexadecimal. The case of ASCII letters does not
-count. What is found becomes as many asterisks, so that lengths that were announced still hold.
+Each character of a value is looked for as itself, percent-encoded, JSON-escaped, as an HTML reference,
+behind a backslash, and with the zero bytes of UTF-16 and UTF-32 between, mixed as one likes; the whole value
+also in base64 (both alphabets, at each of the three alignments) and in hexadecimal. The case of ASCII letters
+does not count. What is found becomes as many asterisks, so that lengths that were announced still hold.
 
 What an endpoint computes of a value (a hash, its reverse, one half of it) is not found: a secret goes only to
 hosts that may know it.
@@ -58,7 +58,7 @@ class Redactor:
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The next piece of the stream; what could be the beginning of a value waits for the piece after it."""
+        """The next piece of the stream; what could begin a value waits for the piece after it."""
         if self._needles.none:
             return data
         held = self._needles.taken_out(self._held + data)
@@ -78,8 +78,7 @@ def _stars(found: re.Match[bytes]) -> bytes:
 
 def _forms(value: str) -> Iterator[bytes]:
     raw = value.encode()
-    first, *rest = value
-    yield _beginning(first) + _ZEROES + b"".join(map(_character, rest))
+    yield _beginning(value[0]) + _ZEROES + b"".join(map(_character, value[1:]))
     yield _any_case(raw.hex().encode())
     yield from _base64(raw)
 
@@ -122,7 +121,8 @@ def _tail(rest: bytes) -> bytes:
 
 def _any_case(text: bytes) -> bytes:
     return b"".join(
-        b"[%c%c]" % (byte, byte ^ 0x20) if bytes([byte]).isalpha() else re.escape(bytes([byte])) for byte in text
+        b"[%c%c]" % (byte, byte ^ 0x20) if bytes([byte]).isalpha() else re.escape(bytes([byte]))
+        for byte in text
     )
 
 

@@ -63,7 +63,12 @@ def carry(
 
 
 def _move(
-    source: socket.socket, sink: socket.socket, carried: Carriage, budget: Budget, deadline: Deadline, *,
+    source: socket.socket,
+    sink: socket.socket,
+    carried: Carriage,
+    budget: Budget,
+    deadline: Deadline,
+    *,
     outward: bool,
 ) -> bool:
     """One piece; False at the end of this direction."""

@@ -47,7 +47,7 @@ class Asked:
 
 
 class Vault:
-    """What the placeholders of one run stand for. Its values are in this process's memory and nowhere else."""
+    """What the placeholders of one run stand for. Its values are in this process's memory, nowhere else."""
 
     def __init__(self, placeholders: Mapping[str, str], values: Mapping[str, str]) -> None:
         self.placeholders = dict(placeholders)
@@ -105,7 +105,11 @@ class _Filling:
     """Puts secrets into one request and remembers which."""
 
     def __init__(
-        self, placeholders: Mapping[str, str], values: Mapping[str, str], carried: frozenset[Carried], asked: Asked
+        self,
+        placeholders: Mapping[str, str],
+        values: Mapping[str, str],
+        carried: frozenset[Carried],
+        asked: Asked,
     ) -> None:
         self.used: set[str] = set()
         self._placeholders, self._values, self._carried, self._asked = placeholders, values, carried, asked
@@ -129,7 +133,7 @@ class _Filling:
 
     def body(self, body: bytes) -> bytes:
         kind = self._asked.header("content-type").lower()
-        encoded = _plain
+        encoded: Callable[[str], str] = _plain
         if "json" in kind:
             encoded = _in_json
         elif "x-www-form-urlencoded" in kind:

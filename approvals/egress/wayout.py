@@ -84,7 +84,7 @@ def summary(gate: RunGate) -> Mapping[str, Any]:
 def _equipped(job: Job, vault: Vault, signer: Authority | None) -> Job:
     if CERTIFICATES in job.files:
         raise ValueError(f"a file cannot be called {CERTIFICATES} where there is a way out")
-    environment = {name: _PROXY for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
-    environment |= {name: f"/in/{CERTIFICATES}" for name in _TRUST} | vault.environment
+    environment = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _PROXY)
+    environment |= dict.fromkeys(_TRUST, f"/in/{CERTIFICATES}") | vault.environment
     trusted = authority.trusted_by_jobs(signer.pem if signer else "")
     return replace(job, files={**job.files, CERTIFICATES: trusted}, environment=environment)

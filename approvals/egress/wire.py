@@ -130,7 +130,8 @@ class Requests:
         phrase = "Connection established" if status == 200 else "Refused"
         head = f"HTTP/1.1 {status} {phrase}\r\n"
         if status != 200:
-            head += f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\nConnection: close\r\n"
+            head += f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n"
+            head += "Connection: close\r\n"
         self._send(head.encode() + b"\r\n" + (text if status != 200 else b""), deadline)
 
     def _next(self, deadline: Deadline) -> h11.Data | h11.EndOfMessage:
@@ -196,7 +197,9 @@ def _head(event: h11.Request) -> Head:
     lengths = [value for name, value in event.headers if name == b"content-length"]
     if lengths and not _LENGTH.fullmatch(lengths[0]):
         raise Malformed("its length is no number")
-    named = {word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")}
+    named = {
+        word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")
+    }
     closes = "close" in named or event.http_version < b"1.1"
     kept = tuple(each for each in headers if each[0] not in HOP | named)
     return Head(event.method.decode("ascii"), event.target.decode("ascii"), kept, closes)
@@ -246,7 +249,7 @@ class Exchange:
             if not isinstance(event, h11.Data):
                 raise Broken("its answer is not HTTP")
 
-    def _event(self) -> h11.Event | type[h11.PAUSED]:
+    def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 self._wire.settimeout(self._deadline.left())

@@ -1,7 +1,7 @@
 """`runs: http`: one request, sent by the worker through the same way out as a job's.
 
-Arguments: `url`, and if need be `method` (GET), `headers`, and `body` (text) or `json`. The tool's `egress` says
-where it may go; its `headers` are added to each request and win over the call's. A secret is written
+Arguments: `url`, and if need be `method` (GET), `headers`, and `body` (text) or `json`. The tool's `egress`
+says where it may go; its `headers` are added to each request and win over the call's. A secret is written
 `{secret:NAME}` and put in on the way, only where a line of egress carries it.
 
 A redirect of a GET or HEAD is followed while it stays on listed places, and never takes a header that could
@@ -117,7 +117,8 @@ def _headers(given: Any) -> Iterator[tuple[str, str]]:
 
 
 def _followed(asked: Asked, courier: Courier, bounds: Limits) -> _Answer:
-    deadline, passed = courier.deadline(), []
+    deadline = courier.deadline()
+    passed: list[str] = []
     while True:
         with courier.sent(asked, deadline) as reply:
             answer = _read(asked, reply, bounds, tuple(passed))
@@ -166,10 +167,16 @@ def _output(answer: _Answer, bounds: Limits) -> Output:
         "status": answer.status, "headers": dict(answer.headers), "url": answer.url,
         "redirects": list(answer.redirects), "body": text, "body_truncated": answer.cut,
     }  # fmt: skip
-    artifacts = ()
+    artifacts: tuple[Artifact, ...] = ()
     if text is None and len(answer.body) <= bounds.artifact_bytes:
         artifacts = (Artifact("body", hashlib.sha256(answer.body).hexdigest(), answer.body),)
-    why = "" if succeeded else "its answer is larger than output_bytes" if answer.cut else f"HTTP {answer.status}"
+    why = (
+        ""
+        if succeeded
+        else "its answer is larger than output_bytes"
+        if answer.cut
+        else f"HTTP {answer.status}"
+    )
     ended = "answered" if succeeded else f"HTTP {answer.status}"
     return Output(succeeded, ended, result, error=why, artifacts=artifacts)
 

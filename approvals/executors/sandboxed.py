@@ -33,6 +33,10 @@ def sandboxed(make: MakeJob) -> Executor:
                 on_network=out.serve,
             )  # fmt: skip
         output = outputs.of_outcome(outcome)
-        return replace(output, result=output.result | {"network": wayout.summary(gate)}) if job.egress else output
+        return (
+            replace(output, result=output.result | {"network": wayout.summary(gate)})
+            if job.egress
+            else output
+        )
 
     return execute

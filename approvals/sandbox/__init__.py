@@ -54,9 +54,9 @@ def run(
 
     ``on_output`` gets ("stdout" | "stderr", escaped text) while the job runs; ``stop``, once set, ends it;
     ``on_start`` gets the host's process id of the job just before its program starts; ``on_network``, which a
-    job with ``egress`` needs, gets and owns a listening descriptor on 127.0.0.1:3128 in the job's network. Their exceptions end
-    the job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and ValueError or
-    OSError for an input file that cannot be read.
+    job with ``egress`` needs, gets and owns a listening descriptor on 127.0.0.1:3128 in the job's network.
+    Their exceptions end the job and propagate. Raises SandboxUnavailable when the job cannot be confined
+    here, and ValueError or OSError for an input file that cannot be read.
     """
     hooks = Hooks(on_output=on_output, stop=stop, on_start=on_start, on_network=on_network)
     return BACKENDS[_DEFAULT].run(job, hooks=hooks)

@@ -1,4 +1,4 @@
-"""A way out on loopback: a listener as the sandbox's init opens it, a proxy behind it, and a log of its own."""
+"""A way out on loopback: a listener as the sandbox's init opens it, a proxy behind it, a log of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from approvals.egress.wayout import WayOut
 from approvals.sandbox import Job, Limits
 from traces.problems import Forbidden
 
-SECRETS = {"api-key": "sk-Tr0ub4dor&3/\"x\"", "other": "another-secret-value"}
+SECRETS = {"api-key": 'sk-Tr0ub4dor&3/"x"', "other": "another-secret-value"}
 
 
 @dataclass
@@ -107,8 +107,8 @@ def everything(wire: socket.socket) -> bytes:
 
 @contextmanager
 def door(
-    *egress: str, secrets: tuple[str, ...] = (), gate: Noted | None = None, values: dict[str, str] | None = None,
-    hosts: dict[str, list[str]] | None = None, **limits: int,
+    *egress: str, secrets: tuple[str, ...] = (), gate: Noted | None = None,
+    values: dict[str, str] | None = None, hosts: dict[str, list[str]] | None = None, **limits: int,
 ) -> Iterator[Door]:  # fmt: skip
     """A proxy for a job with these lines of egress; names resolve to loopback, or as `hosts` says."""
     gate = gate or Noted()

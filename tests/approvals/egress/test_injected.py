@@ -39,7 +39,11 @@ def server(settings: Settings) -> Iterator[Receiver]:
 def out(server: Receiver) -> Iterator[Door]:
     """A job whose key goes into the headers of POST /pay, and whose other into query and body of /form."""
     base = f"http://api.example:{server.port}"
-    lines = [f"POST {base}/pay with api-key", f"{base}/form with api-key in query, api-key in body", f"{base}/x/*"]
+    lines = [
+        f"POST {base}/pay with api-key",
+        f"{base}/form with api-key in query, api-key in body",
+        f"{base}/x/*",
+    ]
     with door(*lines, f"http://www.example:{server.port}/*", secrets=("api-key",)) as opened:
         yield opened
 
@@ -55,7 +59,9 @@ def test_the_job_holds_something_else(out: Door) -> None:
 
 
 def test_the_server_gets_the_value(server: Receiver, out: Door) -> None:
-    got = out.get(url(server, "/pay"), f"Authorization: Bearer {out.placeholder()}", method="POST", body=b"{}")
+    got = out.get(
+        url(server, "/pay"), f"Authorization: Bearer {out.placeholder()}", method="POST", body=b"{}"
+    )
     assert got.startswith(b"HTTP/1.1 204") and server.got[0].headers["authorization"] == f"Bearer {KEY}"
     assert out.gate.of("allowed")[0].secrets == ("api-key",) and KEY not in str(out.gate.told)
 
@@ -69,7 +75,12 @@ def test_basic_authentication_is_opened_filled_and_closed_again(server: Receiver
 def test_query_and_body_are_filled_in_their_own_writing(server: Receiver, out: Door) -> None:
     held = out.placeholder()
     out.get(url(server, f"/form?k={held}&a=b"))
-    out.get(url(server, "/form"), "Content-Type: application/json", method="POST", body=f'{{"k":"{held}"}}'.encode())
+    out.get(
+        url(server, "/form"),
+        "Content-Type: application/json",
+        method="POST",
+        body=f'{{"k":"{held}"}}'.encode(),
+    )
     form = "Content-Type: application/x-www-form-urlencoded"
     out.get(url(server, "/form"), form, method="POST", body=f"k={held}&a=b".encode())
     query, as_json, as_form = server.got
@@ -95,19 +106,23 @@ def test_a_placeholder_anywhere_else_is_a_refusal(server: Receiver, out: Door) -
 
 def test_without_tls_a_secret_goes_only_where_the_operator_says(server: Receiver, settings: Settings) -> None:
     settings.AGENTSEC_FETCH_ALLOW = []
-    with door("http://api.example/* with api-key", secrets=("api-key",), hosts={"api.example": ["1.1.1.1"]}) as out:
+    with door(
+        "http://api.example/* with api-key", secrets=("api-key",), hosts={"api.example": ["1.1.1.1"]}
+    ) as out:
         got = out.get("http://api.example/", f"X: {out.placeholder()}")
     assert got.startswith(b"HTTP/1.1 403") and b"https://" in got
 
 
 ECHOES = {
     "plain": KEY, "json": json.dumps({"got": KEY}), "url": quote(KEY, safe=""), "form": quote_plus(KEY),
-    "base64": base64.b64encode(KEY.encode()).decode(), "base64, shifted": base64.b64encode(b"a" + KEY.encode() + b"zz").decode(),
+    "base64": base64.b64encode(KEY.encode()).decode(),
+    "base64, shifted": base64.b64encode(b"a" + KEY.encode() + b"zz").decode(),
     "base64, twice shifted": base64.b64encode(b"ab" + KEY.encode()).decode(),
     "base64, url": base64.urlsafe_b64encode(KEY.encode()).decode(), "hex": KEY.encode().hex(),
     "upper": KEY.upper(), "every byte": "".join(f"%{byte:02X}" for byte in KEY.encode()),
     "unicode escapes": "".join(f"\\u{ord(char):04X}" for char in KEY),
-    "html": KEY.replace("&", "&amp;").replace('"', "&quot;"), "references": "".join(f"&#{ord(c)};" for c in KEY),
+    "html": KEY.replace("&", "&amp;").replace('"', "&quot;"),
+    "references": "".join(f"&#{ord(c)};" for c in KEY),
     "hex references": "".join(f"&#x{ord(c):X};" for c in KEY), "slashes": json.dumps(KEY).replace("/", "\\/"),
     "utf-16": KEY.encode("utf-16-le").decode("latin-1"), "utf-32": KEY.encode("utf-32-be").decode("latin-1"),
 }  # fmt: skip
@@ -116,7 +131,11 @@ ECHOES = {
 @pytest.mark.parametrize("form", ECHOES)
 def test_an_endpoint_that_echoes_gives_nothing_away(server: Receiver, out: Door, form: str) -> None:
     said = ECHOES[form].encode("latin-1")
-    head = b"HTTP/1.1 200 OK\r\nX-Echo: " + quote(KEY).encode() + b"\r\nContent-Length: %d\r\n\r\n" % (len(said) + 8)
+    head = (
+        b"HTTP/1.1 200 OK\r\nX-Echo: "
+        + quote(KEY).encode()
+        + b"\r\nContent-Length: %d\r\n\r\n" % (len(said) + 8)
+    )
     server.answers.append(head + b"abc " + said + b" xyz")
     got = out.get(url(server, "/x/echo"))
     assert got.endswith(b" xyz") and said not in got and quote(KEY).encode() not in got
@@ -156,7 +175,9 @@ def test_what_cannot_be_unpacked_is_not_passed_on(server: Receiver, out: Door) -
 
 def test_a_bomb_is_counted_unpacked(server: Receiver) -> None:
     body = gzip.compress(b"\0" * 5_000_000)
-    server.answers.append(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    server.answers.append(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
     line = f"http://api.example:{server.port}/* with api-key"
     with door(line, secrets=("api-key",), network_bytes=1_000_000) as out:
         assert len(out.get(url(server, "/"))) < 1_100_000
@@ -183,8 +204,9 @@ def test_a_host_that_gets_a_secret_is_read_at_every_port(tmp_path: Path, setting
 
 @pytest.mark.parametrize("value", ["short", "x" * 5000])
 def test_a_value_that_cannot_be_guarded_is_not_used(value: str) -> None:
-    with pytest.raises(Refused, match="cannot be guarded"), door(
-        "https://a.example/* with api-key", secrets=("api-key",), values={"api-key": value}
+    with (
+        pytest.raises(Refused, match="cannot be guarded"),
+        door("https://a.example/* with api-key", secrets=("api-key",), values={"api-key": value}),
     ):
         raise AssertionError("nobody gets here")
 

@@ -94,7 +94,9 @@ def test_a_listed_name_with_an_inner_address_is_not_dialled(settings: Settings, 
     assert "may not be reached" in out.gate.of("refused")[0].why
 
 
-def test_a_name_that_changes_between_two_looks_is_judged_at_each(server: Receiver, settings: Settings) -> None:
+def test_a_name_that_changes_between_two_looks_is_judged_at_each(
+    server: Receiver, settings: Settings
+) -> None:
     """DNS rebinding: what is dialled is what was judged, and the next request is judged again."""
     settings.AGENTSEC_FETCH_ALLOW = [f"127.0.0.1:{server.port}"]
     hosts = {"api.example": ["127.0.0.1"]}
@@ -163,7 +165,8 @@ def test_hop_by_hop_headers_and_what_connection_names_stay_here(server: Receiver
 
 
 def test_a_chunked_body_arrives_with_a_length_of_its_own(server: Receiver) -> None:
-    head = f"POST http://api.example:{server.port}/ HTTP/1.1\r\nHost: api.example:{server.port}\r\nConnection: close\r\n"
+    host = f"api.example:{server.port}"
+    head = f"POST http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
     with door(f"http://api.example:{server.port}/*") as out:
         out.say((head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").encode())
     assert (server.got[0].body, server.got[0].headers["content-length"]) == (b"abcde", "5")
@@ -187,7 +190,9 @@ def test_tls_that_asks_for_another_host_is_not_carried(secure: Receiver) -> None
     assert "another host" in out.gate.of("refused")[0].why
 
 
-@pytest.mark.parametrize("data", [b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n", b"\x16\x03\x01\0\0"])
+@pytest.mark.parametrize(
+    "data", [b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\nHost: api.example\r\n\r\n", b"\x16\x03\x01\0\0"]
+)
 def test_what_is_not_tls_is_not_carried(server: Receiver, data: bytes) -> None:
     with door(f"api.example:{server.port}") as out, out.connect(f"api.example:{server.port}") as wire:
         wire.sendall(data)
@@ -203,7 +208,10 @@ def test_tls_with_conditions_is_read_under_the_runs_own_authority(secure: Receiv
         assert ask(out.connect(host), out, "api.example", get).endswith(b"ok")
         for request in (get.replace(b"GET", b"POST"), get.replace(b"v1", b"v2")):
             assert ask(out.connect(host), out, "api.example", request).startswith(b"HTTP/1.1 403")
-        for request in (get.replace(b"Host: api", b"Host: www"), get.replace(b"/v1", b"https://api.example/v1")):
+        for request in (
+            get.replace(b"Host: api", b"Host: www"),
+            get.replace(b"/v1", b"https://api.example/v1"),
+        ):
             assert ask(out.connect(host), out, "api.example", request).startswith(b"HTTP/1.1 400")
         with pytest.raises(OSError, match=r".+"):
             ask(out.connect(host), out, "www.example", get)

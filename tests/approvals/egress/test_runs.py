@@ -88,10 +88,10 @@ def test_a_job_reaches_what_is_listed_and_nothing_else(committed_cast: Cast, ser
         "print(ask('/v1/a'))\n"
         "print(ask('/pay', data=b'{}', headers={'Authorization': 'Bearer ' + held}))\n"
         "print(ask('/v2')[0], ask('/v1/a', headers={'X': held})[0])\n"
-        "for place in ((%r, %d), ('1.1.1.1', 80)):\n"
+        "for place in (('127.0.0.1', PORT), ('1.1.1.1', 80)):\n"
         "    try: socket.create_connection(place, 2); print('ESCAPED')\n"
         "    except OSError: print('alone')\n"
-    ) % ("127.0.0.1", server.port)
+    ).replace("PORT", str(server.port))
     action = run(committed_cast, {"code": code})
     assert action.result["stdout"] == (
         f"(200, 'read')\n(200, 'you sent Bearer {'*' * len(KEY)}')\n403 403\nalone\nalone\n"
@@ -109,7 +109,7 @@ def test_a_job_that_lists_nothing_has_no_proxy(committed_cast: Cast) -> None:
     declare(committed_cast, runs="python")
     code = (
         "import os, socket\n"
-        "print([name for name in os.environ if 'PROXY' in name.upper() or 'SECRET' in name], os.listdir('/in'))\n"
+        "print([n for n in os.environ if 'PROXY' in n.upper() or 'SECRET' in n], os.listdir('/in'))\n"
         "print(socket.socket().connect_ex(('127.0.0.1', 3128)))\n"
     )
     assert run(committed_cast, {"code": code}).result["stdout"] == "[] ['args.json']\n111\n"
@@ -197,7 +197,9 @@ def test_a_redirect_is_followed_on_listed_places_and_takes_no_key_elsewhere(
             assert got.headers["x-kept"] == "1" and not {"x-key", "authorization"} & set(got.headers)
 
 
-def test_a_redirect_to_a_place_that_is_not_listed_is_an_answer(committed_cast: Cast, server: Receiver) -> None:
+def test_a_redirect_to_a_place_that_is_not_listed_is_an_answer(
+    committed_cast: Cast, server: Receiver
+) -> None:
     declare(committed_cast, runs="http", egress=[f"http://{server.entry}/a"])
     server.answers.append(
         b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://169.254.169.254/latest/\r\n\r\n"
