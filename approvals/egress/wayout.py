@@ -20,13 +20,13 @@ from approvals.egress.gate import Gate, RunGate
 from approvals.egress.proxy import Proxy
 from approvals.egress.vault import Read, Vault
 from approvals.sandbox import Job, SandboxUnavailable
+from approvals.sandbox.job import WAY_OUT_PORT
 from policies import destinations
 from policies.destinations import Destinations
 from policies.fetch import Resolve
 
-PORT = 3128
 CERTIFICATES = "agentsec-ca.pem"
-_PROXY = f"http://127.0.0.1:{PORT}"
+_PROXY = f"http://127.0.0.1:{WAY_OUT_PORT}"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
 
 

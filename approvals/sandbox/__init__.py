@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from approvals.sandbox.backend import BubblewrapBackend
 from approvals.sandbox.job import (
@@ -21,6 +22,8 @@ from approvals.sandbox.job import (
     Status,
     Usage,
 )
+from approvals.sandbox.pool import Pool
+from approvals.sandbox.pool import size as pool_size
 from approvals.sandbox.supervise import Hooks
 
 __all__ = [
@@ -34,8 +37,10 @@ __all__ = [
     "SandboxUnavailable",
     "Status",
     "Usage",
+    "pool_size",
     "run",
     "status",
+    "warm",
 ]
 
 BACKENDS = {"bubblewrap": BubblewrapBackend()}
@@ -60,6 +65,15 @@ def run(
     """
     hooks = Hooks(on_output=on_output, stop=stop, on_start=on_start, on_network=on_network)
     return BACKENDS[_DEFAULT].run(job, hooks=hooks)
+
+
+def warm(size: int | None = None) -> AbstractContextManager[Pool | None]:
+    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process.
+
+    The default is what the environment says (AGENTSEC_SANDBOX_POOL). Raises SandboxUnavailable if that is not
+    a number; whether jobs can run here at all, ``run`` says.
+    """
+    return BACKENDS[_DEFAULT].warm(pool_size() if size is None else size)
 
 
 def status() -> Status:

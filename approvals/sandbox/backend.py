@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from approvals.sandbox import cgroup, poller
-from approvals.sandbox.bwrap import Interpreter, command, find_interpreter, launch
+from approvals.sandbox.box import Box
+from approvals.sandbox.bwrap import Interpreter, find_interpreter, programs
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
+from approvals.sandbox.parcel import Parcel
 from approvals.sandbox.poller import Poller
+from approvals.sandbox.pool import Pool, Standing
 from approvals.sandbox.supervise import Hooks, Supervisor
 
 TIER_VARIABLE = "AGENTSEC_SANDBOX_TIER"
@@ -27,9 +31,22 @@ class _Setting:
     place: Place | None
     interpreter: Interpreter
     status: Status
+    programs: tuple[tuple[int, ...], ...]
 
     def meter(self, limits: Limits) -> Meter:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
+
+    def stand(self, limits: Limits) -> Standing:
+        """Start a sandbox up to where its job's process waits."""
+        with contextlib.ExitStack() as failed:
+            meter = self.meter(limits)
+            failed.callback(meter.close)
+            box = Box(self.interpreter, counted=meter.tier == cgroup.TIER)
+            failed.callback(box.close)
+            box.wait_until_ready(meanwhile=meter.approach)
+            meter.admit(box.pid)
+            failed.pop_all()
+            return Standing(box, meter, self)
 
 
 class BubblewrapBackend:
@@ -38,6 +55,7 @@ class BubblewrapBackend:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._settings: dict[tuple[str | None, str | None, int], _Setting] = {}
+        self._pool: Pool | None = None
 
     def status(self) -> Status:
         try:
@@ -49,26 +67,48 @@ class BubblewrapBackend:
         if (job.egress or job.secrets) and hooks.on_network is None:
             raise SandboxUnavailable("nobody serves this job's network and secrets: ask for neither")
         setting = self._setting()
-        return _execute(job, setting=setting, hooks=hooks)[0]
+        with Parcel(job) as parcel, self._standing(setting, job.limits) as standing:
+            return _run(job, parcel, standing, hooks=hooks, interpreter=setting.status.interpreter)
+
+    @contextlib.contextmanager
+    def warm(self, size: int) -> Iterator[Pool | None]:
+        """Keep ``size`` sandboxes ready for jobs that come while the block lasts."""
+        if size == 0:
+            yield None
+            return
+        pool = Pool(size=size, make=lambda: self._setting().stand(_PROBE.limits), made_of=self._setting)
+        self._pool = pool
+        try:
+            yield pool
+        finally:
+            self._pool = None
+            pool.close()
+
+    @contextlib.contextmanager
+    def _standing(self, setting: _Setting, limits: Limits) -> Iterator[Standing]:
+        pool = self._pool
+        taken = pool.take(setting) if pool is not None else None
+        if pool is not None and taken is not None:
+            with contextlib.ExitStack() as held:
+                held.callback(pool.give_back, taken)
+                taken.meter.bound(limits)
+                yield taken
+            return
+        with contextlib.closing(setting.stand(limits)) as started:
+            yield started
 
     def _setting(self) -> _Setting:
         key = (os.environ.get("PATH"), os.environ.get(TIER_VARIABLE), os.geteuid())
         with self._lock:
-            if key not in self._settings:
-                self._settings[key] = _probe(forced=key[1])
-            return self._settings[key]
+            known = self._settings.get(key)
+            if known is None or programs(known.interpreter) != known.programs:
+                self._settings[key] = known = _probe(forced=key[1])
+            return known
 
 
-def _execute(job: Job, *, setting: _Setting, hooks: Hooks) -> tuple[Outcome, str]:
-    """The outcome, and the version that the interpreter inside reported."""
-    with contextlib.ExitStack() as held:
-        meter = setting.meter(job.limits)
-        held.callback(meter.close)
-        launched = launch(job, tier=meter.tier, interpreter=setting.interpreter)
-        argv = command(job, setting.interpreter)
-        supervisor = Supervisor(launched, job=job, argv=argv, meter=meter, hooks=hooks)
-        held.callback(supervisor.close)
-        return supervisor.run(interpreter=setting.status.interpreter), supervisor.version
+def _run(job: Job, parcel: Parcel, standing: Standing, *, hooks: Hooks, interpreter: str) -> Outcome:
+    supervisor = Supervisor(standing.box, job=job, argv=job.argv, meter=standing.meter, hooks=hooks)
+    return supervisor.run(parcel, interpreter=interpreter)
 
 
 def _probe(*, forced: str | None) -> _Setting:
@@ -95,9 +135,11 @@ def _usable_place() -> Place:
 def _proved(place: Place | None, why: str) -> _Setting:
     tier = cgroup.TIER if place is not None else poller.TIER
     interpreter = find_interpreter()
-    untried = _Setting(place, interpreter, Status(False, tier, why, interpreter.path))
+    untried = _Setting(place, interpreter, Status(False, tier, why, interpreter.path), programs(interpreter))
     try:
-        outcome, version = _execute(_PROBE, setting=untried, hooks=Hooks())
+        with Parcel(_PROBE) as parcel, contextlib.closing(untried.stand(_PROBE.limits)) as standing:
+            version = standing.box.version
+            outcome = _run(_PROBE, parcel, standing, hooks=Hooks(), interpreter=interpreter.path)
     except SandboxUnavailable as error:
         hint = (
             ""
@@ -108,4 +150,4 @@ def _proved(place: Place | None, why: str) -> _Setting:
     if outcome.ended != "exited" or outcome.status != 0:
         raise SandboxUnavailable(f"the sandbox's probe failed ({outcome.ended}): {outcome.stderr[-400:]}")
     proved = Status(True, tier, why, f"{interpreter.path} ({version})")
-    return _Setting(place, interpreter, proved)
+    return _Setting(place, interpreter, proved, untried.programs)

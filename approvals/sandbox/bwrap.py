@@ -1,38 +1,51 @@
 """Start bubblewrap with the trusted init inside.
 
-bubblewrap starts with an empty environment, never as uid 0, and takes everything by descriptor, since the
-account it runs under may be unable to read what the caller can.
+bubblewrap starts with an empty environment and never as uid 0. It makes the namespaces and binds what belongs
+to the host; the rest is mounted by the init, so that one sandbox fits every job, also one that comes later.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from approvals.sandbox import seccomp
-from approvals.sandbox.cgroup import TIER as CGROUP_TIER
-from approvals.sandbox.job import Job, SandboxUnavailable
+from approvals.sandbox import parcel
+from approvals.sandbox.job import SandboxUnavailable
 
 # The account that runs jobs when the caller is root: numeric, without an entry, groups or files anywhere.
 UNPRIVILEGED_ID = 60999
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 _INSIDE_ID = "1000"
-_SOURCE_PATH = "/run/job.py"
 _INIT = Path(__file__).with_name("init.py").read_text(encoding="utf-8")
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _NAMESPACES = ("user", "ipc", "pid", "net", "uts", "cgroup")
+_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
+_WRITABLE = ("/tmp", "/out", "/dev/shm")
 _ETC = ("ld.so.cache", "alternatives", "localtime")
-_PASSWD = b"root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/tmp:/bin/sh\n"
-_GROUP = b"root:x:0:\nagent:x:1000:\n"
-_NSSWITCH = b"passwd: files\ngroup: files\nhosts: files\n"
+# Compiling the init takes half as long as starting an interpreter, so it is done once and handed over.
+_COMPILE = (
+    "import sys, marshal, _frozen_importlib_external as f; text = sys.stdin.buffer.read(); "
+    "code = compile(text, 'init', 'exec', dont_inherit=True, optimize=2); "
+    "sys.stdout.buffer.write(f.MAGIC_NUMBER + marshal.dumps(code))"
+)
+_BOOT = (
+    "import sys, marshal, _frozen_importlib_external as f; text = open(int(sys.argv[2]), 'rb').read(); "
+    "text[:4] == f.MAGIC_NUMBER or sys.exit('the interpreter has changed'); exec(marshal.loads(text[4:]))"
+)
 
 
 @dataclass(frozen=True)
@@ -59,45 +72,68 @@ def find_interpreter(*, system: Path = _SYSTEM_PYTHON) -> Interpreter:
     return Interpreter(str(path), None if path.is_relative_to("/usr") else sys.base_prefix)
 
 
-def command(job: Job, interpreter: Interpreter) -> tuple[str, ...]:
-    """The job's argv as the init runs it."""
-    if job.source is None:
-        return job.argv
-    return (interpreter.path, "-I", "-u", _SOURCE_PATH)
+def programs(interpreter: Interpreter) -> tuple[tuple[int, ...], ...]:
+    """What identifies the files that make a sandbox: a sandbox is as good as the programs it came from.
 
-
-def launch(job: Job, *, tier: str, interpreter: Interpreter) -> Launched:
-    """Start ``job``'s sandbox; the job itself waits for the init to be told.
-
-    Raises SandboxUnavailable where a program is missing, ValueError or OSError for an unreadable input file.
-    The calling thread must outlive the sandbox: the kernel ties the two together.
+    Raises SandboxUnavailable where one is missing.
     """
-    prefix = _privilege_drop()
-    program = _which("bwrap", "install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap)")
+    paths = [_bubblewrap(), interpreter.path, *_privilege_drop()[:1]]
+    try:
+        facts = [Path(path).stat() for path in paths]
+    except OSError as error:
+        raise SandboxUnavailable(f"a program of the sandbox is gone: {error}") from error
+    return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in facts)
+
+
+def launch(interpreter: Interpreter) -> Launched:
+    """Start a sandbox whose init waits for its first message.
+
+    Raises SandboxUnavailable where a program is missing. The calling thread must outlive the sandbox: the
+    kernel ties the two together.
+    """
+    prefix, program = _privilege_drop(), _bubblewrap()
+    code = compiled(interpreter.path, programs(interpreter))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     with contextlib.ExitStack() as held, contextlib.ExitStack() as failed:
         failed.callback(ours.close)
         held.callback(theirs.close)
-        fds = _Descriptors(held)
-        options = _options(job, tier=tier, interpreter=interpreter, fds=fds)
-        arguments = fds.data(b"\0".join(os.fsencode(option) for option in options))
-        argv = [*prefix, program, "--args", str(arguments), "--"]
-        argv += [interpreter.path, "-I", "-S", "-B", "-c", _INIT, str(theirs.fileno())]
-        process = _spawn(argv, stdin=fds.data(job.stdin), passed=[*fds.numbers, theirs.fileno()])
+        init = parcel.sealed(code)
+        held.callback(os.close, init)
+        argv = [*prefix, program, *_options(interpreter), "--", interpreter.path, "-I", "-u", "-c", _BOOT]
+        argv += [str(theirs.fileno()), str(init)]
+        process = _spawn(argv, passed=[init, theirs.fileno()])
         failed.pop_all()
         _give_pipes(process)
         return Launched(process, ours)
 
 
-def _spawn(argv: list[str], *, stdin: int, passed: list[int]) -> subprocess.Popen[bytes]:
+@functools.lru_cache(maxsize=4)
+def compiled(path: str, identity: tuple[tuple[int, ...], ...]) -> bytes:
+    """The init as code of the interpreter at ``path``, after that one's magic number.
+
+    ``identity`` says which files they are now, so that an upgraded interpreter compiles anew.
+    """
+    del identity
+    argv = [*_privilege_drop(), path, "-I", "-S", "-B", "-c", _COMPILE]
+    try:
+        done = subprocess.run(argv, input=_INIT.encode(), env={}, cwd="/", capture_output=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SandboxUnavailable(f"the interpreter {path} does not start: {error}") from error
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())[-300:]
+        raise SandboxUnavailable(f"the interpreter {path} does not start: {said}")
+    return done.stdout
+
+
+def _spawn(argv: list[str], *, passed: list[int]) -> subprocess.Popen[bytes]:
     try:
         # No user= or preexec_fn: either makes Popen copy this process's page tables, not borrow them.
         return subprocess.Popen(
             argv,
             env={},
             cwd="/",
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -124,6 +160,10 @@ def _privilege_drop() -> list[str]:
     return [program, "--reuid", account, "--regid", account, "--clear-groups", "--inh-caps=-all", "--"]
 
 
+def _bubblewrap() -> str:
+    return _which("bwrap", "install bubblewrap 0.8 or newer (Debian, Ubuntu: apt-get install bubblewrap)")
+
+
 def _which(name: str, remedy: str) -> str:
     found = shutil.which(name)
     if found is None:
@@ -131,50 +171,25 @@ def _which(name: str, remedy: str) -> str:
     return str(Path(found).absolute())
 
 
-class _Descriptors:
-    """Content that bubblewrap reads by descriptor; all of it closes with ``held``."""
-
-    def __init__(self, held: contextlib.ExitStack) -> None:
-        self._held = held
-        self.numbers: list[int] = []
-
-    def data(self, content: bytes) -> int:
-        """A read-only descriptor of sealed memory: a job that reopens it cannot write either."""
-        memory = os.memfd_create("agentsec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with open(memory, "wb", buffering=0) as sink:
-            view = memoryview(content)
-            while view:
-                view = view[sink.write(view) :]
-            seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
-            return self._hold(os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC))
-
-    def file(self, path: Path) -> int:
-        """A regular file of the caller's; never a link, nor anything that could block or be a device."""
-        number = self._hold(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ValueError(f"input is not a regular file: {path.name}")
-        return number
-
-    def _hold(self, number: int) -> int:
-        self._held.callback(os.close, number)
-        self.numbers.append(number)
-        return number
-
-
-def _options(job: Job, *, tier: str, interpreter: Interpreter, fds: _Descriptors) -> list[str]:
-    filter_fd = fds.data(seccomp.build(counted=tier == CGROUP_TIER))
+@functools.lru_cache(maxsize=4)
+def _options(interpreter: Interpreter) -> tuple[str, ...]:
     options = [f"--unshare-{name}" for name in _NAMESPACES]
-    options += ["--disable-userns", "--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--hostname", "sandbox"]
+    options += ["--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--hostname", "sandbox"]
     options += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    options += _system() + _kernel_folders() + _etc(fds)
-    for folder in ("/tmp", "/out", "/dev/shm"):
-        options += ["--perms", "0700", "--size", str(int(job.limits.disk_bytes)), "--tmpfs", folder]
+    # Over the sandbox's own namespaces only; the init gives them up before the job begins.
+    for capability in _CAPABILITIES:
+        options += ["--cap-add", capability]
+    for name, value in ENVIRONMENT.items():
+        options += ["--setenv", name, value]
+    options += [*_system(), "--proc", "/proc", *_devices()]
+    for name in _ETC:
+        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for folder in _WRITABLE:
+        options += ["--perms", "0700", "--size", "4096", "--tmpfs", folder]
     # After /tmp, which may be where it lies.
     if interpreter.prefix is not None:
         options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
-    options += _inputs(job, fds)
-    return [*options, "--chdir", "/", "--remount-ro", "/", "--seccomp", str(filter_fd)]
+    return (*options, "--dir", "/in", "--chdir", "/")
 
 
 def _system() -> list[str]:
@@ -188,35 +203,12 @@ def _system() -> list[str]:
     return options
 
 
-def _kernel_folders() -> list[str]:
-    # /proc read-only: a job may otherwise lower its oom_score_adj. /dev by hand: no terminals, no ptmx.
-    options = ["--proc", "/proc", "--remount-ro", "/proc", "--dir", "/dev"]
+def _devices() -> list[str]:
+    # By hand: no terminals, no ptmx.
+    options = ["--dir", "/dev"]
     for name in _DEVICES:
         options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     options += ["--symlink", "/proc/self/fd", "/dev/fd"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         options += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]
     return options
-
-
-def _etc(fds: _Descriptors) -> list[str]:
-    options: list[str] = []
-    for name in _ETC:
-        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for name, content in (("passwd", _PASSWD), ("group", _GROUP), ("nsswitch.conf", _NSSWITCH)):
-        options += _readable(fds.data(content), f"/etc/{name}")
-    return options
-
-
-def _inputs(job: Job, fds: _Descriptors) -> list[str]:
-    options = ["--dir", "/in"]
-    for name, content in job.files.items():
-        number = fds.data(content) if isinstance(content, bytes) else fds.file(content)
-        options += _readable(number, f"/in/{name}")
-    if job.source is not None:
-        options += _readable(fds.data(job.source.encode()), _SOURCE_PATH)
-    return options
-
-
-def _readable(number: int, path: str) -> list[str]:
-    return ["--perms", "0444", "--ro-bind-data", str(number), path]

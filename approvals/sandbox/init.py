@@ -1,27 +1,38 @@
-"""The trusted process 1 inside the sandbox. Passed as text to the interpreter inside; stands alone.
+"""The trusted process 1 inside the sandbox, and the job's process until its program starts. Stands alone.
 
-Argument: the number of a SOCK_SEQPACKET descriptor to the worker. Each message is one letter and its body:
+The worker compiles it (boot.py) and hands it in as code. Its arguments are the numbers of two descriptors:
+a SOCK_SEQPACKET socket to the worker, and that code, which is read already. It starts with three privileges
+over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks the job's process, and later
+puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
+job runs before both processes have given these privileges up. Each message is one letter and its body:
 
-    worker → init   C  NUL-separated: rlimits as NAME:soft:hard, environment as =NAME=VALUE, @ for a way
-                       out, an empty field, then the job's argv
+    worker → init   S  the seccomp filter, an array of struct sock_filter; comes first
+                    F  one input file: its path; with it a descriptor to copy from
+                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
+                       environment as NAME=value, then argv (none: run /run/job.py); with it standard input
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
-                    L  with it a listening descriptor on 127.0.0.1:3128, where a way out was asked for
-                    J  sent by the job's process before it starts; the kernel adds its process id
+                    L  with it a listening descriptor on the port that WAY_OUT among the bounds names
+                    J  sent by the job's process, which waits now; the kernel adds its process id
+                    B  everything is in place and the job begins
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
                     X  one output refused: name, NUL, why
                     D  done
 
-When the worker's end closes this process exits, and the kernel kills everything in its namespace with it.
+Between S and C an init may wait for long (pool.py). When the worker's end closes this process exits, and the
+kernel kills everything in its namespace with it.
 """
 
 from __future__ import annotations
 
-# ctypes and the C module _socket instead of signal and socket: those import enum, which costs a third of
-# the start of the interpreter.
+# C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
+# costs a third of the start of the interpreter.
+import _ctypes
+import _frozen_importlib_external
+import _signal  # type: ignore[import-not-found]
 import _socket
-import ctypes
+import gc
 import os
 import resource
 import select
@@ -29,103 +40,227 @@ import stat
 import struct
 import sys
 
-PR_SET_DUMPABLE = 4
-SIGINT, SIGPIPE, SIGXFSZ, SIGKILL = 2, 13, 25, 9
-FOLDERS = ("/proc", "/tmp", "/out", "/dev/shm")
-MAX_DEPTH = 8
-WAY_OUT = ("127.0.0.1", 3128)
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONDONTWRITEBYTECODE": "1",
+SOURCE = "/run/job.py"
+FOLDERS = ("/tmp", "/out", "/dev/shm")
+ETC = {
+    "passwd": b"root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/tmp:/bin/sh\n",
+    "group": b"root:x:0:\nagent:x:1000:\n",
+    "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
-libc = ctypes.CDLL(None)
+MAX_DEPTH = 8
+# <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
+CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
+CAPABILITY_VERSION = 0x20080522
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+MNT_DETACH = 2
+CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
-def main() -> None:
+def call(name: str, *arguments: int | bytes | None) -> int:
+    """A function of the C library; what it returns, as an int."""
+    return int(_ctypes.call_function(_ctypes.dlsym(libc, name), arguments))
+
+
+def must(name: str, *arguments: int | bytes | None) -> None:
+    if call(name, *arguments) != 0:
+        sys.exit(f"cannot prepare the sandbox: {name}{arguments}")
+
+
+def main() -> bool:
+    """True in the job's process, when it is to run the source."""
     link = _socket.socket(fileno=int(sys.argv[1]))
     link_fd = link.fileno()
     os.set_inheritable(link_fd, False)
     os.closerange(3, link_fd)
     os.closerange(link_fd + 1, 1 << 16)
     # The job has the same uid: a dumpable init could be written to through /proc/1/mem.
-    if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        sys.exit("cannot become undumpable")
+    must("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     # Python's own handler would let the job interrupt process 1; without one the kernel drops the signal.
-    libc.signal(SIGINT, None)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.umask(0o022)
+    furnish()
     say_ready(link)
-    config = os.read(link_fd, 1 << 18)
-    if config[:1] != b"C":
-        return
-    job = start(link, config[1:])
-    watch(link_fd, job)
+    kind, rules, _ = receive(link)
+    if kind != b"S":
+        return False
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    # What the collector would touch, the job's process would have to copy.
+    gc.freeze()
+    job = os.fork()
+    if job == 0:
+        ours.close()
+        return waiting(link, theirs, rules)
+    theirs.close()
+    return serve(link, ours, job)
+
+
+def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> bool:
+    config, stdin = prepare(link)
+    drop_privileges()
+    if receive(link)[0] != b"G":
+        os._exit(1)
+    link.send(b"B")
+    job_link.sendmsg([config], rights(stdin))
+    job_link.close()
+    os.close(stdin)
+    watch(link.fileno(), job)
     status, others = kill_all(job)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     micros = int((used.ru_utime + used.ru_stime) * 1e6)
     link.send(b"E" + struct.pack("=iiqq", status, others, micros, used.ru_maxrss))
     collect(link)
     link.send(b"D")
+    os._exit(0)
+
+
+def furnish() -> None:
+    """Write the made-up accounts, and close the kernel's own switches."""
+    for name, content in ETC.items():
+        sink = create(f"/etc/{name}".encode())
+        os.write(sink, content)
+        os.close(sink)
+    # Namespaces below this one: none. Where bubblewrap covers /proc/sys the cover goes; the next mount closes
+    # what it covered.
+    call("umount2", b"/proc/sys", MNT_DETACH)
+    with open("/proc/sys/user/max_user_namespaces", "wb", buffering=0) as switch:
+        switch.write(b"0")
+    # A job may otherwise lower its oom_score_adj.
+    must("mount", None, b"/proc", None, CLOSED | MS_NOEXEC, None)
+
+
+def create(path: bytes) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
 
 
 def say_ready(link: _socket.socket) -> None:
-    folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in FOLDERS]
-    rights = struct.pack(f"={len(folders)}i", *folders)
+    folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in ("/proc", *FOLDERS)]
     version = ".".join(map(str, sys.version_info[:3])).encode()
-    link.sendmsg([b"R" + version], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    link.sendmsg([b"R" + version], rights(*folders))
     for folder in folders:
         os.close(folder)
 
 
-def start(link: _socket.socket, config: bytes) -> int:
-    """Fork the job; return its process id once it runs its program, or is gone."""
-    settings, _, arguments = config.partition(b"\0\0")
-    if b"@" in settings.split(b"\0"):
-        open_way_out(link)
-    reader, writer = os.pipe()
-    job = os.fork()
-    if job == 0:
-        try:
-            become(link.fileno(), settings.split(b"\0"), arguments.split(b"\0"))
-        finally:
-            os._exit(126)
-    os.close(writer)
-    # The writer closes when the program starts: until then the job's process alone reads from the worker.
-    os.read(reader, 1)
-    os.close(reader)
-    return job
+def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
+    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(descriptors)}i", *descriptors))]
 
 
-def open_way_out(link: _socket.socket) -> None:
-    """Listen where only this network can connect; the worker serves it, and no copy stays here."""
-    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    listener.bind(WAY_OUT)
-    listener.listen(128)
-    rights = struct.pack("=i", listener.fileno())
-    link.sendmsg([b"L"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-    listener.close()
+def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """One message: its letter, its body and its descriptors. No letter when the other end has closed."""
+    data, ancillary, _, _ = link.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
+    descriptors: list[int] = []
+    for level, kind, body in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            descriptors.extend(struct.unpack(f"={len(body) // 4}i", body))
+    return data[:1], data[1:], descriptors
 
 
-def become(link_fd: int, settings: list[bytes], argv: list[bytes]) -> None:
-    os.write(link_fd, b"J")
-    if os.read(link_fd, 16) != b"G":
-        os._exit(126)
-    os.setsid()
-    environment = dict(ENVIRONMENT)
-    for setting in settings:
-        if setting[:1] == b"=":
-            name, _, value = setting[1:].decode().partition("=")
-            environment[name] = value
-        elif setting != b"@":
-            name, soft, hard = setting.decode().split(":")
-            set_limit(getattr(resource, name), int(soft), int(hard))
-    libc.signal(SIGPIPE, None)
-    libc.signal(SIGXFSZ, None)
-    os.chdir("/out")
+def prepare(link: _socket.socket) -> tuple[bytes, int]:
+    """Take the input; return the configuration and standard input once the root is closed."""
+    while True:
+        kind, body, descriptors = receive(link)
+        if kind == b"F":
+            copy(body, descriptors[0])
+        elif kind == b"C":
+            size(body)
+            open_way_out(link, body)
+            must("mount", None, b"/", None, CLOSED, None)
+            return body, descriptors[0]
+        else:
+            os._exit(1)
+
+
+def copy(path: bytes, source: int) -> None:
+    sink, offset = create(path), 0
+    while sent := os.sendfile(sink, source, offset, 1 << 30):
+        offset += sent
+    os.close(sink)
+    os.close(source)
+
+
+def size(config: bytes) -> None:
+    """Give each folder the bytes and inodes that this job may fill; its root is an inode of ours."""
+    disk, inodes = next(bounds for name, *bounds in parsed(config) if name == "FOLDER")
+    for folder in FOLDERS:
+        options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+        must("mount", b"tmpfs", folder.encode(), None, MS_REMOUNT | MS_NOSUID | MS_NODEV, options)
+
+
+def open_way_out(link: _socket.socket, config: bytes) -> None:
+    """Listen where only this network can connect, if asked to; the worker serves it, no copy stays here."""
+    for port in [int(bounds[0]) for name, *bounds in parsed(config) if name == "WAY_OUT"]:
+        listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        link.sendmsg([b"L"], rights(listener.fileno()))
+        listener.close()
+
+
+def parsed(config: bytes) -> list[list[str]]:
+    return [line.decode().split(":") for line in config.partition(b"\0\0")[0].split(b"\0")]
+
+
+def drop_privileges() -> None:
+    for capability in CAPABILITIES:
+        must("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+    must("capset", struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24))
+
+
+def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
+    """The job's process: confined now, begins when the init hands it the configuration."""
     try:
-        os.execvpe(argv[0], argv, environment)
+        os.setsid()
+        drop_privileges()
+        confine(rules)
+        link.send(b"J")
+        link.close()
+        config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
+        if not config:
+            os._exit(126)
+        (stdin,) = struct.unpack("=i", ancillary[0][2])
+        os.dup2(stdin, 0)
+        os.close(stdin)
+        return become(init, config)
+    except BaseException as error:  # noqa: BLE001
+        os.write(2, f"cannot start the job: {error!r}\n".encode())
+        os._exit(126)
+
+
+def confine(rules: bytes) -> None:
+    byte = type("Byte", (_ctypes._SimpleCData,), {"_type_": "c"})
+    shape = {"_type_": byte, "_length_": len(rules)}
+    code = type("Code", (_ctypes.Array,), shape).from_buffer_copy(rules)  # type: ignore[attr-defined]
+    program = struct.pack("=HxxxxxxQ", len(rules) // 8, _ctypes.addressof(code))
+    must("prctl", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0)
+
+
+def become(init: _socket.socket, config: bytes) -> bool:
+    """Run argv, or return True for the source to be run."""
+    _, _, rest = config.partition(b"\0\0")
+    environment, _, arguments = rest.partition(b"\0\0")
+    for name, *bounds in parsed(config):
+        if name not in ("FOLDER", "WAY_OUT"):
+            set_limit(getattr(resource, name), int(bounds[0]), int(bounds[1]))
+    os.environ.clear()
+    for item in environment.decode().split("\0"):
+        name, _, value = item.partition("=")
+        os.environ[name] = value
+    os.chdir("/out")
+    must("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)
+    if arguments:
+        execute(arguments.split(b"\0"))
+    init.close()
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    return True
+
+
+def execute(argv: list[bytes]) -> None:
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        os.execvp(argv[0], argv)
     except OSError as error:
         os.write(2, b"cannot run " + argv[0] + b": " + (error.strerror or "").encode() + b"\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
@@ -163,7 +298,7 @@ def reap_orphans(job: int) -> None:
 def kill_all(job: int) -> tuple[int, int]:
     """Kill every other process of the namespace; return the job's wait status and how many others died."""
     try:  # noqa: SIM105 (contextlib would be one more import)
-        os.kill(-1, SIGKILL)
+        os.kill(-1, _signal.SIGKILL)
     except ProcessLookupError:
         pass
     status, others = 0, 0
@@ -210,8 +345,7 @@ def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> byte
     except OSError as error:
         refuse(link, path, error.strerror or "unreadable")
         return None
-    rights = struct.pack("=i", descriptor)
-    link.sendmsg([b"A" + path], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    link.sendmsg([b"A" + path], rights(descriptor))
     os.close(descriptor)
     return None
 
@@ -231,4 +365,26 @@ def refuse(link: _socket.socket, path: bytes, why: str) -> None:
     link.send(b"X" + path + b"\0" + why.encode())
 
 
-main()
+def play() -> None:
+    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
+    module = type(sys)("__main__")
+    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
+    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
+    sys.modules["__main__"] = module
+    sys.argv[:] = [SOURCE]
+    sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
+    try:
+        with open(SOURCE, "rb") as script:
+            text = script.read()
+        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001
+        frames = error.__traceback__
+        theirs = frames.tb_next if frames else None
+        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
+        sys.exit(1)
+
+
+if main():
+    play()

@@ -13,6 +13,7 @@ KiB = 1024
 MiB = 1024 * KiB
 MAX_ARGUMENT_BYTES = 96 * KiB
 MAX_NAME_BYTES = 200
+WAY_OUT_PORT = 3128
 
 Ending = Literal["exited", "signalled", "wall", "cpu", "memory", "pids", "disk", "output", "stopped", "lost"]
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+from approvals.sandbox.job import Limits
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -39,7 +41,11 @@ class Folders:
 
 
 class Meter(Protocol):
-    """Measures one job. ``admit`` is called with its host process id before its program starts."""
+    """Measures one job. Before its program starts ``admit`` is called with its host process id.
+
+    ``approach`` may be called, more than once, while that is near; ``bound`` before the start, too, where the
+    limits of the job were not known from the beginning.
+    """
 
     tier: str
 
@@ -47,7 +53,11 @@ class Meter(Protocol):
     def interval(self) -> float:
         """Seconds until the next reading is due."""
 
+    def approach(self) -> None: ...
+
     def admit(self, pid: int) -> None: ...
+
+    def bound(self, limits: Limits) -> None: ...
 
     def rlimits(self) -> dict[str, tuple[int, int]]:
         """Soft and hard resource limits that this tier adds to the common ones."""

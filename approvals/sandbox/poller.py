@@ -53,6 +53,13 @@ class Poller:
         fill = _FILL_BYTES_PER_SECOND * (os.cpu_count() or 1)
         return min(_INTERVAL, max(_SHORTEST, self._headroom / fill))
 
+    def approach(self) -> None:
+        """Nothing to do."""
+
+    def bound(self, limits: Limits) -> None:
+        self._limits = limits
+        self._headroom = int(limits.memory_bytes)
+
     def admit(self, pid: int) -> None:
         """Nothing to do: the init's namespace says which processes are the job's."""
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import math
 import os
-import select
 import selectors
 import signal
-import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from approvals.sandbox.artifacts import Collection
-from approvals.sandbox.bwrap import Launched
+from approvals.sandbox.box import END_SECONDS, START_SECONDS, Box, Message
+from approvals.sandbox.bwrap import ENVIRONMENT
 from approvals.sandbox.escape import Stream
-from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage
-from approvals.sandbox.meter import Folders, Meter, Reading
+from approvals.sandbox.job import WAY_OUT_PORT, Ending, Job, Outcome, SandboxUnavailable, Usage
+from approvals.sandbox.meter import Meter, Reading
+from approvals.sandbox.parcel import Parcel
 
-_START_SECONDS = 15.0
-_END_SECONDS = 10.0
 _OPEN_FILES = 512
 # A stream is kept up to its limit and drained past it; who writes this many times as much is stopped.
 _FLOOD = 16
-_CREDENTIALS = struct.Struct("=iII")
 _END = struct.Struct("=iiqq")
 
 
@@ -52,12 +49,10 @@ class End:
 
 
 class Supervisor:
-    """Runs one launched sandbox to its end. Used once."""
+    """Runs one job in a box that is ready, to its end. Used once; the box is the caller's to close."""
 
-    def __init__(
-        self, launched: Launched, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks
-    ) -> None:
-        self._launched = launched
+    def __init__(self, box: Box, *, job: Job, argv: tuple[str, ...], meter: Meter, hooks: Hooks) -> None:
+        self._box = box
         self._job = job
         self._argv = argv
         self._meter = meter
@@ -65,95 +60,88 @@ class Supervisor:
         self._collection = Collection(job.limits)
         self._streams = {name: self._stream(name) for name in ("stdout", "stderr")}
         self._selector = selectors.DefaultSelector()
-        self._folders: Folders | None = None
         self._reading: Reading | None = None
-        self._init: int | None = None
-        self._process: int | None = None
         self._due = 0.0
         self._inodes = 0
         self._full = False
         self._cause: Ending | None = None
         self._end: End | None = None
-        self._version = ""
         self._started: float | None = None
+        self._begun = False
         self._wall = 0.0
         self._done = False
-        self._deadline = time.monotonic() + _START_SECONDS
+        self._deadline = math.inf
 
-    @property
-    def version(self) -> str:
-        return self._version
+    def run(self, parcel: Parcel, *, interpreter: str) -> Outcome:
+        """Give the job its input and drive it to its end.
 
-    def run(self, *, interpreter: str) -> Outcome:
-        """Drive the job to its end. SandboxUnavailable when the sandbox itself did not come up."""
-        self._register()
-        self._send(self._configuration())
+        Raises SandboxUnavailable when the sandbox could not prepare what the job needs.
+        """
         try:
-            while self._selector.get_map():
+            self._register()
+            self._deliver(parcel)
+            self._begin()
+            while self._selector.get_map() and not self._done:
                 for key, _ in self._selector.select(self._pause()):
                     key.data()
                 self._enforce()
                 if time.monotonic() > self._deadline:
                     break
-            self._require_started()
+            if self._done:
+                self._drain_all()
+            self._require_begun()
             return self._outcome(interpreter)
         finally:
-            self.close()
-
-    def close(self) -> None:
-        """Kill whatever is left, wait until it is gone, give everything back. May be called again."""
-        self._end_namespace()
-        self._launched.process.kill()
-        self._launched.process.wait()
-        for stream in (self._launched.process.stdout, self._launched.process.stderr):
-            if stream is not None:
-                stream.close()
-        self._launched.link.close()
-        self._selector.close()
-        if self._folders is not None:
-            self._folders.close()
-            self._folders = None
-        if self._process is not None:
-            os.close(self._process)
-            self._process = None
-
-    def _end_namespace(self) -> None:
-        """Kill the init. The kernel lets it end only after all else in its process namespace has ended."""
-        if self._init is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._init, signal.SIGKILL)
-        gone = select.poll()
-        gone.register(self._init, select.POLLIN)
-        gone.poll(_END_SECONDS * 1000)
-        os.close(self._init)
-        self._init = None
+            self._selector.close()
 
     def _stream(self, name: str) -> Stream:
         return Stream(cap=int(self._job.limits.output_bytes), emit=lambda text: self._emit(name, text))
 
     def _emit(self, name: str, text: str) -> None:
-        # Before the job runs, what arrives is bubblewrap's own complaint.
+        # Before the job runs, what arrives is the sandbox's own complaint.
         if self._hooks.on_output is not None and self._started is not None:
             self._hooks.on_output(name, text)
 
     def _register(self) -> None:
-        process = self._launched.process
-        for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
-            if pipe is not None:
-                number = pipe.fileno()
-                self._selector.register(number, selectors.EVENT_READ, self._drainer(name, number))
-        self._selector.register(self._launched.link, selectors.EVENT_READ, self._receive)
+        for name, number in self._pipes().items():
+            os.set_blocking(number, False)
+            self._selector.register(number, selectors.EVENT_READ, partial(self._drain, name, number))
+        self._selector.register(self._box.launched.link, selectors.EVENT_READ, self._receive)
 
-    def _drainer(self, name: str, number: int) -> Callable[[], None]:
-        def drain() -> None:
+    def _pipes(self) -> dict[str, int]:
+        process = self._box.launched.process
+        pipes = {"stdout": process.stdout, "stderr": process.stderr}
+        return {name: pipe.fileno() for name, pipe in pipes.items() if pipe is not None}
+
+    def _drain(self, name: str, number: int) -> bool:
+        """Take what is there; False when there is nothing (more)."""
+        try:
             data = os.read(number, 1 << 16)
-            if data:
-                self._streams[name].feed(data)
-            else:
-                self._selector.unregister(number)
+        except BlockingIOError:
+            return False
+        if data:
+            self._streams[name].feed(data)
+        elif number in self._selector.get_map():
+            self._selector.unregister(number)
+        return bool(data)
 
-        return drain
+    def _drain_all(self) -> None:
+        """What the job left in its pipes. Once the init has ended all of the job nobody adds to it."""
+        for name, number in self._pipes().items():
+            while self._drain(name, number):
+                pass
+
+    def _deliver(self, parcel: Parcel) -> None:
+        for path, descriptor in parcel.files:
+            self._box.send(b"F" + path.encode(), [descriptor])
+        self._box.send(self._configuration(), [parcel.stdin])
+
+    def _begin(self) -> None:
+        if self._hooks.on_start is not None:
+            self._hooks.on_start(self._box.pid)
+        self._started = time.monotonic()
+        self._deadline = self._started + START_SECONDS
+        self._box.send(b"G")
 
     def _configuration(self) -> bytes:
         limits = self._job.limits
@@ -165,87 +153,55 @@ class Supervisor:
             "RLIMIT_NOFILE": (_OPEN_FILES, _OPEN_FILES),
             "RLIMIT_MEMLOCK": (1 << 16, 1 << 16),
             "RLIMIT_MSGQUEUE": (0, 0),
+            "FOLDER": (disk, int(limits.inodes)),
             **self._meter.rlimits(),
+            **({"WAY_OUT": (WAY_OUT_PORT, 0)} if self._job.egress else {}),
         }
         lines = [f"{name}:{soft}:{hard}" for name, (soft, hard) in bounds.items()]
-        lines += [f"={name}={value}" for name, value in self._job.environment.items()]
-        lines += ["@"] if self._job.egress else []
-        return b"C" + "\0".join([*lines, "", *self._argv]).encode()
+        environment = [
+            f"{name}={value}" for name, value in (ENVIRONMENT | dict(self._job.environment)).items()
+        ]
+        groups = ["\0".join(group) for group in (lines, environment, self._argv)]
+        return b"C" + "\0\0".join(groups).encode()
 
     def _pause(self) -> float:
         now = time.monotonic()
         running = self._started is not None and self._end is None and self._cause is None
         return max(0.0, min(self._due - now if running else 0.05, self._deadline - now))
 
-    def _kill_job(self) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, signal.SIGKILL)
-
-    def _send(self, message: bytes) -> None:
-        # A sandbox that is already gone is noticed when its end of the socket closes.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._launched.link.send(message)
-
     def _receive(self) -> None:
-        try:
-            data, ancillary, _, _ = self._launched.link.recvmsg(1 << 16, 1024, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            data, ancillary = b"", []
-        descriptors, sender = _unpack(ancillary)
-        try:
-            if not data:
-                self._selector.unregister(self._launched.link)
-                return
-            kept = self._handle(data[:1], data[1:], descriptors, sender)
-        except BaseException:
-            _close(descriptors)
-            raise
-        if not kept:
-            _close(descriptors)
+        with contextlib.closing(self._box.receive()) as message:
+            if message.kind:
+                self._handle(message)
+            else:
+                self._selector.unregister(self._box.launched.link)
 
-    def _handle(self, kind: bytes, body: bytes, descriptors: list[int], sender: int) -> bool:
-        """Act on one message; True when its descriptors are ours to keep."""
-        if kind == b"R" and self._folders is None:
-            self._init = os.pidfd_open(sender)
-            self._version = body.decode("ascii")
-            self._folders = Folders(descriptors[0], tuple(descriptors[1:]))
-            return True
-        if kind == b"L" and self._started is None and self._hooks.on_network is not None:
-            self._hooks.on_network(os.dup(descriptors[0]))
-        elif kind == b"J" and self._started is None:
-            self._begin(sender)
-        elif kind == b"E":
-            self._finish(body)
-        elif kind == b"A":
-            self._collection.offer(name=body, descriptor=descriptors[0])
-        elif kind == b"X":
-            name, _, why = body.partition(b"\0")
+    def _handle(self, message: Message) -> None:
+        if message.kind == b"B":
+            self._begun, self._deadline = True, math.inf
+        elif message.kind == b"L" and self._hooks.on_network is not None:
+            self._hooks.on_network(os.dup(message.descriptors[0]))
+        elif message.kind == b"E":
+            self._finish(message.body)
+        elif message.kind == b"A":
+            self._collection.offer(name=message.body, descriptor=message.descriptors[0])
+        elif message.kind == b"X":
+            name, _, why = message.body.partition(b"\0")
             self._collection.refuse(name=name, why=why.decode())
-        elif kind == b"D":
+        elif message.kind == b"D":
             self._done = True
-        return False
-
-    def _begin(self, pid: int) -> None:
-        self._process = os.pidfd_open(pid)
-        self._meter.admit(pid)
-        if self._hooks.on_start is not None:
-            self._hooks.on_start(pid)
-        self._started = time.monotonic()
-        self._deadline = math.inf
-        self._send(b"G")
 
     def _finish(self, body: bytes) -> None:
         status, left, micros, kibibytes = _END.unpack(body)
         self._look()
         self._end = End(status, left, micros / 1e6, kibibytes * 1024)
         self._wall = time.monotonic() - (self._started or time.monotonic())
-        self._deadline = time.monotonic() + _END_SECONDS
+        self._deadline = time.monotonic() + END_SECONDS
 
     def _look(self) -> None:
-        if self._folders is not None:
-            self._reading = self._meter.sample(self._folders)
-            _, self._inodes, full = self._folders.used()
+        if self._box.folders is not None:
+            self._reading = self._meter.sample(self._box.folders)
+            _, self._inodes, full = self._box.folders.used()
             self._full = self._full or full
         self._due = time.monotonic() + self._meter.interval
 
@@ -257,10 +213,10 @@ class Supervisor:
         self._cause = self._broken_limit()
         if self._cause is not None:
             self._wall = time.monotonic() - self._started
-            self._deadline = time.monotonic() + _END_SECONDS
+            self._deadline = time.monotonic() + END_SECONDS
             # Both: the signal is immediate, and the init ends what the signal does not reach.
-            self._kill_job()
-            self._send(b"K")
+            self._box.kill_job()
+            self._box.send(b"K")
 
     def _broken_limit(self) -> Ending | None:
         limits, reading = self._job.limits, self._reading
@@ -276,11 +232,12 @@ class Supervisor:
         }
         return next((cause for cause, hit in broken.items() if hit), None)
 
-    def _require_started(self) -> None:
-        if self._started is None:
-            self._launched.process.kill()
+    def _require_begun(self) -> None:
+        if not self._begun:
             said = " ".join(self._streams["stderr"].text.split())[-400:]
-            raise SandboxUnavailable(f"the sandbox does not start here: {said or 'no answer from inside'}")
+            raise SandboxUnavailable(
+                f"the sandbox cannot prepare this job: {said or 'no answer from inside'}"
+            )
 
     def _outcome(self, interpreter: str) -> Outcome:
         for stream in self._streams.values():
@@ -338,22 +295,3 @@ def _split(end: End | None) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(end.wait_status):
         return None, os.WTERMSIG(end.wait_status)
     return os.WEXITSTATUS(end.wait_status), None
-
-
-def _unpack(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[int], int]:
-    """Descriptors and the sender's process id, which the kernel vouches for."""
-    descriptors: list[int] = []
-    sender = 0
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
-            descriptors.extend(numbers)
-        elif level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-            sender = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
-    return descriptors, sender
-
-
-def _close(descriptors: list[int]) -> None:
-    for number in descriptors:
-        os.close(number)

@@ -1,0 +1,71 @@
+"""What a job is given, as descriptors: content in sealed memory, and the caller's own regular files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+
+from approvals.sandbox.job import Job
+
+SOURCE_PATH = "/run/job.py"
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+class Parcel:
+    """Every input of one job, opened before anything is started for it. Owns the descriptors.
+
+    Raises ValueError or OSError for an input file that cannot be read.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._held: list[int] = []
+        self.files: list[tuple[str, int]] = []
+        try:
+            self.stdin = self._keep(sealed(job.stdin))
+            for name, content in job.files.items():
+                opened = sealed(content) if isinstance(content, bytes) else regular_file(content)
+                self.files.append((f"/in/{name}", self._keep(opened)))
+            if job.source is not None:
+                self.files.append((SOURCE_PATH, self._keep(sealed(job.source.encode()))))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Parcel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+    def _keep(self, number: int) -> int:
+        self._held.append(number)
+        return number
+
+
+def sealed(content: bytes) -> int:
+    """A read-only descriptor of sealed memory: who reopens it cannot write either."""
+    memory = os.memfd_create("agentsec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(memory, "wb", buffering=0) as sink:
+        view = memoryview(content)
+        while view:
+            view = view[sink.write(view) :]
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+        return os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def regular_file(path: Path) -> int:
+    """A regular file of the caller's; never a link, nor anything that could block or be a device."""
+    number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise ValueError(f"input is not a regular file: {path.name}")
+    return number
