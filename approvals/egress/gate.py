@@ -126,11 +126,13 @@ class RunGate:
         self._broken = "the way out ended: agentsec could not ask or tell its own log"
 
     def _answer(self) -> None:
-        while (first := self._asked.get()) is not None:
-            waiting = [first]
+        done = False
+        while not done:
+            batch = [self._asked.get()]
             while not self._asked.empty():
-                waiting += [each] if (each := self._asked.get()) is not None else []
-            _settle(waiting, self._holds)
+                batch.append(self._asked.get())
+            done = None in batch
+            _settle([each for each in batch if each is not None], self._holds)
 
     def _holds(self) -> bool:
         alive = Grant.objects.filter(
@@ -180,7 +182,7 @@ class RunGate:
 def _settle(waiting: list[Future[bool]], asked: Callable[[], bool]) -> None:
     """One question for all who wait: each of them asked before it was put."""
     try:
-        holds = asked()
+        holds = asked() if waiting else False
     except Exception as error:
         for each in waiting:
             each.set_exception(error)

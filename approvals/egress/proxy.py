@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
 import ssl
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from approvals.egress import tunnel
@@ -46,47 +43,63 @@ class Proxy:
 
     def __init__(self, listener: socket.socket, courier: Courier, authority: Authority | None) -> None:
         self._listener, self._courier, self._authority = listener, courier, authority
-        self._slots = threading.BoundedSemaphore(CONNECTIONS)
-        self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="egress")
-        self._wake, self._sleep = socket.socketpair()
-        self._closing = False
-        listener.setblocking(False)
-        self._thread = threading.Thread(target=self._serve, name="egress-accept", daemon=True)
-        self._thread.start()
+        self._changed = threading.Condition()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._over = threading.Event()
+        self._hire()
 
     def close(self) -> None:
         """End every connection, and wait a moment for those who held them: one that is still being dialled
         then finds that the run is over. May be called again.
         """
-        self._closing = True
+        self._over.set()
         with contextlib.suppress(OSError):
-            self._wake.send(b"x")
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._courier.wires.cut()
-        self._thread.join()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        until = time.monotonic() + END_SECONDS
-        for _ in range(CONNECTIONS):
-            self._slots.acquire(timeout=max(0.0, until - time.monotonic()))
-        for end in (self._wake, self._sleep, self._listener):
-            end.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._threads, END_SECONDS)
+        self._listener.close()
+
+    def _hire(self) -> None:
+        """See that somebody waits for the next connection. A job that opens more connections than there may
+        be threads waits in the kernel's queue.
+        """
+        with self._changed:
+            if self._over.is_set() or self._idle or len(self._threads) >= CONNECTIONS:
+                return
+            thread = threading.Thread(target=self._serve, name="egress", daemon=True)
+            self._threads.add(thread)
+            self._idle += 1
+            thread.start()
 
     def _serve(self) -> None:
-        poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        poll.register(self._sleep, select.POLLIN)
-        while not self._closing:
-            poll.poll()
-            # A job that opens more than there are places waits in the kernel's queue.
-            if self._closing or not self._slots.acquire(timeout=0.05):
-                continue
-            try:
-                wire, _ = self._listener.accept()
-            except OSError:
-                self._slots.release()
-                continue
-            self._pool.submit(self._handled, wire)
+        try:
+            while not self._over.is_set():
+                wire = self._accepted()
+                if wire is not None:
+                    self._turn(-1)
+                    self._hire()
+                    self._handle(wire)
+                    self._turn(1)
+        finally:
+            with self._changed:
+                self._threads.discard(threading.current_thread())
+                self._changed.notify_all()
 
-    def _handled(self, wire: socket.socket) -> None:
+    def _accepted(self) -> socket.socket | None:
+        try:
+            return self._listener.accept()[0]
+        except OSError:
+            # The end of the run, or a machine without free descriptors, which must not be asked in a circle.
+            self._over.wait(0.05)
+            return None
+
+    def _turn(self, step: int) -> None:
+        with self._changed:
+            self._idle += step
+
+    def _handle(self, wire: socket.socket) -> None:
         try:
             with wire:
                 self._courier.wires.hold(wire)
@@ -96,8 +109,6 @@ class Proxy:
             logger.debug("a connection on the way out ended: %s", type(error).__name__)
         except Exception:
             logger.exception("a connection on the way out ended")
-        finally:
-            self._slots.release()
 
 
 class _Conversation:
@@ -143,8 +154,8 @@ class _Conversation:
         body = requests.body(self._deadline, MOST_SENT)
         asked = Asked(head.method, where, head.headers, body)
         with self._courier.sent(asked, self._deadline) as reply:
+            requests.begin(reply.status, reply.headers)
             self._speaking = True
-            requests.begin(reply.status, reply.headers, self._deadline)
             for part in reply.parts():
                 requests.part(part, self._deadline)
             requests.end(self._deadline)

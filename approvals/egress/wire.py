@@ -62,6 +62,7 @@ class Requests:
     def __init__(self, wire: socket.socket) -> None:
         self.wire = wire
         self._buffer = b""
+        self._begun = b""
         self._http = h11.Connection(h11.SERVER)
 
     @property
@@ -100,24 +101,30 @@ class Requests:
         self._buffer = self._http.trailing_data[0]
         return b"".join(parts)
 
-    def begin(self, status: int, headers: Iterable[tuple[str, str]], deadline: Deadline) -> None:
-        """Answer the request. Raises Malformed where these are no headers, Left."""
+    def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Answer the request; the header leaves with what follows it. Raises Malformed where these are no
+        headers.
+        """
         try:
-            data = self._http.send(h11.Response(status_code=status, headers=list(headers)))
+            self._begun = self._http.send(h11.Response(status_code=status, headers=list(headers))) or b""
         except (h11.LocalProtocolError, UnicodeEncodeError):
             raise Malformed("the server's answer cannot be passed on", 502) from None
-        self._send(data, deadline)
 
     def part(self, data: bytes, deadline: Deadline) -> None:
         if data:
-            self._send(self._http.send(h11.Data(data=data)), deadline)
+            self._follow(self._http.send(h11.Data(data=data)), deadline)
 
     def end(self, deadline: Deadline) -> None:
         """Raises Malformed where less was passed on than was announced."""
         try:
-            self._send(self._http.send(h11.EndOfMessage()), deadline)
+            self._follow(self._http.send(h11.EndOfMessage()), deadline)
         except h11.LocalProtocolError:
             raise Malformed("the server's answer was cut off", 502) from None
+
+    def _follow(self, data: bytes | None, deadline: Deadline) -> None:
+        begun, self._begun = self._begun, b""
+        if begun or data:
+            self._send(begun + (data or b""), deadline)
 
     @property
     def again(self) -> bool:
