@@ -173,6 +173,34 @@ def test_a_chunked_body_arrives_with_a_length_of_its_own(server: Receiver) -> No
     assert "transfer-encoding" not in server.got[0].headers
 
 
+def test_a_head_is_answered_with_a_length_and_no_body(server: Receiver) -> None:
+    server.answers.append(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+    with door(f"HEAD http://api.example:{server.port}/*") as out:
+        got = out.get(f"http://api.example:{server.port}/", method="HEAD").lower()
+    assert b"content-length: 500" in got and got.endswith(b"\r\n\r\n")
+
+
+def test_a_server_that_switches_protocols_or_never_begins_is_no_answer(server: Receiver) -> None:
+    server.answers += [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + b"raw" * 10,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 50,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    ]
+    with door(f"http://api.example:{server.port}/*") as out:
+        got = [
+            out.get(f"http://api.example:{server.port}/", "Connection: upgrade", "Upgrade: x")
+            for _ in range(3)
+        ]
+    assert all(each.startswith(b"HTTP/1.1 502") and b"raw" not in each for each in got)
+
+
+def test_an_answer_that_is_cut_off_is_never_taken_for_whole(server: Receiver) -> None:
+    server.answers.append(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
+    with door(f"http://api.example:{server.port}/*") as out:
+        got = out.get(f"http://api.example:{server.port}/")
+    assert b"ontent-length: 50" in got.lower() and got.count(b"HTTP/1.1 ") <= 1 and len(got) < 200
+
+
 def test_tls_to_a_host_without_conditions_is_not_read(secure: Receiver, tmp_path: Path) -> None:
     secure.answers.append(answer(b"unread"))
     with door(f"api.example:{secure.port}") as out:

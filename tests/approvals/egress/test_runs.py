@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from pytest_django import Settings
 
 from approvals import execution
@@ -103,6 +104,35 @@ def test_a_job_reaches_what_is_listed_and_nothing_else(committed_cast: Cast, ser
         ("egress.allowed", f"POST {base}/pay"), ("egress.ended", f"POST {base}/pay"),
         ("egress.refused", f"GET {base}/v2"), ("egress.refused", f"GET {base}/v1/a"),
     ]  # fmt: skip
+
+
+def test_a_job_that_hammers_its_proxy_hurts_itself_alone(committed_cast: Cast, server: Receiver) -> None:
+    """Noise, half requests and more connections than are served: the log stays small, the run ends well."""
+    declare(committed_cast, runs="python", egress=[f"http://127.0.0.1:{server.port}/*"])
+    code = ASK % server.port + (
+        "import os, socket\n"
+        "held = []\n"
+        "for n in range(300):\n"
+        "    wire = socket.create_connection(('127.0.0.1', 3128), 5)\n"
+        "    wire.sendall(os.urandom(500) + b'\\r\\n\\r\\n' if n % 3 else b'GET http')\n"
+        "    held.append(wire)\n"
+        "for wire in held: wire.close()\n"
+        "print(ask('/x')[0])\n"
+    )
+    action = run(committed_cast, {"code": code})
+    assert (action.result["stdout"], len(server.got)) == ("204\n", 1), action.result
+    assert len(told(action)) <= 203
+
+
+def test_the_card_says_where_it_goes_with_what(cast: Cast, client: Client) -> None:
+    declare(
+        cast, runs="http", effect="write", secrets=["api-key"], headers={"items": "{secret:api-key}"},
+        egress=["POST https://api.example/pay with api-key"],
+    )  # fmt: skip
+    action = cast.propose("it", {"url": "https://api.example/pay", "method": "POST"})
+    client.force_login(cast.approver)
+    shown = client.get(f"/actions/{action.pk}").content.decode()
+    assert "POST https://api.example/pay with api-key" in shown and "items: {secret:api-key}" in shown
 
 
 def test_a_job_that_lists_nothing_has_no_proxy(committed_cast: Cast) -> None:
