@@ -128,8 +128,10 @@ class Courier:
 
     @contextmanager
     def sent(self, asked: Asked, deadline: Deadline) -> Iterator[Reply]:
-        """Send a request; its reply, for as long as the block lasts. Raises Refused: forbidden for what may
-        not leave, unavailable where no answer came. Both are in the log by then.
+        """Send a request, whose body is paid for; its reply, for as long as the block lasts.
+
+        Raises Refused: forbidden for what may not leave, unavailable where no answer came. Both are in the log
+        by then.
         """
         told = Told("refused", asked.shown, asked.where.host, asked.where.port, read=True)
         wire, reply, filled, told = self._begun(asked, deadline, told)
@@ -166,7 +168,6 @@ class Courier:
             filled, names = self._judged(asked)
             told = replace(told, secrets=names)
             self.gate.check()
-            self.budget.spend(len(filled.body))
             wire, address = self._dial(asked.where, self._terms(asked.where, secret=bool(names)))
         except Refused as refused:
             self.gate.tell(replace(told, why=refused.detail))

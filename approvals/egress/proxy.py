@@ -151,8 +151,13 @@ class _Conversation:
     def _answer(self, requests: Requests, head: Head, inside: _Inside | None) -> bool:
         """Send one request on and its answer back; whether another may follow."""
         where = self._target(head, inside)
-        body = requests.body(self._deadline, MOST_SENT)
-        asked = Asked(head.method, where, head.headers, body)
+        asked = Asked(head.method, where, head.headers)
+        try:
+            body = requests.body(self._deadline, MOST_SENT, self._courier.budget.spend)
+        except Refused as refused:
+            self._tell(asked.shown, refused.detail, where)
+            raise
+        asked = replace(asked, body=body)
         with self._courier.sent(asked, self._deadline) as reply:
             requests.begin(reply.status, reply.headers)
             self._speaking = True

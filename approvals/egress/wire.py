@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import h11
@@ -85,8 +85,10 @@ class Requests:
             raise Malformed("this is not HTTP/1.1")
         return _head(event)
 
-    def body(self, deadline: Deadline, most: int) -> bytes:
-        """The body of the request whose header was read last. Raises Malformed, Left."""
+    def body(self, deadline: Deadline, most: int, spend: Callable[[int], None]) -> bytes:
+        """The body of the request whose header was read last, at most `most` bytes of it; `spend` is told of
+        each piece and may refuse it. Raises Malformed, Left.
+        """
         parts, size = [], 0
         if self._http.they_are_waiting_for_100_continue:
             self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])), deadline)
@@ -95,6 +97,7 @@ class Requests:
             self._buffer = b""
         while not isinstance(event := self._next(deadline), h11.EndOfMessage):
             size += len(event.data)
+            spend(len(event.data))
             if size > most:
                 raise Malformed(f"a request to a place that is read has at most {most:,} bytes", 413)
             parts.append(bytes(event.data))

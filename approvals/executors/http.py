@@ -62,6 +62,7 @@ def execute(running: Running) -> Output:
         running.last_look(0)
         with _stopping(running.stop, courier):
             try:
+                courier.budget.spend(len(asked.body))
                 return _output(_followed(asked, courier, bounds), bounds)
             except Refused:
                 if running.stop.is_set():

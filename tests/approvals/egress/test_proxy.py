@@ -282,6 +282,15 @@ def test_the_runs_bytes_are_counted_over_all_its_connections(server: Receiver) -
         assert not out.get(f"http://api.example:{server.port}/").endswith(b"x" * 600)
 
 
+def test_what_a_job_sends_is_counted_before_it_is_kept(server: Receiver) -> None:
+    """Bodies are held in the worker's memory: all of them together have the run's limit."""
+    with door(f"http://api.example:{server.port}/*", network_bytes=1000) as out:
+        url = f"http://api.example:{server.port}/"
+        assert out.get(url, method="POST", body=b"x" * 900).startswith(b"HTTP/1.1 204")
+        assert out.get(url, method="POST", body=b"x" * 900).startswith(b"HTTP/1.1 403")
+    assert len(server.got) == 1
+
+
 def test_two_hundred_at_once_are_all_answered(server: Receiver) -> None:
     with door(f"http://api.example:{server.port}/*") as out, ThreadPoolExecutor(200) as pool:
         got = list(pool.map(lambda n: out.get(f"http://api.example:{server.port}/{n}")[:12], range(200)))
