@@ -130,7 +130,7 @@ class Courier:
     def sent(self, asked: Asked, deadline: Deadline) -> Iterator[Reply]:
         """Send a request, whose body is paid for; its reply, for as long as the block lasts.
 
-        Raises Refused: forbidden for what may not leave, unavailable where no answer came. Both are in the log
+        Raises Refused: forbidden for what may not leave, unavailable where no answer came. The log has both
         by then.
         """
         told = Told("refused", asked.shown, asked.where.host, asked.where.port, read=True)

@@ -27,7 +27,7 @@ from traces import record
 from traces.problems import Forbidden, Refused, Unavailable
 
 # Decisions of one run that have an entry of their own; those after them are counted in one at the end.
-TOLD = 200
+TOLD = 100
 SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
