@@ -155,6 +155,8 @@ AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 AGENTSEC_FETCH_ALLOW = fetch_allow()
 # How many sandboxes a worker keeps started ahead of their jobs.
 AGENTSEC_SANDBOX_POOL = number("AGENTSEC_SANDBOX_POOL", 2, least=0, most=32)
+# Certificates of the operator's own authorities, which servers on the way out may show beside public ones.
+AGENTSEC_EGRESS_CA_FILE = os.environ.get("AGENTSEC_EGRESS_CA_FILE", "")
 AGENTSEC_HEARTBEAT_SECONDS = 1.0
 # After how long without a heartbeat a start is taken for dead; after two thirds of it its worker is killed.
 AGENTSEC_STALE_SECONDS = 9.0

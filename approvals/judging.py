@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from approvals import following
-from approvals.executors import EXECUTORS
+from approvals.executors import EXECUTORS, http
 from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
 from policies.firewall import known
 from policies.models import Agent, Allowance
@@ -86,7 +86,7 @@ def judge(
             agent=agent, session=session, tool=tool, args=args, origins=traced, sources=said.sources, now=now,
         ),
     )  # fmt: skip
-    verdict = with_built_in(engine.decide(seen, active.compiled), agent, tool, findings)
+    verdict = with_built_in(engine.decide(seen, active.compiled), agent, tool, findings, args)
     return Judged(tool, verdict, seen, origins, findings, active.rule_texts(verdict))
 
 
@@ -133,10 +133,15 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def with_built_in(
-    verdict: engine.Verdict, agent: Agent, tool: ToolDef, findings: list[dict[str, Any]]
+    verdict: engine.Verdict,
+    agent: Agent,
+    tool: ToolDef,
+    findings: list[dict[str, Any]],
+    args: Mapping[str, Any],
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
     blocks = [("agent-mode", limits.mode_block(agent, tool)), ("runs", _nobody_runs(tool))]
+    blocks += [("egress", http.hindrance(args, tool))] if tool.runs == "http" else []
     blocks += [("firewall", found["why"]) for found in findings if found.get("blocks")]
     matches = tuple(
         engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why)

@@ -28,6 +28,7 @@ class Program:
     limits: Mapping[str, Any]
     egress: tuple[str, ...]
     secrets: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...]
     stale: bool
     declared: bool
 
@@ -54,7 +55,7 @@ def program(action: Action) -> Program:
         description=tool.description, code=str(config.get("code") or ""),
         argv=tuple(map(str, config.get("argv") or ())),
         limits=config.get("limits") or {}, egress=tuple(config.get("egress") or ()), declared=tool.declared,
-        secrets=tuple(config.get("secrets") or ()),
+        secrets=tuple(config.get("secrets") or ()), headers=tuple((config.get("headers") or {}).items()),
         stale=_stale(action),
     )  # fmt: skip
 

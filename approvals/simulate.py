@@ -141,7 +141,9 @@ class _Stage:
         except Refused as refused:
             return Ruled(call, "refused", self.session.labels, refused=refused.detail)
         seen, findings = self.weigh(tool, args, call)
-        verdict = judging.with_built_in(engine.decide(seen, self.active.compiled), self.agent, tool, findings)
+        verdict = judging.with_built_in(
+            engine.decide(seen, self.active.compiled), self.agent, tool, findings, args
+        )
         explained = explain.explain(verdict, self.active.compiled.rules, seen.to_json())
         self.count()
         if verdict.effect == "allow" or (verdict.effect == "ask" and call.approved):

@@ -8,7 +8,7 @@ and the addresses at which clouds answer with credentials.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -130,8 +130,10 @@ def classify(address: Address) -> Reach:
     return next((Reach(why) for network, why in REFUSED if _in(address, network)), Reach())
 
 
-def reach(address: Address, *, host: str, port: int, allowed: Iterable[Allowed]) -> Reach:
-    """Whether this address of this host may be dialled at this port."""
+def reach(
+    address: Address, *, host: str, port: int, allowed: Iterable[Allowed], ports: Collection[int] = PORTS
+) -> Reach:
+    """Whether this address of this host may be dialled at this port; public ones at any of `ports`."""
     listed = tuple(allowed)
     if any(entry.holds(address, port) for entry in listed):
         return Reach()
@@ -139,7 +141,7 @@ def reach(address: Address, *, host: str, port: int, allowed: Iterable[Allowed])
     if by_name and not any(_in(address, network) for network in _NEVER_BY_NAME):
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         return Reach("an IPv4 address in disguise") if mapped else Reach()
-    if port not in PORTS:
+    if port not in ports:
         return Reach("at a port that is not listed")
     return classify(address)
 

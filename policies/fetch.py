@@ -68,6 +68,20 @@ class Answer:
         return next((value for key, value in self.headers if key == name.lower()), "")
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What somebody may have who decided where to go before asking: more ports of public servers (`ports`),
+    speech without TLS (`plain`), TLS of their own making (`bare`: nothing is wrapped here) or with other
+    authorities (`tls`), another resolver.
+    """
+
+    ports: frozenset[int] = addresses.PORTS
+    plain: bool = False
+    bare: bool = False
+    tls: ssl.SSLContext | None = None
+    resolve: Resolve | None = None
+
+
 class Deadline:
     """One end for everything that a fetch does."""
 
@@ -82,10 +96,10 @@ class Deadline:
         return left
 
 
-def place(url: str) -> Place:
+def place(url: str, *, longest: int = LONGEST_URL) -> Place:
     """Read a URL. Raises Invalid for anything but http or https to a plain host name or address."""
-    if len(url) > LONGEST_URL or not _URL.fullmatch(url) or "\\" in url:
-        raise Invalid("this is no address of a server: at most 2,048 visible ASCII characters")
+    if len(url) > longest or not _URL.fullmatch(url) or "\\" in url:
+        raise Invalid(f"this is no address of a server: at most {longest:,} visible ASCII characters")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -113,7 +127,7 @@ def check(url: str) -> Place:
     allowed = allow_list()
     literal = addresses.parse(found.host)
     if literal is not None:
-        _judge(found, literal, allowed)
+        _judge(found, literal, allowed, Terms())
     elif not any(entry.names(found.host, found.port) for entry in allowed):
         if found.port not in addresses.PORTS and not any(entry.port == found.port for entry in allowed):
             raise Forbidden(f"port {found.port} is not listed in AGENTSEC_FETCH_ALLOW")
@@ -142,16 +156,31 @@ def fetch(
         raise Invalid(f"{method!r} is no method of HTTP")
     where, deadline = place(url), Deadline(seconds)
     request = _request(method, where, headers or {}, body)
+    connected, address = dial(where, deadline, terms=Terms(resolve=resolve))
+    with connected:
+        return _talk(connected, request, body, deadline, most, address)
+
+
+def dial(where: Place, deadline: Deadline, *, terms: Terms) -> tuple[socket.socket, str]:
+    """A connection to a place, and the address that answered: resolved once, judged, exactly that dialled.
+
+    Raises Forbidden (where it leads), Unavailable (no address, no answer in time, TLS).
+    """
     problem: Refused | None = None
-    for address in _judged(where, _resolved(where, resolve or lookup, deadline)):
+    for address in _judged(where, _resolved(where, terms.resolve or lookup, deadline), terms):
         try:
-            connected = _connect(where, address, deadline)
+            return _connect(where, address, deadline, terms), str(address)
         except Unavailable as error:
             problem = error
-            continue
-        with connected:
-            return _talk(connected, request, body, deadline, most, str(address))
     raise problem or Unavailable("the host has no address")
+
+
+def listed(where: Place, address: str) -> bool:
+    """Whether the operator lists this place, so that it may be spoken to without TLS."""
+    found = addresses.parse(address)
+    return found is not None and addresses.plain_http(
+        found, host=where.host, port=where.port, allowed=allow_list()
+    )
 
 
 def lookup(host: str, port: int) -> list[str]:
@@ -205,13 +234,13 @@ def _resolved(where: Place, resolve: Resolve, deadline: Deadline) -> list[Addres
     return [address for address in parsed if address is not None]
 
 
-def _judged(where: Place, found: Sequence[Address]) -> list[Address]:
+def _judged(where: Place, found: Sequence[Address], terms: Terms) -> list[Address]:
     """The addresses that may be dialled. Raises Forbidden where none may."""
     allowed, good = allow_list(), []
     refused: Forbidden | None = None
     for address in found:
         try:
-            _judge(where, address, allowed)
+            _judge(where, address, allowed, terms)
             good.append(address)
         except Forbidden as error:
             refused = error
@@ -220,27 +249,29 @@ def _judged(where: Place, found: Sequence[Address]) -> list[Address]:
     return good[:TRIED]
 
 
-def _judge(where: Place, address: Address, allowed: Sequence[Allowed]) -> None:
-    answer = addresses.reach(address, host=where.host, port=where.port, allowed=allowed)
+def _judge(where: Place, address: Address, allowed: Sequence[Allowed], terms: Terms) -> None:
+    answer = addresses.reach(address, host=where.host, port=where.port, allowed=allowed, ports=terms.ports)
     if not answer.allowed:
         hint = "the operator may list it in AGENTSEC_FETCH_ALLOW"
         raise Forbidden(f"{where.host} may not be reached: its address is {answer.why}; {hint}")
-    if where.scheme == "http" and not addresses.plain_http(
-        address, host=where.host, port=where.port, allowed=allowed
+    if (
+        where.scheme == "http"
+        and not terms.plain
+        and not addresses.plain_http(address, host=where.host, port=where.port, allowed=allowed)
     ):
         raise Forbidden("it must begin with https://")
 
 
-def _connect(where: Place, address: Address, deadline: Deadline) -> socket.socket:
+def _connect(where: Place, address: Address, deadline: Deadline, terms: Terms) -> socket.socket:
     try:
         raw = socket.create_connection((str(address), where.port), timeout=deadline.left())
     except OSError as error:
         raise Unavailable(f"no connection: {_system(error)}") from None
-    if where.scheme == "http":
+    if where.scheme == "http" or terms.bare:
         return raw
     try:
         raw.settimeout(deadline.left())
-        return _tls().wrap_socket(raw, server_hostname=where.host)
+        return (terms.tls or _tls()).wrap_socket(raw, server_hostname=where.host)
     except ssl.SSLCertVerificationError:
         raw.close()
         raise Unavailable("its certificate is not one for this host that this machine trusts") from None

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from policies import yamlfile
+from policies import destinations, yamlfile
 from policies.arguments import ArgumentsRefused, check_schema, normalise
 from policies.models import NAME
 from policies.yamlfile import Node, YamlRefused
@@ -18,6 +18,8 @@ _NAME = re.compile(NAME.regex)
 _GROUP = re.compile(r"\w[\w .@&-]{0,148}\w|\w")
 _LABEL = re.compile(r"[a-z][a-z0-9_:.-]{0,49}")
 _GLOB = re.compile(r"[a-zA-Z0-9._@*?-]{1,100}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_LINE = re.compile(r"[\x20-\x7e]*")
 _SPAN = re.compile(r"(?:[0-9]{1,9}[dhms]){1,4}")
 _SUM = re.compile(r"[0-9]{1,30}(\.[0-9]{1,6})?")
 _PART = re.compile(r"([0-9]+)([dhms])")
@@ -186,6 +188,32 @@ def read_approvers(node: Node) -> str:
     if text != "@user" and not _GROUP.fullmatch(text):
         raise Wrong(f"{text[:80]!r} is neither a group nor @user", node)
     return text
+
+
+def read_destination(node: Node) -> str:
+    text = read_text(node, longest=destinations.LONGEST)
+    try:
+        return destinations.parse(text).text
+    except ValueError as error:
+        raise Wrong(str(error), node) from None
+
+
+def read_egress(node: Node) -> list[str]:
+    lines = read_list(node, of=read_destination)
+    if len(lines) > destinations.MOST:
+        raise Wrong(f"has {len(lines)} destinations, at most {destinations.MOST} are taken", node)
+    return lines
+
+
+def read_headers(node: Node) -> dict[str, str]:
+    if not isinstance(node.value, dict):
+        raise Wrong("must be a mapping of header and text", node)
+    for name in node.value:
+        if not _HEADER.fullmatch(name):
+            raise Wrong(f"{name[:80]!r} is no name of a header", node)
+    return {
+        name: read_text(item, longest=4000, form=_LINE, what="one line") for name, item in node.value.items()
+    }
 
 
 def read_step(node: Node) -> dict[str, Any]:

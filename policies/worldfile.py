@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from policies import engine, escalating, limit_models, tokenterms, worldsql, yamlfile
+from policies import destinations, engine, escalating, limit_models, tokenterms, worldsql, yamlfile
 from policies.models import Agent, Rule, Tool
 from policies.rules import RuleSpec, problems_of
 from policies.worldfields import (
@@ -26,10 +26,12 @@ from policies.worldfields import (
     read_choices,
     read_count,
     read_duration,
+    read_egress,
     read_flag,
     read_glob,
     read_globs,
     read_group,
+    read_headers,
     read_json,
     read_labels,
     read_limits,
@@ -186,7 +188,8 @@ CONFIG: dict[str, Reader] = {
     "start_minutes": partial(read_count, least=1, most=10_080),
     "argv": read_texts,
     "limits": partial(read_json, mapping=True),
-    "egress": read_texts,
+    "egress": read_egress,
+    "headers": read_headers,
     "secrets": partial(read_list, of=read_name),
     "secret_overlap_minutes": partial(read_count, least=0, most=10_080),
     "preview": read_choices(list(PREVIEWS)),
@@ -247,7 +250,12 @@ FIELDS: dict[str, dict[str, Reader]] = {
 
 
 def _check_tool(item: Item) -> list[Fault]:
-    """Whatever a tool says of its arguments names arguments that it has."""
+    """Whatever a tool says of its arguments names arguments that it has; its secrets go somewhere."""
+    unfit = [item.fault(key, why) for key, why in destinations.faults(item.values)]
+    return unfit + _check_arguments(item)
+
+
+def _check_arguments(item: Item) -> list[Fault]:
     schema = item.values.get("parameters", {})
     known = set(schema.get("properties", {}))
     open_ended = bool(schema.get("additionalProperties") or schema.get("patternProperties"))

@@ -56,16 +56,19 @@ def run(
     stop: threading.Event | None = None,
     on_start: Callable[[int], None] | None = None,
     on_watched: Callable[[Watched], None] | None = None,
+    on_network: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Run ``job`` isolated and limited; return how it ended. Blocks until nothing of it is left.
 
     ``on_output`` gets ("stdout" | "stderr", escaped text) while the job runs; ``stop``, once set, ends it;
-    ``on_start`` gets the host's process id of the job just before its program starts; ``on_watched``
-    gets, a few times a second, what it opened, executed and connected to so far. Their exceptions end
-    the job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and ValueError or
-    OSError for an input file that cannot be read.
+    ``on_start`` gets the host's process id of the job just before its program starts; ``on_watched`` gets, a
+    few times a second, what it opened, executed and connected to so far; ``on_network``, which a job with
+    ``egress`` needs, gets and owns a listening descriptor on 127.0.0.1:3128 in the job's network. Their
+    exceptions end the job and propagate. Raises SandboxUnavailable when the job cannot be confined here, and
+    ValueError or OSError for an input file that cannot be read.
     """
-    return BACKENDS[_DEFAULT].run(job, hooks=Hooks(on_output, stop, on_start, on_watched))
+    hooks = Hooks(on_output, stop, on_start, on_watched, on_network)
+    return BACKENDS[_DEFAULT].run(job, hooks=hooks)
 
 
 def warm(size: int) -> AbstractContextManager[Pool | None]:

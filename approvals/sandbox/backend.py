@@ -67,8 +67,8 @@ class BubblewrapBackend:
             return Status(available=False, tier="", reason=str(error), interpreter="")
 
     def run(self, job: Job, *, hooks: Hooks) -> Outcome:
-        if job.egress or job.secrets:
-            raise SandboxUnavailable("this sandbox gives jobs no network and no secrets: ask for neither")
+        if (job.egress or job.secrets) and hooks.on_network is None:
+            raise SandboxUnavailable("nobody serves this job's network and secrets: ask for neither")
         setting = self._setting()
         with Parcel(job) as parcel, self._standing(setting, job.limits) as standing:
             return _run(job, parcel, standing, hooks=hooks, interpreter=setting.status.interpreter)

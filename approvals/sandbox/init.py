@@ -13,6 +13,7 @@ job runs before both processes have given these privileges up. Each message is o
                        has besides as NAME=value, then argv (none: run /run/job.py); with it standard input
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
+                    L  with it a listening descriptor on the port that WAY_OUT among the bounds names
                     J  sent by the job's process, which waits now; the kernel adds its process id; with it
                        the listener of the filter that reports, where it has one
                     B  everything is in place and the job begins
@@ -190,6 +191,7 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
             copy(path, content, descriptors)
         elif kind == b"C":
             size(body)
+            open_way_out(link, body)
             must("mount", None, b"/", None, CLOSED, None)
             return body, descriptors[0]
         else:
@@ -215,6 +217,16 @@ def size(config: bytes) -> None:
     for folder in FOLDERS if options not in SIZED else ():
         must("mount", b"tmpfs", folder.encode(), None, MS_REMOUNT | MS_NOSUID | MS_NODEV, options)
     SIZED[:] = [options]
+
+
+def open_way_out(link: _socket.socket, config: bytes) -> None:
+    """Listen where only this network can connect, if asked to; the worker serves it, no copy stays here."""
+    for port in [int(bounds[0]) for name, *bounds in parsed(config) if name == "WAY_OUT"]:
+        listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        link.sendmsg([b"L"], rights(listener.fileno()))
+        listener.close()
 
 
 def parsed(config: bytes) -> list[list[str]]:
@@ -291,7 +303,7 @@ def become(init: _socket.socket, config: bytes) -> bool:
     _, _, rest = config.partition(b"\0\0")
     environment, _, arguments = rest.partition(b"\0\0")
     for name, *bounds in parsed(config):
-        if name != "FOLDER":
+        if name not in ("FOLDER", "WAY_OUT"):
             set_limit(getattr(resource, name), int(bounds[0]), int(bounds[1]))
     for item in environment.decode().split("\0") if environment else ():
         name, _, value = item.partition("=")

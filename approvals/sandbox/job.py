@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ KiB = 1024
 MiB = 1024 * KiB
 MAX_ARGUMENT_BYTES = 96 * KiB
 MAX_NAME_BYTES = 200
+WAY_OUT_PORT = 3128
 
 Ending = Literal["exited", "signalled", "wall", "cpu", "memory", "pids", "disk", "output", "stopped", "lost"]
 
@@ -25,7 +27,8 @@ class Limits:
     """Bounds of one job. Seconds, bytes and counts; all must be positive.
 
     ``disk_bytes`` and ``inodes`` bound each of /tmp, /out and /dev/shm; what lies there counts as memory too.
-    ``output_bytes`` is kept of each stream; ``artifact_bytes`` is the sum over all artifacts.
+    ``output_bytes`` is kept of each stream; ``artifact_bytes`` is the sum over all artifacts,
+    ``network_bytes`` that over all connections in both directions.
     """
 
     wall_seconds: float = 30.0
@@ -37,6 +40,7 @@ class Limits:
     output_bytes: int = 1 * MiB
     artifacts: int = 32
     artifact_bytes: int = 16 * MiB
+    network_bytes: int = 64 * MiB
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -52,7 +56,8 @@ class Job:
     """One program to run: ``argv``, or Python ``source`` for the interpreter inside (exactly one of them).
 
     ``files`` appear read-only at /in/<name>; bytes are content, a Path is a regular file of the caller's.
-    ``egress`` and ``secrets`` are refused by backends that cannot enforce them. The program starts in /out.
+    ``egress`` and ``secrets`` are refused by backends that cannot enforce them. ``environment`` is added to
+    the few variables that each job has. The program starts in /out.
     Raises ValueError for anything that no sandbox could run.
     """
 
@@ -63,6 +68,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     egress: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if bool(self.argv) == (self.source is not None):
@@ -73,6 +79,7 @@ class Job:
         for name in self.files:
             _check_name(name)
         _check_nesting(set(self.files))
+        _check_environment(self.environment)
 
 
 @dataclass(frozen=True)
@@ -172,6 +179,12 @@ def _check_argv(argv: tuple[str, ...]) -> None:
         raise ValueError("an argument holds a NUL character")
     if sum(map(len, encoded)) > MAX_ARGUMENT_BYTES or (argv and not argv[0]):
         raise ValueError("argv is too long, or names no program")
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
+            raise ValueError(f"no variable of an environment: {name[:40]!r}")
 
 
 def _check_name(name: str) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from approvals.sandbox.artifacts import Collection
 from approvals.sandbox.box import END_SECONDS, START_SECONDS, Box, Message
 from approvals.sandbox.escape import Stream
-from approvals.sandbox.job import Ending, Job, Outcome, SandboxUnavailable, Usage, Watched
+from approvals.sandbox.job import WAY_OUT_PORT, Ending, Job, Outcome, SandboxUnavailable, Usage, Watched
 from approvals.sandbox.meter import Meter, Reading
 from approvals.sandbox.parcel import Parcel
 from approvals.sandbox.watching import OUT_OF_REACH, Watcher
@@ -38,6 +38,7 @@ class Hooks:
     stop: threading.Event | None = None
     on_start: Callable[[int], None] | None = None
     on_watched: Callable[[Watched], None] | None = None
+    on_network: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,11 @@ class Supervisor:
             "RLIMIT_SIGPENDING": (_SIGNALS, _SIGNALS),
             "FOLDER": (disk, int(limits.inodes)),
             **self._meter.rlimits(),
+            **({"WAY_OUT": (WAY_OUT_PORT, 0)} if self._job.egress else {}),
         }
         lines = [f"{name}:{soft}:{hard}" for name, (soft, hard) in bounds.items()]
-        groups = ["\0".join(group) for group in (lines, (), self._argv)]
+        environment = [f"{name}={value}" for name, value in self._job.environment.items()]
+        groups = ["\0".join(group) for group in (lines, environment, self._argv)]
         return b"C" + "\0\0".join(groups).encode()
 
     def _pause(self) -> float:
@@ -180,6 +183,8 @@ class Supervisor:
     def _handle(self, message: Message) -> None:
         if message.kind == b"B":
             self._begun, self._deadline = True, math.inf
+        elif message.kind == b"L" and self._hooks.on_network is not None:
+            self._hooks.on_network(os.dup(message.descriptors[0]))
         elif message.kind == b"E":
             self._finish(message.body)
         elif message.kind == b"A":

@@ -19,7 +19,7 @@ def declare(**fields: Any) -> None:
     world.apply(str({"tools": [told]}), by="tests")
 
 
-@pytest.mark.parametrize("runs", ["http", "mcp"])
+@pytest.mark.parametrize("runs", ["mcp"])
 def test_a_call_that_nothing_here_can_run_is_blocked_with_the_reason(cast: Cast, runs: str) -> None:
     declare(runs=runs)
     action = cast.propose("it", {})
@@ -43,7 +43,7 @@ def test_hosts_in_egress_are_texts(cast: Cast) -> None:
         declare(runs="python", egress=[{"host": "example.com"}])
 
 
-def test_a_script_that_names_a_host_is_refused_by_the_sandbox_and_breaks_nothing(cast: Cast) -> None:
+def test_a_script_that_names_a_host_is_judged_like_any_other(cast: Cast) -> None:
     declare(runs="python", egress=["example.com:443"])
     assert cast.propose("it", {"code": "pass"}).state == "ready"
 

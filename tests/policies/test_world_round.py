@@ -80,15 +80,20 @@ PARAMETERS = st.fixed_dictionaries(
     },
     optional={"title": TEXT, "additionalProperties": st.just(True)},
 )  # fmt: skip
+DESTINATIONS = st.sampled_from(
+    ["a.example", "*.a.example:8443", "GET,POST https://a.example/v1/*", "[::1]:80"]
+)
 CONFIGS = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"code": TEXT, "limits": st.dictionaries(WORD, st.integers(0, 9), max_size=2)}),
     st.fixed_dictionaries(
-        {"argv": st.lists(TEXT, min_size=1, max_size=3), "egress": st.lists(TEXT, max_size=2)}
+        {"argv": st.lists(TEXT, min_size=1, max_size=3), "egress": st.lists(DESTINATIONS, max_size=2)}
     ),
+    st.just({"egress": ["https://a.example/* with key in query"], "secrets": ["key"]}),
+    st.just({"egress": ["https://a.example/"], "headers": {"X-A": "b"}}),
     st.fixed_dictionaries(
         {"issuer": st.just("postgres"), "source": NAMES, "tables": st.lists(WORD, max_size=2),
-         "minutes": st.integers(1, 60), "secrets": st.lists(NAMES, max_size=2)}
+         "minutes": st.integers(1, 60)}
     ),
 )  # fmt: skip
 TOOLS = st.fixed_dictionaries(

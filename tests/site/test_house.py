@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # Downwards only: each may import itself and those after it.
 ORDER = ("agentsec_site", "approvals", "policies", "traces")
 LONGEST_FILE, LONGEST_FUNCTION, MEDIAN_FUNCTION = 400, 50, 9
-# One door each: the package, and the only file that may import it.
+# Few doors each: the package, and the only files that may import it.
 SOLE_IMPORTERS = {
-    "bleach": "traces/clean.py",
-    "nh3": "traces/clean.py",
-    "cel_expr_python": "policies/engine.py",
-    "h11": "policies/fetch.py",
-    "jwt": "policies/jose.py",
+    "bleach": {"traces/clean.py"},
+    "nh3": {"traces/clean.py"},
+    "cel_expr_python": {"policies/engine.py"},
+    "h11": {"policies/fetch.py", "approvals/egress/wire.py"},
+    "jwt": {"policies/jose.py"},
 }
 
 
@@ -115,14 +115,14 @@ def test_nothing_uses_signals() -> None:
 
 
 @pytest.mark.parametrize(("package", "only"), SOLE_IMPORTERS.items())
-def test_a_risky_package_has_one_door(package: str, only: str) -> None:
+def test_a_risky_package_has_few_doors(package: str, only: set[str]) -> None:
     importers = {
         str(path.relative_to(ROOT))
         for path in PRODUCT
         for name, _ in imports(tree(path))
         if name.split(".")[0] == package
     }
-    assert importers <= {only}
+    assert importers <= only
 
 
 def test_modules_form_no_circle() -> None:

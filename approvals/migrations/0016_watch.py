@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0014_quorum'),
+        ('approvals', '0015_statement_plan'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('policies', '0011_quorum'),
+        ('policies', '0012_credentials'),
     ]
 
     operations = [

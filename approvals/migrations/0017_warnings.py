@@ -17,7 +17,7 @@ def tell_of_credentials(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0014_quorum'),
+        ('approvals', '0016_watch'),
     ]
 
     operations = [
