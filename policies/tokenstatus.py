@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -96,7 +96,12 @@ def introspect(token: str, *, agent: Agent | None = None) -> dict[str, Any]:
     alive = mine.exclude(_ended(now)).exclude(_held(now)).values_list("grant_id", "grant__action_id")
     if not _unended(list(alive)):
         return {"active": False}
-    return {"active": True, "token_type": "Bearer", **claims}
+    return {"active": True, "token_type": token_type(claims), **claims}
+
+
+def token_type(claims: Mapping[str, Any]) -> str:
+    """How the token is shown to its service: one that is bound to a key, with proof of it (RFC 9449)."""
+    return "DPoP" if "cnf" in claims else "Bearer"
 
 
 def _statuses(number: int, newest: int, now: datetime) -> bytearray:

@@ -3,6 +3,8 @@
 `audience` is the one service that the token is for. The rest fills its `authorization_details` (RFC 9396):
 `type`, `actions`, `locations`, `datatypes`; `identifier` names the argument whose value says which thing is
 affected, `arguments` those that stand in the token in the clear. Of all arguments their digest does.
+`bound_to` names the argument that holds the thumbprint of a key of the agent's own: the token is then worth
+nothing without proof of that key (RFC 7800, RFC 9449).
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ TYPE = "agentsec_action"
 MAX_TEXT, MAX_ITEMS = 500, 50
 # A token travels in a header, and servers take headers of 8 KiB in all.
 MAX_CLEAR = 2048
-FIELDS = ("audience", "type", "actions", "locations", "datatypes", "identifier", "arguments")
-TEXTS = ("audience", "type", "identifier")
+FIELDS = ("audience", "type", "actions", "locations", "datatypes", "identifier", "arguments", "bound_to")
+TEXTS = ("audience", "type", "identifier", "bound_to")
 RUNS = ("agent", "credential")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _PRINTABLE = re.compile(r"[^\x00-\x20\x7f\ud800-\udfff]+(?: [^\x00-\x20\x7f\ud800-\udfff]+)*")
 
 
@@ -44,6 +47,7 @@ class Terms:
     datatypes: tuple[str, ...] = ()
     identifier: str = ""
     arguments: tuple[str, ...] = ()
+    bound_to: str = ""
 
 
 def read(given: Any) -> Terms:
@@ -70,7 +74,7 @@ def faults(tool: Mapping[str, Any], parameters: set[str] | None) -> list[str]:
     if tool.get("runs", "agent") not in RUNS:
         return [f"is for runs: {' or '.join(RUNS)}, whose callers get the token"]
     terms = read(tool["token"])
-    named = {*terms.arguments, *([terms.identifier] if terms.identifier else [])}
+    named = {*terms.arguments, terms.identifier, terms.bound_to} - {""}
     unknown = sorted(named - parameters) if parameters is not None else []
     return [f"names {name!r}, which is no parameter of the tool" for name in unknown]
 
@@ -90,6 +94,18 @@ def details(terms: Terms, *, args: Mapping[str, Any]) -> dict[str, Any]:
     if clear:
         told["arguments"] = clear
     return told | {"arguments_sha256": hashlib.sha256(canonical(args)).hexdigest()}
+
+
+def confirmation(terms: Terms, *, args: Mapping[str, Any]) -> dict[str, str]:
+    """The claim `cnf`, empty where the token is bound to no key. Raises TermsRefused where the thumbprint is
+    none: a token that was to be bound is never handed out unbound.
+    """
+    if not terms.bound_to:
+        return {}
+    value = args.get(terms.bound_to)
+    if not isinstance(value, str) or not _THUMBPRINT.fullmatch(value):
+        raise TermsRefused("bound_to", "must be the thumbprint of a key (RFC 7638, SHA-256, base64url)")
+    return {"jkt": value}
 
 
 def _identifier(value: Any) -> str:

@@ -32,10 +32,13 @@ class _Token:
         try:
             terms = tokenterms.read(config.get("token"))
             details = tokenterms.details(terms, args=args)
+            cnf = tokenterms.confirmation(terms, args=args)
         except tokenterms.TermsRefused as refused:
             raise IssuerFailed(f"no token can be made for this call: {refused}") from None
-        actions = list(terms.actions)
-        return {"grant": str(grant_id), "audience": terms.audience, "actions": actions, "details": details}
+        return {
+            "grant": str(grant_id), "audience": terms.audience, "actions": list(terms.actions),
+            "details": details, "cnf": cnf,
+        }  # fmt: skip
 
     def issue(self, *, scope: Mapping[str, Any], expires_at: datetime) -> Issued:
         try:
@@ -55,7 +58,9 @@ def _issued(scope: Mapping[str, Any], expires_at: datetime) -> Issued:
     now = timezone.now()
     # Taken first: it keeps tokens in the order of their numbers, and a second one for this grant waiting.
     row, key = signing_keys.take(now)
-    grant = Grant.objects.get(pk=scope["grant"])
+    grant = Grant.objects.filter(pk=str(scope["grant"])).first()
+    if grant is None:
+        raise IssuerFailed("there is no such grant")
     minted = _minted(grant)
     until = min(expires_at, grant.expires_at, datetime.fromisoformat(minted["expires_at"]))
     begins, ends = int(now.timestamp()), int(until.timestamp())
@@ -69,8 +74,10 @@ def _issued(scope: Mapping[str, Any], expires_at: datetime) -> Issued:
     place.sha256 = hashlib.sha256(token.encode()).hexdigest()
     place.save(update_fields=["sha256"])
     _log(grant, place, claims)
-    public = {"token_type": "Bearer", "expires_in": ends - begins}
-    public["authorization_details"] = claims["authorization_details"]
+    public = {
+        "token_type": tokenstatus.token_type(claims), "expires_in": ends - begins,
+        "authorization_details": claims["authorization_details"],
+    }  # fmt: skip
     return Issued(public=public, private={"access_token": token})
 
 
@@ -92,7 +99,7 @@ def _claims(grant: Grant, minted: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "iss": tokenstatus.site(), "sub": minted["agent"], "client_id": minted["agent"],
         "aud": scope["audience"], "jti": str(grant.pk), "sid": minted["session"], "txn": str(grant.action_id),
-        "authorization_details": [detail],
+        "authorization_details": [detail], **({"cnf": scope["cnf"]} if scope["cnf"] else {}),
     }  # fmt: skip
 
 

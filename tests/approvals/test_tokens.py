@@ -54,7 +54,16 @@ tools:
     token: {{audience: '{AUDIENCE}'}}
     authority: []
     parameters: *args
-rules: [{{name: refunds, effect: allow, tools: [refund, refund.pass]}}]
+  - name: refund.bound
+    runs: agent
+    effect: write
+    output: trusted
+    sends: internal
+    issuer: token
+    token: {{audience: '{AUDIENCE}', bound_to: note}}
+    authority: []
+    parameters: *args
+rules: [{{name: refunds, effect: allow, tools: [refund, 'refund.*']}}]
 """
 ASKED = "rules: [{name: refunds, effect: ask, tools: [refund], approvers: comms}]"
 ARGS = {"order": "A-17", "amount": 40}
@@ -112,6 +121,20 @@ def test_it_says_who_may_do_exactly_what_where_until_when(company: Cast, tool: s
     assert detail["arguments_sha256"] == hashlib.sha256(CANONICAL).hexdigest()
     if tool == "refund":
         assert (detail["identifier"], detail["arguments"]) == ("A-17", {"amount": 40})
+
+
+def test_bound_to_a_key_it_says_so_and_without_one_nothing_starts(company: Cast) -> None:
+    thumbprint = jose.generate("ES256").kid
+    _, handed = take(company, "refund.bound", note=thumbprint)
+    assert read(token_of(handed))["cnf"] == {"jkt": thumbprint}
+    assert handed.credentials["token_type"] == "DPoP"
+    assert tokenstatus.introspect(token_of(handed))["token_type"] == "DPoP"
+    action = company.propose("refund.bound", ARGS)
+    assert handout.take(action.pk, agent=company.agent) is None
+    action.refresh_from_db()
+    assert action.state == "cancelled" and "thumbprint" in action.decision_reason + str(
+        [record.open_payload(entry) for entry in Entry.objects.about(str(action.pk))]
+    )
 
 
 def test_another_service_does_not_take_it(company: Cast) -> None:

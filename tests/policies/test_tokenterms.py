@@ -47,6 +47,7 @@ def test_a_tool_with_all_of_it_is_read() -> None:
         ("token: {audience: x, actions: [1]}", "tools[0].token.actions: must be a printable"),
         ("token: {audience: x, identifier: other}", "tools[0].token: names 'other'"),
         ("token: {audience: x, arguments: [amount, secret]}", "tools[0].token: names 'secret'"),
+        ("token: {audience: x, bound_to: jkt}", "tools[0].token: names 'jkt'"),
         ("token: [x]", "tools[0].token: must be a mapping"),
     ],
 )
@@ -75,6 +76,13 @@ def test_an_identifier_that_names_nothing_is_refused(value: Any) -> None:
     terms = tokenterms.read({"audience": SITE, "identifier": "order"})
     with pytest.raises(tokenterms.TermsRefused, match="identifier"):
         tokenterms.details(terms, args={"order": value} if value is not None else {})
+
+
+@pytest.mark.parametrize("value", [None, "", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "\n", 7])
+def test_a_token_that_was_to_be_bound_is_never_made_unbound(value: Any) -> None:
+    terms = tokenterms.read({"audience": SITE, "bound_to": "jkt"})
+    with pytest.raises(tokenterms.TermsRefused, match="thumbprint"):
+        tokenterms.confirmation(terms, args={"jkt": value} if value is not None else {})
 
 
 def test_long_arguments_stand_in_no_token() -> None:
