@@ -12,9 +12,9 @@ p50 and p99 are of all rounds.
     warm, byte   the same job in a sandbox that stood: from the call to the first byte it printed
     warm, down   the same: from the call until nothing of it is left
 
-Then: memory (PSS of all its processes beside a waiting job, over that of a plain interpreter waiting as well,
-and of a sandbox standing idle), jobs per second with as many callers as processors, cold starts from a worker
-that holds 1 GiB against one that holds none, and a request through the egress proxy against a direct one.
+Then: memory (PSS of all its processes while its job waits, over that of a plain interpreter waiting as well,
+and of a sandbox standing idle), jobs per second with two callers a processor, cold starts from a worker that
+holds 1 GiB against one that holds none, and a request through the egress proxy against a direct one.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ JOB = Job(source="print(1); open('artifact', 'w').write('1')", files={"args.json
 SLEEPER = Job(source="import time; print(1, flush=True); time.sleep(30)")
 WAITING = "import sys; print(1, flush=True); sys.stdin.read()"
 HELD_BYTES = 1 << 30
+CALLERS = 2 * (os.cpu_count() or 1)
 TRIES, BUSY_SECONDS = 5, 3.0
 PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
@@ -89,19 +90,19 @@ def pss(pids: list[int]) -> int:
 
 
 def throughput(python: str) -> tuple[float, float, float]:
-    """Runs a second with as many callers as processors: plain, cold, with a pool. Best of rounds in turn."""
+    """Runs a second with two callers a processor: plain, cold, with a pool. Best of rounds in turn."""
     argv = [python, "-I", "-c", "pass"]
     bare, cold, warm = [], [], []
     for _ in range(3):
         bare.append(rate(lambda: subprocess.run(argv, env={}, capture_output=True, check=True)))
         cold.append(rate(lambda: done(JOB)))
-        with standing(2 * (os.cpu_count() or 1)):
+        with standing(CALLERS):
             warm.append(rate(lambda: done(JOB)))
     return max(bare), max(cold), max(warm)
 
 
 def rate(act: Callable[[], object]) -> float:
-    callers, began = os.cpu_count() or 1, time.perf_counter()
+    began = time.perf_counter()
 
     def work() -> int:
         count = 0
@@ -110,8 +111,8 @@ def rate(act: Callable[[], object]) -> float:
             count += 1
         return count
 
-    with ThreadPoolExecutor(callers) as threads:
-        total = sum(each.result() for each in [threads.submit(work) for _ in range(callers)])
+    with ThreadPoolExecutor(CALLERS) as threads:
+        total = sum(each.result() for each in [threads.submit(work) for _ in range(CALLERS)])
     return total / (time.perf_counter() - began)
 
 

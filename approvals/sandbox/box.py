@@ -20,7 +20,7 @@ from approvals.sandbox.meter import Folders
 
 START_SECONDS = 15.0
 END_SECONDS = 10.0
-_STEP_SECONDS = 0.004
+_STEP_SECONDS = 0.008
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -71,7 +71,7 @@ class Box:
         return self._launched
 
     def wait_until_ready(self, *, meanwhile: Callable[[], None]) -> None:
-        """Return when the job's process waits inside; call ``meanwhile`` every few milliseconds until then.
+        """Return when the job's process waits inside; call ``meanwhile`` every 8 ms until then.
 
         Closes itself before it raises SandboxUnavailable.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import socket
@@ -29,7 +30,11 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 _INSIDE_ID = "1000"
-_INIT = Path(__file__).with_name("init.py").read_text(encoding="utf-8")
+# What runs inside: each as its importers name it, and the importer last.
+_INSIDE = {
+    f"approvals.sandbox.{name}": Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    for name in ("handing", "script", "init")
+}
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _NAMESPACES = ("user", "ipc", "pid", "net", "uts", "cgroup")
 _CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
@@ -37,15 +42,20 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _WRITABLE = ("/tmp", "/out", "/dev/shm")
 _ETC = ("ld.so.cache", "alternatives", "localtime")
 # Compiling the init takes half as long as starting an interpreter, so it is done once and handed over.
-_COMPILE = (
-    "import sys, marshal, _frozen_importlib_external as f; text = sys.stdin.buffer.read(); "
-    "code = compile(text, 'init', 'exec', dont_inherit=True, optimize=2); "
-    "sys.stdout.buffer.write(f.MAGIC_NUMBER + marshal.dumps(code))"
-)
-_BOOT = (
-    "import sys, marshal, _frozen_importlib_external as f; text = open(int(sys.argv[2]), 'rb').read(); "
-    "text[:4] == f.MAGIC_NUMBER or sys.exit('the interpreter has changed'); exec(marshal.loads(text[4:]))"
-)
+_COMPILE = """
+import json, marshal, sys, _frozen_importlib_external as importing
+def code(item): return item[0], compile(item[1], item[0], "exec", dont_inherit=True, optimize=2)
+parts = [code(item) for item in json.load(sys.stdin).items()]
+sys.stdout.buffer.write(importing.MAGIC_NUMBER + marshal.dumps(parts))
+"""
+_BOOT = """
+import marshal, sys, _frozen_importlib_external as importing
+parts = open(int(sys.argv[2]), "rb").read()
+if parts[:4] != importing.MAGIC_NUMBER: sys.exit("the interpreter has changed")
+for name, code in marshal.loads(parts[4:]):
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,9 @@ def compiled(path: str, programs: Programs) -> bytes:
     del programs
     argv = [*_privilege_drop(), path, "-I", "-S", "-B", "-c", _COMPILE]
     try:
-        done = subprocess.run(argv, input=_INIT.encode(), env={}, cwd="/", capture_output=True, timeout=30)
+        done = subprocess.run(
+            argv, input=json.dumps(_INSIDE).encode(), env={}, cwd="/", capture_output=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxUnavailable(f"the interpreter {path} does not start: {error}") from error
     if done.returncode != 0:

@@ -1,6 +1,6 @@
-"""The trusted process 1 inside the sandbox, and the job's process until its program starts. Stands alone.
+"""The trusted process 1 inside the sandbox, and the job's process until its program starts.
 
-The worker compiles it (boot.py) and hands it in as code. Its arguments are the numbers of two descriptors:
+Compiled ahead and handed in as code (bwrap.py), with the two modules of ours that it imports. Its arguments are the numbers of two descriptors:
 a SOCK_SEQPACKET socket to the worker, and that code, which is read already. It starts with three privileges
 over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks the job's process, and later
 puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
@@ -30,31 +30,28 @@ from __future__ import annotations
 # C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
 # costs a third of the start of the interpreter.
 import _ctypes
-import _frozen_importlib_external
 import _signal  # type: ignore[import-not-found]
 import _socket
-import atexit
 import gc
 import os
 import resource
 import select
-import stat
 import struct
 import sys
 
-# For a type checker; importing typing would take milliseconds.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from approvals.sandbox.handing import collect, rights
+from approvals.sandbox.script import SOURCE, as_main, play
 
-SOURCE = "/run/job.py"
+# They came with this one (bwrap.py); what the job imports is its own.
+for found in [name for name in sys.modules if name.startswith("approvals.")]:
+    del sys.modules[found]
+
 FOLDERS = ("/tmp", "/out", "/dev/shm")
 ETC = {
     "passwd": b"root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/tmp:/bin/sh\n",
     "group": b"root:x:0:\nagent:x:1000:\n",
     "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
-MAX_DEPTH = 8
 # With the bounds that most jobs have, so that nothing is left to do for those.
 REHEARSAL = b"FOLDER:67108864:4096\0\0"
 # <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
@@ -165,10 +162,6 @@ def say_ready(link: _socket.socket) -> None:
     link.sendmsg([b"R" + version], rights(*folders))
     for folder in folders:
         os.close(folder)
-
-
-def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
-    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(descriptors)}i", *descriptors))]
 
 
 def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
@@ -362,114 +355,6 @@ def kill_all(job: int) -> tuple[int, int]:
             status = ended
         else:
             others += 1
-
-
-def collect(link: _socket.socket) -> None:
-    """Hand out /out, sorted, folder by folder. Nothing else runs any more, so no path can be swapped."""
-    root = os.open("/out", os.O_RDONLY | os.O_DIRECTORY)
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        try:
-            inside = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-        except OSError as error:
-            refuse(link, folder, error.strerror or "unreadable")
-            continue
-        names = sorted(os.fsencode(name) for name in os.listdir(inside))  # noqa: PTH208
-        folders = [path for name in names if (path := offer(link, inside, folder, name))]
-        pending.extend(reversed(folders))
-        os.close(inside)
-
-
-def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> bytes | None:
-    """Send one entry, or return its path when it is a folder to look into."""
-    path = folder + b"/" + name if folder else name
-    facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
-    if stat.S_ISDIR(facts.st_mode) and path.count(b"/") + 1 < MAX_DEPTH:
-        return path
-    why = unfit(facts)
-    if why:
-        refuse(link, path, why)
-        return None
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
-    except OSError as error:
-        refuse(link, path, error.strerror or "unreadable")
-        return None
-    link.sendmsg([b"A" + path], rights(descriptor))
-    os.close(descriptor)
-    return None
-
-
-def unfit(facts: os.stat_result) -> str:
-    """Why an entry may not be handed out; empty when it may."""
-    if stat.S_ISDIR(facts.st_mode):
-        return "folders are nested too deep"
-    if stat.S_ISLNK(facts.st_mode):
-        return "a link"
-    if not stat.S_ISREG(facts.st_mode):
-        return "not a regular file"
-    return "the file has several names" if facts.st_nlink != 1 else ""
-
-
-def refuse(link: _socket.socket, path: bytes, why: str) -> None:
-    link.send(b"X" + path + b"\0" + why.encode())
-
-
-def play() -> None:
-    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
-    module = sys.modules["__main__"] = as_main()
-    sys.argv[:] = [SOURCE]
-    sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
-    before = set(sys.modules)
-    status: object = None
-    try:
-        script = os.open(SOURCE, os.O_RDONLY | os.O_CLOEXEC)
-        text = os.read(script, os.fstat(script).st_size)
-        os.close(script)
-        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
-    except SystemExit as leaving:
-        status = leaving.code
-    except BaseException as error:  # noqa: BLE001
-        frames = error.__traceback__
-        theirs = frames.tb_next if frames else None
-        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
-        if isinstance(error, KeyboardInterrupt):
-            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-            os.kill(os.getpid(), _signal.SIGINT)
-        status = 1
-    leave(module, before, status)
-
-
-def as_main() -> Any:
-    module: Any = type(sys)("__main__")
-    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
-    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
-    return module
-
-
-def leave(module: Any, before: set[str], status: object) -> None:
-    """End as the interpreter ends, without what it does last: to take apart each module that it came with.
-
-    Here that would copy most pages that this process shares with the init, for longer than the job took.
-    """
-    if "threading" in sys.modules:
-        sys.modules["threading"]._shutdown()
-    if len(sys._current_frames()) == 1 and (status is None or isinstance(status, int)):
-        atexit._run_exitfuncs()
-        for name in [name for name in sys.modules if name not in before]:
-            del sys.modules[name]
-        vars(module).clear()
-        gc.collect()
-        try:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-        except (OSError, ValueError, AttributeError):
-            # As the interpreter says of a stream that cannot take the rest; one that the job removed is none.
-            status = 120 if hasattr(sys, "stdout") and hasattr(sys, "stderr") else status
-        os._exit((status or 0) & 0xFF)
-    # Threads still run, or there is a last word to say: the interpreter does all of it.
-    sys.exit(status)  # type: ignore[arg-type]
 
 
 if main():
