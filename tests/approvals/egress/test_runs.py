@@ -129,9 +129,11 @@ def test_the_card_says_where_it_goes_with_what(cast: Cast, client: Client) -> No
         cast, runs="http", effect="write", secrets=["api-key"], headers={"items": "{secret:api-key}"},
         egress=["POST https://api.example/pay with api-key"],
     )  # fmt: skip
+    asks = {"name": "its", "effect": "ask", "tools": ["it"], "approvers": "comms"}
+    world.apply(json.dumps({"rules": [asks]}), by="tests")
     action = cast.propose("it", {"url": "https://api.example/pay", "method": "POST"})
-    client.force_login(cast.approver)
-    shown = client.get(f"/actions/{action.pk}").content.decode()
+    client.force_login(cast.approver, backend="django.contrib.auth.backends.ModelBackend")
+    shown = client.get(f"/actions/{action.pk}/card").content.decode()
     assert "POST https://api.example/pay with api-key" in shown and "items: {secret:api-key}" in shown
 
 
