@@ -145,7 +145,9 @@ def _sandbox() -> Part:
     status = sandbox.status()
     if not status.available:
         return Part("Sandbox", "danger", "Refuses", status.reason)
-    return Part("Sandbox", "ok", status.tier, f"{status.reason}; {status.interpreter}")
+    kept = settings.AGENTSEC_SANDBOX_POOL
+    ahead = f"each worker keeps {kept} started ahead" if kept else "none is started ahead"
+    return Part("Sandbox", "ok", status.tier, f"{status.reason}; {status.interpreter}; {ahead}")
 
 
 def _actions() -> Part:

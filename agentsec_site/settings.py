@@ -140,6 +140,8 @@ AGENTSEC_REVIEW_DAYS = number("AGENTSEC_REVIEW_DAYS", 90)
 AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 # Where the site itself may send requests beside public servers: hosts and networks, with a port if need be.
 AGENTSEC_FETCH_ALLOW = fetch_allow()
+# How many sandboxes a worker keeps started ahead of their jobs.
+AGENTSEC_SANDBOX_POOL = number("AGENTSEC_SANDBOX_POOL", 2, least=0, most=32)
 # Certificates of the operator's own authorities, which servers on the way out may show beside public ones.
 AGENTSEC_EGRESS_CA_FILE = os.environ.get("AGENTSEC_EGRESS_CA_FILE", "")
 AGENTSEC_HEARTBEAT_SECONDS = 1.0

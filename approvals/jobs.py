@@ -23,7 +23,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from approvals import execution
+from approvals import execution, sandbox
 from approvals.models import Action
 
 QUEUE = "actions"
@@ -106,8 +106,9 @@ def _enqueue(action_id: str) -> None:
 
 
 def run_worker() -> None:
-    """Work until told to stop by SIGTERM or SIGINT."""
+    """Work until told to stop by SIGTERM or SIGINT, with sandboxes started ahead of their jobs."""
     connection = Redis.from_url(settings.REDIS_URL)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
-    worker.work(logging_level="WARNING")
+    with sandbox.warm(settings.AGENTSEC_SANDBOX_POOL):
+        worker.work(logging_level="WARNING")

@@ -23,7 +23,6 @@ from approvals.sandbox.job import (
     Usage,
 )
 from approvals.sandbox.pool import Pool
-from approvals.sandbox.pool import size as pool_size
 from approvals.sandbox.supervise import Hooks
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "SandboxUnavailable",
     "Status",
     "Usage",
-    "pool_size",
     "run",
     "status",
     "warm",
@@ -67,13 +65,13 @@ def run(
     return BACKENDS[_DEFAULT].run(job, hooks=hooks)
 
 
-def warm(size: int | None = None) -> AbstractContextManager[Pool | None]:
-    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process.
+def warm(size: int) -> AbstractContextManager[Pool | None]:
+    """Keep ``size`` sandboxes started ahead while the block lasts, each for one job of this process; 0: none.
 
-    The default is what the environment says (AGENTSEC_SANDBOX_POOL). Raises SandboxUnavailable if that is not
-    a number; whether jobs can run here at all, ``run`` says.
+    Gives the pool. Ends only after the jobs that run in its sandboxes. Where no sandbox can be started none
+    is kept, and ``run`` says why.
     """
-    return BACKENDS[_DEFAULT].warm(pool_size() if size is None else size)
+    return BACKENDS[_DEFAULT].warm(size)
 
 
 def status() -> Status:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from approvals.sandbox import cgroup, poller
 from approvals.sandbox.box import Box
-from approvals.sandbox.bwrap import Interpreter, find_interpreter, programs
+from approvals.sandbox.bwrap import Interpreter, Programs, find_interpreter, programs
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
@@ -31,7 +31,7 @@ class _Setting:
     place: Place | None
     interpreter: Interpreter
     status: Status
-    programs: tuple[tuple[int, ...], ...]
+    programs: Programs
 
     def meter(self, limits: Limits) -> Meter:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
@@ -39,9 +39,12 @@ class _Setting:
     def stand(self, limits: Limits) -> Standing:
         """Start a sandbox up to where its job's process waits."""
         with contextlib.ExitStack() as failed:
+            box = Box(self.interpreter, counted=self.place is not None)
+            failed.callback(box.close)
             meter = self.meter(limits)
+            # Before the box: a cgroup goes when its processes are gone.
+            failed.pop_all()
             failed.callback(meter.close)
-            box = Box(self.interpreter, counted=meter.tier == cgroup.TIER)
             failed.callback(box.close)
             box.wait_until_ready(meanwhile=meter.approach)
             meter.admit(box.pid)
@@ -76,7 +79,7 @@ class BubblewrapBackend:
         if size == 0:
             yield None
             return
-        pool = Pool(size=size, make=lambda: self._setting().stand(_PROBE.limits), made_of=self._setting)
+        pool = Pool(size=size, make=lambda: self._setting().stand(Limits()), made_of=self._setting)
         self._pool = pool
         try:
             yield pool
@@ -101,7 +104,7 @@ class BubblewrapBackend:
         key = (os.environ.get("PATH"), os.environ.get(TIER_VARIABLE), os.geteuid())
         with self._lock:
             known = self._settings.get(key)
-            if known is None or programs(known.interpreter) != known.programs:
+            if known is None or not known.programs.unchanged():
                 self._settings[key] = known = _probe(forced=key[1])
             return known
 

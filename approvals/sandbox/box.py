@@ -20,7 +20,7 @@ from approvals.sandbox.meter import Folders
 
 START_SECONDS = 15.0
 END_SECONDS = 10.0
-_STEP_SECONDS = 0.004
+_STEP_SECONDS = 0.008
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -67,7 +67,7 @@ class Box:
         return self._launched
 
     def wait_until_ready(self, *, meanwhile: Callable[[], None]) -> None:
-        """Return when the job's process waits inside; call ``meanwhile`` every few milliseconds until then.
+        """Return when the job's process waits inside; call ``meanwhile`` every 8 ms until then.
 
         Closes itself before it raises SandboxUnavailable.
         """
@@ -99,9 +99,16 @@ class Box:
         return SandboxUnavailable(f"the sandbox does not start here: {words or 'no answer from inside'}")
 
     def send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Raises SandboxUnavailable when the init does not take it: the next message must not go through."""
         # A sandbox that is already gone is noticed when its end of the socket closes.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
-            socket.send_fds(self.launched.link, [message], list(descriptors))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
+                if descriptors:
+                    socket.send_fds(self.launched.link, [message], list(descriptors))
+                else:
+                    self.launched.link.send(message)
+            except TimeoutError as error:
+                raise SandboxUnavailable("the sandbox takes no input: its init does not answer") from error
 
     def receive(self) -> Message:
         try:

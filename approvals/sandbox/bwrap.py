@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import shutil
 import socket
@@ -29,7 +30,11 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 _INSIDE_ID = "1000"
-_INIT = Path(__file__).with_name("init.py").read_text(encoding="utf-8")
+# What runs inside: each as its importers name it, and the importer last.
+_INSIDE = {
+    f"approvals.sandbox.{name}": Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    for name in ("handing", "script", "init")
+}
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _NAMESPACES = ("user", "ipc", "pid", "net", "uts", "cgroup")
 _CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
@@ -37,15 +42,20 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _WRITABLE = ("/tmp", "/out", "/dev/shm")
 _ETC = ("ld.so.cache", "alternatives", "localtime")
 # Compiling the init takes half as long as starting an interpreter, so it is done once and handed over.
-_COMPILE = (
-    "import sys, marshal, _frozen_importlib_external as f; text = sys.stdin.buffer.read(); "
-    "code = compile(text, 'init', 'exec', dont_inherit=True, optimize=2); "
-    "sys.stdout.buffer.write(f.MAGIC_NUMBER + marshal.dumps(code))"
-)
-_BOOT = (
-    "import sys, marshal, _frozen_importlib_external as f; text = open(int(sys.argv[2]), 'rb').read(); "
-    "text[:4] == f.MAGIC_NUMBER or sys.exit('the interpreter has changed'); exec(marshal.loads(text[4:]))"
-)
+_COMPILE = """
+import json, marshal, sys, _frozen_importlib_external as importing
+def code(item): return item[0], compile(item[1], item[0], "exec", dont_inherit=True, optimize=2)
+parts = [code(item) for item in json.load(sys.stdin).items()]
+sys.stdout.buffer.write(importing.MAGIC_NUMBER + marshal.dumps(parts))
+"""
+_BOOT = """
+import marshal, sys, _frozen_importlib_external as importing
+parts = open(int(sys.argv[2]), "rb").read()
+if parts[:4] != importing.MAGIC_NUMBER: sys.exit("the interpreter has changed")
+for name, code in marshal.loads(parts[4:]):
+    module = sys.modules[name] = type(sys)(name)
+    exec(code, module.__dict__)
+"""
 
 
 @dataclass(frozen=True)
@@ -72,17 +82,33 @@ def find_interpreter(*, system: Path = _SYSTEM_PYTHON) -> Interpreter:
     return Interpreter(str(path), None if path.is_relative_to("/usr") else sys.base_prefix)
 
 
-def programs(interpreter: Interpreter) -> tuple[tuple[int, ...], ...]:
-    """What identifies the files that make a sandbox: a sandbox is as good as the programs it came from.
+@dataclass(frozen=True)
+class Programs:
+    """The files that make a sandbox, and what they were: it is as good as the programs it came from."""
 
-    Raises SandboxUnavailable where one is missing.
-    """
-    paths = [_bubblewrap(), interpreter.path, *_privilege_drop()[:1]]
+    paths: tuple[str, ...]
+    facts: tuple[tuple[int, ...], ...]
+
+    def unchanged(self) -> bool:
+        return self.facts == _facts(self.paths)
+
+
+def programs(interpreter: Interpreter) -> Programs:
+    """Those that are found now. Raises SandboxUnavailable where one is missing."""
+    paths = (_bubblewrap(), interpreter.path, *_privilege_drop()[:1])
+    facts = _facts(paths)
+    if not facts:
+        raise SandboxUnavailable(f"a program of the sandbox is gone: one of {', '.join(paths)}")
+    return Programs(paths, facts)
+
+
+def _facts(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """What tells one file from another, of each; nothing when one is missing."""
     try:
-        facts = [Path(path).stat() for path in paths]
-    except OSError as error:
-        raise SandboxUnavailable(f"a program of the sandbox is gone: {error}") from error
-    return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in facts)
+        found = [os.stat(path) for path in paths]  # noqa: PTH116 (a Path would take longer than the look)
+    except OSError:
+        return ()
+    return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in found)
 
 
 def launch(interpreter: Interpreter) -> Launched:
@@ -109,15 +135,17 @@ def launch(interpreter: Interpreter) -> Launched:
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(path: str, identity: tuple[tuple[int, ...], ...]) -> bytes:
+def compiled(path: str, programs: Programs) -> bytes:
     """The init as code of the interpreter at ``path``, after that one's magic number.
 
-    ``identity`` says which files they are now, so that an upgraded interpreter compiles anew.
+    ``programs`` says which files they are now, so that an upgraded interpreter compiles anew.
     """
-    del identity
+    del programs
     argv = [*_privilege_drop(), path, "-I", "-S", "-B", "-c", _COMPILE]
     try:
-        done = subprocess.run(argv, input=_INIT.encode(), env={}, cwd="/", capture_output=True, timeout=30)
+        done = subprocess.run(
+            argv, input=json.dumps(_INSIDE).encode(), env={}, cwd="/", capture_output=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxUnavailable(f"the interpreter {path} does not start: {error}") from error
     if done.returncode != 0:
@@ -185,8 +213,9 @@ def _options(interpreter: Interpreter) -> tuple[str, ...]:
     for name in _ETC:
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for folder in _WRITABLE:
-        options += ["--perms", "0700", "--size", "4096", "--tmpfs", folder]
-    # After /tmp, which may be where it lies.
+        # The init mounts these sooner. But it cannot where the interpreter lies in one of them.
+        inside = interpreter.prefix is not None and Path(interpreter.prefix).is_relative_to(folder)
+        options += ["--perms", "0700", *(["--size", "4096", "--tmpfs"] if inside else ["--dir"]), folder]
     if interpreter.prefix is not None:
         options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
     return (*options, "--dir", "/in", "--chdir", "/")

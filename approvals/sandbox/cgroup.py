@@ -95,11 +95,13 @@ class Cgroup:
         if self._place.version == 1:
             # Whatever is wrong here is told, and refused, by the move that counts.
             with contextlib.suppress(OSError):
-                (self._place.folders[0][1] / "cgroup.procs").write_text(str(os.getpid()))
+                _tell(self._place.folders[0][1] / "cgroup.procs", str(os.getpid()))
 
     def bound(self, limits: Limits) -> None:
         """Hold the job, which does not run yet, to ``limits`` from now on."""
-        self._limits = limits
+        before, self._limits = self._limits, limits
+        if (before.memory_bytes, before.pids) == (limits.memory_bytes, limits.pids):
+            return
         try:
             # Memory may never be more than memory and swap together: that one goes out of the way first.
             self._write_if("memory.memsw.limit_in_bytes", "-1")
@@ -110,7 +112,7 @@ class Cgroup:
     def admit(self, pid: int) -> None:
         try:
             for folder in self._made:
-                (folder / "cgroup.procs").write_text(str(pid))
+                _tell(folder / "cgroup.procs", str(pid))
         except OSError as error:
             raise SandboxUnavailable(f"cannot put the job into its cgroup: {error}") from error
 
@@ -156,7 +158,7 @@ class Cgroup:
             self._write_if("memory.kmem.tcp.limit_in_bytes", str(int(self._limits.memory_bytes) // 4))
 
     def _write(self, controller: str, name: str, value: str) -> None:
-        (self._paths[controller] / name).write_text(value)
+        _tell(self._paths[controller] / name, value)
 
     def _write_if(self, name: str, value: str) -> None:
         """Bound what not every kernel accounts for."""
@@ -179,12 +181,29 @@ class Cgroup:
 
     def _flat(self, controller: str, name: str) -> dict[str, int]:
         """A flat-keyed file: one key and one number a line."""
-        lines = (self._paths[controller] / name).read_text().splitlines()
+        lines = _ask(self._paths[controller] / name).splitlines()
         return {key: int(value) for key, value in (line.split() for line in lines) if value.isdigit()}
 
 
 def _number(path: Path) -> int:
-    return int(path.read_text())
+    return int(_ask(path))
+
+
+def _tell(path: Path, value: str) -> None:
+    """Without a file object, which takes longer than the kernel: there are a dozen in the life of a job."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _ask(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 1 << 16).decode()
+    finally:
+        os.close(descriptor)
 
 
 def _mounts(text: str) -> dict[str, tuple[str, str]]:

@@ -1,15 +1,15 @@
-"""The trusted process 1 inside the sandbox, and the job's process until its program starts. Stands alone.
+"""The trusted process 1 inside the sandbox, and the job's process until its program starts.
 
-The worker compiles it (boot.py) and hands it in as code. Its arguments are the numbers of two descriptors:
+Compiled ahead and handed in as code (bwrap.py), with the two modules of ours that it imports. Its arguments are the numbers of two descriptors:
 a SOCK_SEQPACKET socket to the worker, and that code, which is read already. It starts with three privileges
 over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks the job's process, and later
 puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
 job runs before both processes have given these privileges up. Each message is one letter and its body:
 
     worker → init   S  the seccomp filter, an array of struct sock_filter; comes first
-                    F  one input file: its path; with it a descriptor to copy from
-                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, the
-                       environment as NAME=value, then argv (none: run /run/job.py); with it standard input
+                    F  one input file: its path, NUL, its content or, with a descriptor to copy from, nothing
+                    C  groups parted by two NULs, items by one: bounds as NAME:soft:hard, what the environment
+                       has besides as NAME=value, then argv (none: run /run/job.py); with it standard input
                     G  the job may start         K  kill the job
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
                     L  with it a listening descriptor on the port that WAY_OUT among the bounds names
@@ -29,25 +29,30 @@ from __future__ import annotations
 # C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
 # costs a third of the start of the interpreter.
 import _ctypes
-import _frozen_importlib_external
 import _signal  # type: ignore[import-not-found]
 import _socket
 import gc
 import os
 import resource
 import select
-import stat
 import struct
 import sys
 
-SOURCE = "/run/job.py"
+from approvals.sandbox.handing import collect, rights
+from approvals.sandbox.script import SOURCE, as_main, play
+
+# They came with this one (bwrap.py); what the job imports is its own.
+for found in [name for name in sys.modules if name.startswith("approvals.")]:
+    del sys.modules[found]
+
 FOLDERS = ("/tmp", "/out", "/dev/shm")
 ETC = {
     "passwd": b"root:x:0:0::/:/usr/sbin/nologin\nagent:x:1000:1000::/tmp:/bin/sh\n",
     "group": b"root:x:0:\nagent:x:1000:\n",
     "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
-MAX_DEPTH = 8
+# With the bounds that most jobs have, so that nothing is left to do for those.
+REHEARSAL = b"FOLDER:67108864:4096\0\0"
 # <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
 CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
@@ -55,6 +60,7 @@ CAPABILITY_VERSION = 0x20080522
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MNT_DETACH = 2
 CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
+SIZED: list[bytes] = []
 libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
 
@@ -93,6 +99,10 @@ def main() -> bool:
         ours.close()
         return waiting(link, theirs, rules)
     theirs.close()
+    # As the job's process does: what is done once now is done sooner when somebody waits for it.
+    size(REHEARSAL)
+    copy(b"/run/rehearsal", b"-", [])
+    os.unlink("/run/rehearsal")  # noqa: PTH108
     return serve(link, ours, job)
 
 
@@ -121,6 +131,11 @@ def furnish() -> None:
         sink = create(f"/etc/{name}".encode())
         os.write(sink, content)
         os.close(sink)
+    root = os.stat("/").st_dev  # noqa: PTH116
+    for folder in FOLDERS:
+        if os.stat(folder).st_dev == root:  # noqa: PTH116
+            flags, options = MS_NOSUID | MS_NODEV, b"mode=0700,size=4096,nr_inodes=8"
+            must("mount", b"tmpfs", folder.encode(), b"tmpfs", flags, options)
     # Namespaces below this one: none. Where bubblewrap covers /proc/sys the cover goes; the next mount closes
     # what it covered.
     call("umount2", b"/proc/sys", MNT_DETACH)
@@ -131,8 +146,12 @@ def furnish() -> None:
 
 
 def create(path: bytes) -> int:
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o444)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        return os.open(path, flags, 0o444)
 
 
 def say_ready(link: _socket.socket) -> None:
@@ -141,10 +160,6 @@ def say_ready(link: _socket.socket) -> None:
     link.sendmsg([b"R" + version], rights(*folders))
     for folder in folders:
         os.close(folder)
-
-
-def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
-    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(descriptors)}i", *descriptors))]
 
 
 def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
@@ -162,7 +177,8 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
     while True:
         kind, body, descriptors = receive(link)
         if kind == b"F":
-            copy(body, descriptors[0])
+            path, _, content = body.partition(b"\0")
+            copy(path, content, descriptors)
         elif kind == b"C":
             size(body)
             open_way_out(link, body)
@@ -172,20 +188,25 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
             os._exit(1)
 
 
-def copy(path: bytes, source: int) -> None:
-    sink, offset = create(path), 0
-    while sent := os.sendfile(sink, source, offset, 1 << 30):
-        offset += sent
+def copy(path: bytes, content: bytes, sources: list[int]) -> None:
+    sink = create(path)
+    if os.write(sink, content) != len(content):
+        sys.exit("cannot prepare the sandbox: there is no memory for the input")
+    for source in sources:
+        offset = 0
+        while sent := os.sendfile(sink, source, offset, 1 << 30):
+            offset += sent
+        os.close(source)
     os.close(sink)
-    os.close(source)
 
 
 def size(config: bytes) -> None:
     """Give each folder the bytes and inodes that this job may fill; its root is an inode of ours."""
     disk, inodes = next(bounds for name, *bounds in parsed(config) if name == "FOLDER")
-    for folder in FOLDERS:
-        options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+    options = f"size={disk},nr_inodes={int(inodes) + 1}".encode()
+    for folder in FOLDERS if options not in SIZED else ():
         must("mount", b"tmpfs", folder.encode(), None, MS_REMOUNT | MS_NOSUID | MS_NODEV, options)
+    SIZED[:] = [options]
 
 
 def open_way_out(link: _socket.socket, config: bytes) -> None:
@@ -212,10 +233,12 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
     """The job's process: confined now, begins when the init hands it the configuration."""
     try:
         os.setsid()
+        os.environ.pop("PWD", None)
         drop_privileges()
         confine(rules)
         link.send(b"J")
         link.close()
+        rehearse()
         config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
         if not config:
             os._exit(126)
@@ -226,6 +249,16 @@ def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
     except BaseException as error:  # noqa: BLE001
         os.write(2, f"cannot start the job: {error!r}\n".encode())
         os._exit(126)
+
+
+def rehearse() -> None:
+    """Do once what a beginning job does: the pages that this touches, until now shared with the init, are
+    copied while nobody waits for it.
+    """
+    as_main()
+    for _ in parsed(REHEARSAL):
+        set_limit(resource.RLIMIT_CORE, 0, 0)
+    exec(compile("import os\nprint(end='')", SOURCE, "exec", dont_inherit=True), {})
 
 
 def confine(rules: bytes) -> None:
@@ -243,8 +276,7 @@ def become(init: _socket.socket, config: bytes) -> bool:
     for name, *bounds in parsed(config):
         if name not in ("FOLDER", "WAY_OUT"):
             set_limit(getattr(resource, name), int(bounds[0]), int(bounds[1]))
-    os.environ.clear()
-    for item in environment.decode().split("\0"):
+    for item in environment.decode().split("\0") if environment else ():
         name, _, value = item.partition("=")
         os.environ[name] = value
     os.chdir("/out")
@@ -267,10 +299,12 @@ def execute(argv: list[bytes]) -> None:
 
 
 def set_limit(kind: int, soft: int, hard: int) -> None:
-    ceiling = resource.getrlimit(kind)[1]
-    if ceiling != resource.RLIM_INFINITY:
-        soft, hard = min(soft, ceiling), min(hard, ceiling)
-    resource.setrlimit(kind, (soft, hard))
+    try:
+        resource.setrlimit(kind, (soft, hard))
+    except ValueError:
+        # It is lower than that already.
+        ceiling = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (min(soft, ceiling), min(hard, ceiling)))
 
 
 def watch(link_fd: int, job: int) -> None:
@@ -311,79 +345,6 @@ def kill_all(job: int) -> tuple[int, int]:
             status = ended
         else:
             others += 1
-
-
-def collect(link: _socket.socket) -> None:
-    """Hand out /out, sorted, folder by folder. Nothing else runs any more, so no path can be swapped."""
-    root = os.open("/out", os.O_RDONLY | os.O_DIRECTORY)
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        try:
-            inside = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
-        except OSError as error:
-            refuse(link, folder, error.strerror or "unreadable")
-            continue
-        names = sorted(os.fsencode(name) for name in os.listdir(inside))  # noqa: PTH208
-        folders = [path for name in names if (path := offer(link, inside, folder, name))]
-        pending.extend(reversed(folders))
-        os.close(inside)
-
-
-def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> bytes | None:
-    """Send one entry, or return its path when it is a folder to look into."""
-    path = folder + b"/" + name if folder else name
-    facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
-    if stat.S_ISDIR(facts.st_mode) and path.count(b"/") + 1 < MAX_DEPTH:
-        return path
-    why = unfit(facts)
-    if why:
-        refuse(link, path, why)
-        return None
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
-    except OSError as error:
-        refuse(link, path, error.strerror or "unreadable")
-        return None
-    link.sendmsg([b"A" + path], rights(descriptor))
-    os.close(descriptor)
-    return None
-
-
-def unfit(facts: os.stat_result) -> str:
-    """Why an entry may not be handed out; empty when it may."""
-    if stat.S_ISDIR(facts.st_mode):
-        return "folders are nested too deep"
-    if stat.S_ISLNK(facts.st_mode):
-        return "a link"
-    if not stat.S_ISREG(facts.st_mode):
-        return "not a regular file"
-    return "the file has several names" if facts.st_nlink != 1 else ""
-
-
-def refuse(link: _socket.socket, path: bytes, why: str) -> None:
-    link.send(b"X" + path + b"\0" + why.encode())
-
-
-def play() -> None:
-    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
-    module = type(sys)("__main__")
-    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
-    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=__builtins__, __loader__=loader)
-    sys.modules["__main__"] = module
-    sys.argv[:] = [SOURCE]
-    sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
-    try:
-        with open(SOURCE, "rb") as script:
-            text = script.read()
-        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
-    except SystemExit:
-        raise
-    except BaseException as error:  # noqa: BLE001
-        frames = error.__traceback__
-        theirs = frames.tb_next if frames else None
-        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
-        sys.exit(1)
 
 
 if main():

@@ -1,4 +1,4 @@
-"""What a job is given, as descriptors: content in sealed memory, and the caller's own regular files."""
+"""What a job is given: content, and the caller's own regular files as descriptors."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from types import TracebackType
 from approvals.sandbox.job import Job
 
 SOURCE_PATH = "/run/job.py"
+# What fits a message goes with it; the rest lies in memory of its own, which costs more to make.
+_INLINE_BYTES = 1 << 15
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
 class Parcel:
     """Every input of one job, opened before anything is started for it. Owns the descriptors.
 
+    ``files`` are messages to the init, each with its descriptors; ``stdin`` is what the job reads.
     Raises ValueError or OSError for an input file that cannot be read.
     """
 
     def __init__(self, job: Job) -> None:
         self._held: list[int] = []
-        self.files: list[tuple[str, int]] = []
+        self.files: list[tuple[bytes, tuple[int, ...]]] = []
         try:
-            self.stdin = self._keep(sealed(job.stdin))
+            self.stdin = self._keep(sealed(job.stdin) if job.stdin else os.open(os.devnull, os.O_RDONLY))
             for name, content in job.files.items():
-                opened = sealed(content) if isinstance(content, bytes) else regular_file(content)
-                self.files.append((f"/in/{name}", self._keep(opened)))
+                self._add(f"/in/{name}", content)
             if job.source is not None:
-                self.files.append((SOURCE_PATH, self._keep(sealed(job.source.encode()))))
+                self._add(SOURCE_PATH, job.source.encode())
         except BaseException:
             self.close()
             raise
@@ -45,6 +47,14 @@ class Parcel:
     def close(self) -> None:
         while self._held:
             os.close(self._held.pop())
+
+    def _add(self, path: str, content: bytes | Path) -> None:
+        message = b"F" + path.encode() + b"\0"
+        if isinstance(content, bytes) and len(content) <= _INLINE_BYTES:
+            self.files.append((message + content, ()))
+            return
+        opened = sealed(content) if isinstance(content, bytes) else regular_file(content)
+        self.files.append((message, (self._keep(opened),)))
 
     def _keep(self, number: int) -> int:
         self._held.append(number)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -19,11 +18,10 @@ from approvals.sandbox.box import Box
 from approvals.sandbox.job import SandboxUnavailable
 from approvals.sandbox.meter import Meter
 
-SIZE_VARIABLE = "AGENTSEC_SANDBOX_POOL"
-DEFAULT_SIZE, LARGEST = 2, 32
 MAX_AGE_SECONDS = 600.0
 # After one is taken its job has the processors for itself for a moment.
 _CALM_SECONDS = 0.03
+_LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
@@ -48,14 +46,6 @@ class Standing:
             self.meter.close()
 
 
-def size() -> int:
-    """How many sandboxes a worker keeps, by the environment. Raises SandboxUnavailable if it is none."""
-    text = os.environ.get(SIZE_VARIABLE, str(DEFAULT_SIZE))
-    if not text.isascii() or not text.isdigit() or int(text) > LARGEST:
-        raise SandboxUnavailable(f"{SIZE_VARIABLE} must be a number from 0 to {LARGEST}, not {text!r}")
-    return int(text)
-
-
 class Pool:
     """Keeps ``size`` sandboxes standing, by a thread of its own.
 
@@ -76,16 +66,18 @@ class Pool:
         self._thread = threading.Thread(target=self._keep, name="sandbox-pool", daemon=True)
         self._thread.start()
 
-    def __len__(self) -> int:
-        return len(self._standing)
+    def pids(self) -> list[int]:
+        """The waiting job's process of each that stands, as the host knows it."""
+        with self._changed:
+            return [each.box.pid for each in self._standing]
 
     def take(self, made_of: object) -> Standing | None:
         """A sandbox made of ``made_of``, for one job, or None when none stands. Pair with ``give_back``."""
         with self._changed:
             while self._open and self._standing:
                 found = self._standing.popleft()
+                # The thread is not told, or it would be in the way: it looks by itself, or hears of the end.
                 self._not_before = time.monotonic() + _CALM_SECONDS
-                self._changed.notify_all()
                 if found.fit(made_of):
                     self._lent += 1
                     return found
@@ -133,10 +125,10 @@ class Pool:
             while self._open:
                 self._discard()
                 missing = len(self._standing) < self._size
-                pause = self._not_before - time.monotonic() if missing else MAX_AGE_SECONDS / 10
+                pause = self._not_before - time.monotonic()
                 if missing and pause <= 0:
                     return True
-                self._changed.wait(pause)
+                self._changed.wait(pause if missing else _LOOK_SECONDS)
             return False
 
     def _discard(self) -> None:

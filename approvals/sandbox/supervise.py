@@ -16,7 +16,6 @@ from functools import partial
 
 from approvals.sandbox.artifacts import Collection
 from approvals.sandbox.box import END_SECONDS, START_SECONDS, Box, Message
-from approvals.sandbox.bwrap import ENVIRONMENT
 from approvals.sandbox.escape import Stream
 from approvals.sandbox.job import WAY_OUT_PORT, Ending, Job, Outcome, SandboxUnavailable, Usage
 from approvals.sandbox.meter import Meter, Reading
@@ -132,15 +131,15 @@ class Supervisor:
                 pass
 
     def _deliver(self, parcel: Parcel) -> None:
-        for path, descriptor in parcel.files:
-            self._box.send(b"F" + path.encode(), [descriptor])
+        for message, descriptors in parcel.files:
+            self._box.send(message, descriptors)
         self._box.send(self._configuration(), [parcel.stdin])
 
     def _begin(self) -> None:
         if self._hooks.on_start is not None:
             self._hooks.on_start(self._box.pid)
         self._started = time.monotonic()
-        self._deadline = self._started + START_SECONDS
+        self._deadline, self._due = self._started + START_SECONDS, self._started + self._meter.interval
         self._box.send(b"G")
 
     def _configuration(self) -> bytes:
@@ -158,9 +157,7 @@ class Supervisor:
             **({"WAY_OUT": (WAY_OUT_PORT, 0)} if self._job.egress else {}),
         }
         lines = [f"{name}:{soft}:{hard}" for name, (soft, hard) in bounds.items()]
-        environment = [
-            f"{name}={value}" for name, value in (ENVIRONMENT | dict(self._job.environment)).items()
-        ]
+        environment = [f"{name}={value}" for name, value in self._job.environment.items()]
         groups = ["\0".join(group) for group in (lines, environment, self._argv)]
         return b"C" + "\0\0".join(groups).encode()
 
@@ -233,11 +230,10 @@ class Supervisor:
         return next((cause for cause, hit in broken.items() if hit), None)
 
     def _require_begun(self) -> None:
-        if not self._begun:
-            said = " ".join(self._streams["stderr"].text.split())[-400:]
-            raise SandboxUnavailable(
-                f"the sandbox cannot prepare this job: {said or 'no answer from inside'}"
-            )
+        """An init that cannot go on says why. One that says nothing was killed, and the job with it."""
+        said = " ".join(self._streams["stderr"].text.split())[-400:]
+        if not self._begun and said:
+            raise SandboxUnavailable(f"the sandbox cannot prepare this job: {said}")
 
     def _outcome(self, interpreter: str) -> Outcome:
         for stream in self._streams.values():

@@ -22,6 +22,7 @@ NAMES = {
         "limits",
         "live",
         "provenance",
+        "sandbox",
     )
 }
 

@@ -148,6 +148,22 @@ def test_one_that_died_waiting_is_not_used(kept: Pool) -> None:
     assert started != [dead]
 
 
+def test_one_that_takes_no_input_runs_nothing() -> None:
+    started: list[int] = []
+    with sandbox.warm(1) as kept:
+        assert kept is not None
+        assert kept.wait_until_full(seconds=30)
+        standing = kept._standing[0].box
+        standing.launched.link.settimeout(0.05)
+        init = int(Path(f"/proc/{standing.pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(init, signal.SIGSTOP)
+        files = {str(number): bytes(30_000) for number in range(60)}
+        with pytest.raises(SandboxUnavailable, match="its init does not answer"):
+            sandbox.run(Job(source="print(1)", files=files), on_start=started.append)
+        assert gone_within(10, [standing.pid, init])
+    assert started == []
+
+
 def test_one_that_is_too_old_is_not_used(kept: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     old = kept.pids()[0]
     monkeypatch.setattr(pool, "MAX_AGE_SECONDS", 0.0)

@@ -1,0 +1,74 @@
+"""Inside the sandbox, with init.py: run the job's source as the interpreter runs a script."""
+
+from __future__ import annotations
+
+import _frozen_importlib_external
+import _signal  # type: ignore[import-not-found]
+import atexit
+import builtins
+import gc
+import os
+import sys
+
+# For a type checker; importing typing would take milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SOURCE = "/run/job.py"
+
+
+def play() -> None:
+    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
+    module = sys.modules["__main__"] = as_main()
+    sys.argv[:] = [SOURCE]
+    sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
+    before = set(sys.modules)
+    status: object = None
+    try:
+        script = os.open(SOURCE, os.O_RDONLY | os.O_CLOEXEC)
+        text = os.read(script, os.fstat(script).st_size)
+        os.close(script)
+        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except SystemExit as leaving:
+        status = leaving.code
+    except BaseException as error:  # noqa: BLE001
+        frames = error.__traceback__
+        theirs = frames.tb_next if frames else None
+        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
+        if isinstance(error, KeyboardInterrupt):
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            os.kill(os.getpid(), _signal.SIGINT)
+        status = 1
+    leave(module, before, status)
+
+
+def as_main() -> Any:
+    module: Any = type(sys)("__main__")
+    loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
+    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=builtins, __loader__=loader)
+    return module
+
+
+def leave(module: Any, before: set[str], status: object) -> None:
+    """End as the interpreter ends, without what it does last: to take apart each module that it came with.
+
+    Here that would copy most pages that this process shares with the init, for longer than the job took.
+    """
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    if len(sys._current_frames()) == 1 and (status is None or isinstance(status, int)):
+        atexit._run_exitfuncs()
+        for name in [name for name in sys.modules if name not in before]:
+            del sys.modules[name]
+        vars(module).clear()
+        gc.collect()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # As the interpreter says of a stream that cannot take the rest; one that the job removed is none.
+            status = 120 if hasattr(sys, "stdout") and hasattr(sys, "stderr") else status
+        os._exit((status or 0) & 0xFF)
+    # Threads still run, or there is a last word to say: the interpreter does all of it.
+    sys.exit(status)  # type: ignore[arg-type]
