@@ -79,7 +79,7 @@ def main(words: Sequence[str]) -> None:
     bare, cold, warm = sandbox_rest.throughput(python)
     print(f"{'jobs a second: plain, cold, with a pool':<52} {bare:7.1f} {cold:7.1f} {warm:7.1f}")
     judge("throughput with a pool, over plain", warm / bare, THROUGHPUT, least=True)
-    judge("from a worker holding 1 GiB, over one holding none", sandbox_rest.held(max(12, rounds // 3)), FAT)
+    judge("from a worker holding 1 GiB, over one holding none", sandbox_rest.held(max(30, rounds)), FAT)
     proxied()
     tell_load("at the end")
 

@@ -42,23 +42,28 @@ def done(job: Job, on_output: Callable[[str, str], None] | None = None) -> None:
 
 def memory(python: str) -> tuple[int, int]:
     """Bytes of PSS: all processes of a sandbox with a waiting job, less a plain interpreter that waits; and a
-    sandbox standing idle. The least of several, since what is shared depends on who else runs.
+    sandbox standing idle. Another interpreter runs meanwhile, so that all share the files of its program
+    with somebody. The least of several, since what is shared depends on who else runs.
     """
     over, idle = [], []
     for _ in range(TRIES):
-        bare = plain_pss(python)
-        with standing(1) as pool:
-            idle.append(pss(family(pool.pids()[0])))
-        over.append(busy_pss() - bare)
+        with plain(python):
+            with plain(python) as process:
+                bare = pss([process.pid])
+            with standing(1) as pool:
+                idle.append(pss(family(pool.pids()[0])))
+            over.append(busy_pss() - bare)
     return min(over), min(idle)
 
 
-def plain_pss(python: str) -> int:
+@contextmanager
+def plain(python: str) -> Iterator[subprocess.Popen[bytes]]:
     argv = [python, "-I", "-c", WAITING]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        return pss([process.pid])
+        yield process
+        process.kill()
 
 
 def busy_pss() -> int:
@@ -119,10 +124,10 @@ def rate(act: Callable[[], object]) -> float:
 def held(rounds: int) -> float:
     """Cold runs while this process holds a gibibyte that it has written to, over those while it does not."""
     slim, fat = [], []
-    for _ in range(4):
-        slim.append(block(rounds // 4))
+    for _ in range(6):
+        slim.append(block(rounds // 6))
         ballast = bytearray(b"\1") * HELD_BYTES
-        fat.append(block(rounds // 4))
+        fat.append(block(rounds // 6))
         del ballast
     return min(fat) / min(slim)
 

@@ -142,10 +142,9 @@ def compiled(path: str, programs: Programs) -> bytes:
     """
     del programs
     argv = [*_privilege_drop(), path, "-I", "-S", "-B", "-c", _COMPILE]
+    texts = json.dumps(_INSIDE).encode()
     try:
-        done = subprocess.run(
-            argv, input=json.dumps(_INSIDE).encode(), env={}, cwd="/", capture_output=True, timeout=30
-        )
+        done = subprocess.run(argv, input=texts, env={}, cwd="/", capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SandboxUnavailable(f"the interpreter {path} does not start: {error}") from error
     if done.returncode != 0:

@@ -1,10 +1,11 @@
 """The trusted process 1 inside the sandbox, and the job's process until its program starts.
 
-Compiled ahead and handed in as code (bwrap.py), with the two modules of ours that it imports. Its arguments are the numbers of two descriptors:
-a SOCK_SEQPACKET socket to the worker, and that code, which is read already. It starts with three privileges
-over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP): it forks the job's process, and later
-puts the input where the job can read it, gives the folders their sizes and closes the root. No line of the
-job runs before both processes have given these privileges up. Each message is one letter and its body:
+Compiled ahead and handed in as code (bwrap.py), with the two modules of ours that it imports. Its arguments
+are the numbers of two descriptors: a SOCK_SEQPACKET socket to the worker, and that code, which is read by
+then. It starts with three privileges over its own namespaces (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_SETPCAP):
+it mounts the job's folders, forks the job's process, and later puts the input where the job can read it,
+gives the folders their sizes and closes the root. No line of the job runs before both processes have given
+these privileges up. Each message is one letter and its body:
 
     worker → init   S  the seccomp filter, an array of struct sock_filter; comes first
                     F  one input file: its path, NUL, its content or, with a descriptor to copy from, nothing

@@ -46,7 +46,13 @@ def play() -> None:
 def as_main() -> Any:
     module: Any = type(sys)("__main__")
     loader = _frozen_importlib_external.SourceFileLoader("__main__", SOURCE)
-    module.__dict__.update(__file__=SOURCE, __cached__=None, __builtins__=builtins, __loader__=loader)
+    names: dict[str, object] = {
+        "__file__": SOURCE,
+        "__cached__": None,
+        "__builtins__": builtins,
+        "__annotations__": {},
+    }
+    module.__dict__.update(names, __loader__=loader)
     return module
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from approvals import sandbox
-from approvals.sandbox import Job, Limits, MiB, Outcome, pool
+from approvals.sandbox import Job, Limits, MiB, Outcome, SandboxUnavailable, pool
 from approvals.sandbox.backend import TIER_VARIABLE
 from approvals.sandbox.pool import Pool
 
