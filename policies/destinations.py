@@ -168,9 +168,12 @@ def parse(text: str) -> Destination:
 
 
 def faults(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """(field, why) of what a tool's `egress` and `secrets` say that does not fit together."""
+    """(field, why) of what a tool's `egress`, `secrets` and `sends` say that does not fit together."""
     if config.get("runs") not in ("python", "shell", "http"):
         return
+    if config.get("egress") and config.get("sends") == "none":
+        # Rules go by what a tool says that it sends; even a GET carries its address out.
+        yield "sends", "is none, and egress lets it send: internal or external"
     named = set(config.get("secrets") or ())
     carried = Destinations.of(config.get("egress") or ()).secrets
     for name in sorted(named - carried):

@@ -175,14 +175,6 @@ def dial(where: Place, deadline: Deadline, *, terms: Terms) -> tuple[socket.sock
     raise problem or Unavailable("the host has no address")
 
 
-def listed(where: Place, address: str) -> bool:
-    """Whether the operator lists this place, so that it may be spoken to without TLS."""
-    found = addresses.parse(address)
-    return found is not None and addresses.plain_http(
-        found, host=where.host, port=where.port, allowed=allow_list()
-    )
-
-
 def lookup(host: str, port: int) -> list[str]:
     """The addresses of a host, as the system says. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -1,18 +1,19 @@
 """What the way out costs: a request through a run's proxy against the same request sent directly.
 
-Both open a connection a request to the same server on loopback, in turns. What the gate does is not counted:
-one indexed question to PostgreSQL a request, and entries that a thread of their own appends meanwhile.
+Client and server are processes of their own, as a job and the world are; the client opens a connection a
+request, directly and through the proxy in turns. What the gate does is not counted: one indexed question to
+PostgreSQL a request, and entries that a thread of their own appends meanwhile.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import median
 
 from django.conf import settings
 
@@ -21,7 +22,32 @@ from approvals.egress.gate import Told
 from approvals.sandbox import Job
 
 ROUNDS = 400
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+_SERVER = """
+import socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    wire, _ = listener.accept()
+    with wire:
+        wire.recv(4096)
+        wire.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
+"""
+_CLIENT = """
+import json, socket, sys, time
+from statistics import median
+server, proxy, rounds = map(int, sys.argv[1:])
+host = f"127.0.0.1:{server}"
+def ask(port, target):
+    began = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", port), 5) as wire:
+        wire.sendall(f"GET {target} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        answer = b""
+        while piece := wire.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"ok"), answer
+    return time.perf_counter() - began
+pairs = [(ask(server, "/"), ask(proxy, f"http://{host}/")) for _ in range(rounds)]
+print(json.dumps([median(times) for times in zip(*pairs)]))
+"""
 
 
 class _Open:
@@ -37,32 +63,16 @@ class _Open:
 
 def seconds(rounds: int = ROUNDS) -> tuple[float, float]:
     """The medians of a direct and of a proxied request, in seconds."""
-    direct, proxied = [], []
-    with _server() as port, _proxy(port) as through:
-        host = f"127.0.0.1:{port}"
-        for _ in range(rounds):
-            direct.append(_timed(port, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-            asked = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-            proxied.append(_timed(through, asked))
-    return median(direct), median(proxied)
+    with _server() as server, _proxy(server) as proxy:
+        argv = [sys.executable, "-I", "-c", _CLIENT, str(server), str(proxy), str(rounds)]
+        direct, proxied = json.loads(subprocess.run(argv, stdout=subprocess.PIPE, check=True).stdout)
+    return direct, proxied
 
 
 def ratio(rounds: int = ROUNDS) -> float:
     """A proxied request over a direct one."""
     direct, proxied = seconds(rounds)
     return proxied / direct
-
-
-def _timed(port: int, asked: str) -> float:
-    began = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port), 5) as wire:
-        wire.sendall(asked.encode())
-        answer = b""
-        while piece := wire.recv(4096):
-            answer += piece
-    if not answer.endswith(b"ok"):
-        raise RuntimeError("the measured request was not answered")
-    return time.perf_counter() - began
 
 
 @contextmanager
@@ -81,25 +91,13 @@ def _proxy(port: int) -> Iterator[int]:
 @contextmanager
 def _server() -> Iterator[int]:
     with _listener() as listener:
-        thread = threading.Thread(target=_answering(listener), daemon=True)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-def _answering(listener: socket.socket) -> Callable[[], None]:
-    def answer() -> None:
-        while True:
+        number = listener.fileno()
+        argv = [sys.executable, "-I", "-c", _SERVER, str(number)]
+        with subprocess.Popen(argv, pass_fds=[number]) as process:
             try:
-                wire, _ = listener.accept()
-            except OSError:
-                return
-            with wire:
-                wire.recv(4096)
-                wire.sendall(_ANSWER)
-
-    return answer
+                yield listener.getsockname()[1]
+            finally:
+                process.kill()
 
 
 def _listener() -> socket.socket:

@@ -73,8 +73,11 @@ class Vault:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a job finds in its environment."""
-        return {f"AGENTSEC_SECRET_{_VARIABLE.sub('_', k.upper())}": v for k, v in self.placeholders.items()}
+        """What a job finds in its environment. Raises ValueError for names that would be one variable."""
+        found = {f"AGENTSEC_SECRET_{_VARIABLE.sub('_', k.upper())}": v for k, v in self.placeholders.items()}
+        if len(found) != len(self.placeholders):
+            raise ValueError("two of the tool's secrets would be one variable of its environment")
+        return found
 
     def redactor(self) -> Redactor:
         """For one answer."""

@@ -44,7 +44,7 @@ def test_hosts_in_egress_are_texts(cast: Cast) -> None:
 
 
 def test_a_script_that_names_a_host_is_judged_like_any_other(cast: Cast) -> None:
-    declare(runs="python", egress=["example.com:443"])
+    declare(runs="python", egress=["example.com:443"], sends="internal")
     assert cast.propose("it", {"code": "pass"}).state == "ready"
 
 

@@ -115,6 +115,7 @@ TOOLS = st.fixed_dictionaries(
         "paused": st.booleans(),
     },
 )
+TOOLS = TOOLS.map(lambda tool: tool | ({"sends": "internal"} if "egress" in tool.get("config", {}) else {}))
 CASES = st.fixed_dictionaries(
     {"tool": NAMES, "args": st.dictionaries(TEXT, JSON, max_size=3)},
     optional={

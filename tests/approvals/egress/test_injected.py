@@ -218,6 +218,11 @@ def test_a_value_with_a_line_break_breaks_no_header_and_is_not_quoted(server: Re
     assert got.startswith(b"HTTP/1.1 502") and b"Evil" not in got and server.got == []
 
 
+def test_two_secrets_never_share_a_variable() -> None:
+    with pytest.raises(ValueError, match="one variable"):
+        _ = Vault.random(["a-b", "a.b"], lambda name: "long enough").environment
+
+
 def test_each_run_has_placeholders_of_its_own() -> None:
     one, two = (Vault.random(["api-key"], SECRETS.__getitem__) for _ in range(2))
     assert one.placeholders != two.placeholders and KEY not in repr(one)

@@ -39,7 +39,7 @@ def answer(body: bytes, head: bytes = b"") -> bytes:
 
 def declare(cast: Cast, *, runs: str, **fields: Any) -> None:
     told = {
-        "name": "it", "runs": runs, "effect": "read", "sends": "none",
+        "name": "it", "runs": runs, "effect": "read", "sends": "internal",
         "parameters": {"type": "object", "additionalProperties": True}, **fields,
     }  # fmt: skip
     world.apply(json.dumps({"tools": [told]}), by="tests")
@@ -129,9 +129,11 @@ def test_the_card_says_where_it_goes_with_what(cast: Cast, client: Client) -> No
         cast, runs="http", effect="write", secrets=["api-key"], headers={"items": "{secret:api-key}"},
         egress=["POST https://api.example/pay with api-key"],
     )  # fmt: skip
+    asks = {"name": "its", "effect": "ask", "tools": ["it"], "approvers": "comms"}
+    world.apply(json.dumps({"rules": [asks]}), by="tests")
     action = cast.propose("it", {"url": "https://api.example/pay", "method": "POST"})
-    client.force_login(cast.approver)
-    shown = client.get(f"/actions/{action.pk}").content.decode()
+    client.force_login(cast.approver, backend="django.contrib.auth.backends.ModelBackend")
+    shown = client.get(f"/actions/{action.pk}/card").content.decode()
     assert "POST https://api.example/pay with api-key" in shown and "items: {secret:api-key}" in shown
 
 
@@ -176,6 +178,7 @@ def test_a_line_that_carries_an_unknown_secret_never_starts(committed_cast: Cast
      ({"egress": ["a.example", "ftp://a.example"]}, r"egress\[1\]: .* is neither http:// nor https://"),
      ({"secrets": ["key"]}, r"tools\[0\].secrets: 'key' goes nowhere"),
      ({"egress": ["https://a.example/* with key"]}, r"egress: 'key' is not among the tool's secrets"),
+     ({"egress": ["a.example"], "sends": "none"}, r"sends: is none, and egress lets it send"),
      ({"headers": {"a b": "c"}}, "is no name of a header")],
 )  # fmt: skip
 def test_a_world_file_is_refused_with_place_and_reason(cast: Cast, fields: dict[str, Any], why: str) -> None:
