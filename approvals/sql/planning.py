@@ -34,6 +34,7 @@ from traces.problems import Refused
 RUNS = "sql"
 SECONDS, LOCK_SECONDS = 3.0, 1.0
 MEMORY = 64 << 20
+AT_ONCE = 4  # of those that wait in the queue, so that no agent fills it with plans
 LOST_AFTER = timedelta(seconds=30)
 NAME = "agentsec plan"
 logger = logging.getLogger(__name__)
