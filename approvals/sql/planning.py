@@ -52,6 +52,18 @@ def of(action: Action) -> StatementPlan | None:
     return StatementPlan.objects.filter(action=action, digest=action.digest).first()
 
 
+def told(action: Action) -> dict[str, Any] | None:
+    """The plan as JSON for a reviewer: `state` waiting, made or none, `why` there is none; None where the
+    action runs no statement. Changes nothing.
+    """
+    if action.runs != RUNS:
+        return None
+    row = of(action)
+    if row is None or row.state == S.MAKING:
+        return {"state": "waiting" if action.state == Action.State.PENDING else "none", "why": ""}
+    return {"state": row.state, "why": row.why} | (row.plan if row.state == S.MADE else {})
+
+
 def give_up_lost(now: datetime) -> int:
     """Plans whose maker is gone."""
     lost = StatementPlan.objects.filter(state=S.MAKING, at__lt=now - LOST_AFTER)

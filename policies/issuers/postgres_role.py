@@ -140,8 +140,8 @@ def drop(connection: Connection, scope: Scope) -> None:
 
 
 def _revoke(connection: Connection, role: sql.Identifier) -> None:
-    """One by one: DROP OWNED revokes all at once, which the server refuses to an issuing role that may give on
-    some columns only, or a sequence's USAGE alone.
+    """One by one: DROP OWNED revokes all at once, which the server refuses to an issuing role that may give
+    on some columns only, or a sequence's USAGE alone.
     """
     for schema, name, privilege, column, sequence in connection.execute(
         HELD, {"role": role.as_string(connection)}
