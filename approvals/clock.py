@@ -189,7 +189,7 @@ def sweep(now: datetime) -> int:
 def plan(now: datetime) -> int:
     """Statements that wait for people without their plan."""
     planning.give_up_lost(now)
-    waiting = list(planning.wanted().order_by("deadline")[:BATCH])
+    waiting = list(planning.wanted().order_by("deadline")[: planning.AT_ONCE])
     for action in waiting:
         jobs.enqueue_plan(action)
     return len(waiting)

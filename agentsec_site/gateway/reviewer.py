@@ -40,6 +40,7 @@ from approvals import (
 )
 from approvals.holding import Holds
 from approvals.models import Action
+from approvals.sql import planning
 from policies.access import Verb, may, require
 from policies.models import User
 from traces.problems import Invalid
@@ -94,6 +95,7 @@ def look(action_id: UUID, user: User) -> Seen:
     action = queries.get_visible(user, action_id)
     status = 202 if action.is_open else 200
     told = describe(action, user) | {"who_else": whoelse.of(action, user).to_json()}
+    told |= {"plan": planning.told(action)}
     return Seen(status, told, mark=questions.counted(action))
 
 

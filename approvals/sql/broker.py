@@ -22,6 +22,8 @@ from approvals.sql.watching import Watch, watched
 Connection = psycopg.Connection[Any]
 MEMORY = 64 << 20  # what a worker may grow by over one statement, beside eight times its output's limit
 SLACK_SECONDS = 2.0
+# What is kept and inspected of one answer; a write must not succeed with an answer that nobody can keep.
+MOST = {"output_bytes": 1 << 20, "rows": 100_000, "wall_seconds": 3_000, "lock_seconds": 3_000}
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,11 @@ class Bounds:
             if name not in cls.__dataclass_fields__:
                 known = ", ".join(cls.__dataclass_fields__)
                 raise NotPlain(f"there is no limit called {name!r} for sql; there are {known}")
-            least = 0 if name == "changed_rows" else 1
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1 << 30:
-                raise NotPlain(f"the limit {name} is a number from {least} up, not {str(value)[:50]!r}")
+            least, most = 0 if name == "changed_rows" else 1, MOST.get(name, 1 << 30)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+                raise NotPlain(
+                    f"the limit {name} is a number from {least} to {most}, not {str(value)[:50]!r}"
+                )
         return cls(**given)
 
 
@@ -128,7 +132,7 @@ def begin(connection: Connection, *, writes: bool, seconds: float, lock_seconds:
 def _read(connection: Connection, plain: Plain, bounds: Bounds) -> Answer:
     cursor, kept, total, cut = psycopg.RawCursor(connection), list[list[Any]](), 0, False
     # Row by row: more than is wanted is neither fetched nor held.
-    rows = cursor.stream(plain.text.encode(), plain.parameters or None)
+    rows = cursor.stream(plain.text.encode(), values.parameters(plain.parameters))
     for row in rows:
         total += values.size(list(row))
         if len(kept) >= bounds.rows or total > bounds.output_bytes:
@@ -143,7 +147,7 @@ def _read(connection: Connection, plain: Plain, bounds: Bounds) -> Answer:
 def _write(connection: Connection, plain: Plain, bounds: Bounds) -> Answer:
     cursor = psycopg.RawCursor(connection)
     # Prepared, for the extended query protocol: the simple one would take several statements.
-    cursor.execute(plain.text.encode(), plain.parameters or None, prepare=True)
+    cursor.execute(plain.text.encode(), values.parameters(plain.parameters), prepare=True)
     changed = max(cursor.rowcount, 0)
     if bounds.changed_rows is not None and changed > bounds.changed_rows:
         why = (
@@ -168,12 +172,14 @@ def _commit(connection: Connection, gates: Gates, watch: Watch) -> None:
         if gates.stop.is_set() or watch.why:
             raise Ended(watch.why or "stopped", "it was stopped before it was committed: nothing was changed")
         try:
-            connection.execute("COMMIT")
+            said = connection.execute("COMMIT").statusmessage
         except psycopg.OperationalError as error:
             if connection.closed or connection.broken:
                 why = "the connection was lost at the commit: whether anything was changed is not known"
                 raise Ended("unknown", why, unsure=True) from None
             raise ended(error, watch) from None
+    if said != "COMMIT":
+        raise Ended("failed", "the database did not commit it: nothing was changed")
 
 
 def _roll_back(connection: Connection) -> None:

@@ -34,6 +34,7 @@ from traces.problems import Refused
 RUNS = "sql"
 SECONDS, LOCK_SECONDS = 3.0, 1.0
 MEMORY = 64 << 20
+AT_ONCE = 4  # of those that wait in the queue, so that no agent fills it with plans
 LOST_AFTER = timedelta(seconds=30)
 NAME = "agentsec plan"
 logger = logging.getLogger(__name__)
@@ -49,6 +50,18 @@ def wanted() -> QuerySet[Action]:
 def of(action: Action) -> StatementPlan | None:
     """The plan of the action as it is now, if it was made or is being made. Changes nothing."""
     return StatementPlan.objects.filter(action=action, digest=action.digest).first()
+
+
+def told(action: Action) -> dict[str, Any] | None:
+    """The plan as JSON for a reviewer: `state` waiting, made or none, `why` there is none; None where the
+    action runs no statement. Changes nothing.
+    """
+    if action.runs != RUNS:
+        return None
+    row = of(action)
+    if row is None or row.state == S.MAKING:
+        return {"state": "waiting" if action.state == Action.State.PENDING else "none", "why": ""}
+    return {"state": row.state, "why": row.why} | (row.plan if row.state == S.MADE else {})
 
 
 def give_up_lost(now: datetime) -> int:

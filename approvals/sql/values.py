@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.types.json import Jsonb
+from psycopg.types.numeric import Int4, Int8
 
 from policies import values
 from traces.problems import Refused
@@ -23,7 +25,7 @@ SETTINGS = (
     "SET timezone = 'UTC'; SET bytea_output = 'hex'; SET standard_conforming_strings = on"
 )
 DEEPEST = 16
-UNKNOWN = 0
+UNKNOWN, INT4 = 0, (1 << 31) - 1
 
 
 class _Text(Loader):
@@ -67,6 +69,31 @@ def prepare(connection: psycopg.Connection[Any]) -> None:
     for info in psycopg.adapters.types:
         if info.name not in AS_THEY_ARE:
             connection.adapters.register_loader(info.oid, _OWN.get(info.name, _Text))
+
+
+def parameters(given: tuple[Any, ...]) -> list[Any] | None:
+    """JSON values as the driver binds them: an integer as one, a list as an array, an object as jsonb; None
+    where there is no value at all.
+    """
+    return [_bound(value) for value in given] or None
+
+
+def _bound(value: Any) -> Any:
+    if isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(i, dict | list) for i in value)
+    ):
+        return Jsonb(value)
+    if isinstance(value, list):
+        large = any(isinstance(item, int) and abs(item) > INT4 for item in value)
+        return [_whole(item, large) for item in value]
+    return _whole(value, isinstance(value, int) and abs(value) > INT4)
+
+
+def _whole(value: Any, large: bool) -> Any:
+    """The driver would take the smallest type that holds a number, and arrays of that fit no others."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return Int8(value) if large else Int4(value)
 
 
 def size(row: list[Any]) -> int:

@@ -23,6 +23,13 @@ from policies.issuers.postgres_scope import BY_COLUMN, Granted, Scope
 Connection = psycopg.Connection[Any]
 CONNECTIONS = 3
 TERMINATE_SECONDS = 5.0
+# What a role holds on relations and on columns of them, "" for the whole: schema, name, privilege, column.
+HELD = """
+SELECT n.nspname, c.relname, a.privilege_type, '', c.relkind = 'S' FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a WHERE a.grantee = %(role)s::regrole
+UNION ALL SELECT n.nspname, c.relname, a.privilege_type, t.attname, false FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute t ON t.attrelid = c.oid,
+aclexplode(t.attacl) a WHERE a.grantee = %(role)s::regrole"""
 SETTINGS = (
     "statement_timeout = '60s'",
     "lock_timeout = '10s'",
@@ -123,9 +130,25 @@ def drop(connection: Connection, scope: Scope) -> None:
     """The role with its privileges and whatever its holder made with it, and the grant's own views."""
     role = sql.Identifier(scope.role)
     with connection.transaction():
+        _revoke(connection, role)
         # A role that owns nothing still blocks DROP ROLE while it holds privileges: this revokes them, and
         # takes what it made all the same (anybody may make a large object).
         connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
         # Its own name: the schema is only ever the grant's.
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(role))
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def _revoke(connection: Connection, role: sql.Identifier) -> None:
+    """One by one: DROP OWNED revokes all at once, which the server refuses to an issuing role that may give
+    on some columns only, or a sequence's USAGE alone.
+    """
+    for schema, name, privilege, column, sequence in connection.execute(
+        HELD, {"role": role.as_string(connection)}
+    ).fetchall():
+        what: sql.Composable = sql.SQL(privilege)
+        if column:
+            what += sql.SQL(" ({})").format(sql.Identifier(column))
+        kind = sql.SQL(" ON SEQUENCE " if sequence else " ON ")
+        place = kind + sql.Identifier(schema, name) + sql.SQL(" FROM ") + role
+        connection.execute(sql.SQL("REVOKE ") + what + place)

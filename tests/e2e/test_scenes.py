@@ -26,6 +26,7 @@ def test_billing_a_credential_for_one_table_and_a_moment(company: Company) -> No
     assert seen["open"] == "3005.00"
     assert seen["other table"] == "InsufficientPrivilege"
     assert seen["open connection"] == "AdminShutdown"
+    assert (seen["customer"]["rows"], seen["query"]) == ([[3, "50.50"]], "pending")
     assert seen["afterwards"] == "OperationalError"
 
 

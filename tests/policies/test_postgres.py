@@ -174,6 +174,43 @@ def test_a_value_never_becomes_a_part_of_the_condition(
         assert connection.execute("SELECT * FROM invoices").fetchall() == []
 
 
+def test_who_may_add_rows_may_use_what_numbers_them_and_no_more(
+    issuer: Connection, admin: Connection, billing_url: str
+) -> None:
+    admin.execute("CREATE TABLE notes (id serial, customer text)")
+    admin.execute(f"GRANT SELECT, INSERT ON notes TO {billing.ISSUER} WITH GRANT OPTION")
+    admin.execute(f"GRANT USAGE ON SEQUENCE notes_id_seq TO {billing.ISSUER} WITH GRANT OPTION")
+    config: dict[str, Any] = {"tables": ["notes"], "rows": "customer = {customer}"}
+    try:
+        with role(
+            issuer, billing_url, {"customer": "Acme"}, operations=["select", "insert"], **config
+        ) as opened:
+            opened.execute("INSERT INTO notes (customer) VALUES ('Acme')")
+            assert opened.execute("SELECT * FROM notes").fetchall() == [(1, "Acme")]
+            with pytest.raises(Denied):
+                opened.execute("SELECT setval('public.notes_id_seq', 900)")
+        with role(issuer, billing_url, {"customer": "Acme"}, **config) as opened, pytest.raises(Denied):
+            opened.execute("SELECT nextval('public.notes_id_seq')")
+    finally:
+        admin.execute("DROP TABLE notes CASCADE")
+
+
+def test_of_a_table_of_which_it_has_some_columns_the_issuing_role_gives_those(
+    issuer: Connection, admin: Connection, billing_url: str
+) -> None:
+    admin.execute("CREATE TABLE partly (open int, closed int)")
+    admin.execute(f"GRANT SELECT (open), UPDATE (open) ON partly TO {billing.ISSUER} WITH GRANT OPTION")
+    config = {"tables": ["partly"], "columns": ["open"], "operations": ["select", "update"]}
+    try:
+        with role(issuer, billing_url, **config) as opened:
+            opened.execute("UPDATE partly SET open = 1 WHERE open = 2")
+            with pytest.raises(Denied):
+                opened.execute("SELECT closed FROM partly")
+    finally:
+        admin.execute("DROP TABLE partly")
+    assert admin.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE 'agentsec_g_%'").fetchall() == []
+
+
 @pytest.mark.parametrize("value", [None, ["Acme"], {"a": 1}])
 def test_without_a_plain_value_no_rows_are_granted(value: Any) -> None:
     with pytest.raises(IssuerFailed, match="depends on the argument `customer`"):

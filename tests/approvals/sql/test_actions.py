@@ -226,6 +226,10 @@ def test_what_waits_is_planned_once_and_nothing_of_it_happens(company: Cast, adm
     shown = card(company.approver, action)
     assert "About 2 rows changed" in shown
     assert "whole table" in shown
+    assert planning.told(action) == {
+        "state": "made", "why": "", "operations": ["delete"], "rows": 0, "changed": 2, "cost": 1.02,
+        "scans": [{"table": "invoices", "how": "Seq Scan", "rows": 2}],
+    }  # fmt: skip
     assert not INLINE.search(shown)
     assert (invoices(admin), roles(admin), Grant.objects.get().state) == (2, 0, "revoked")
     assert Entry.objects.about(str(action.pk)).filter(kind="plan.made").count() == 1
@@ -266,6 +270,27 @@ def test_the_grant_of_a_plan_does_not_stand_in_the_way_of_the_start(company: Cas
         tool=action.tool, config={"tables": ["invoices"]}, args={}, digest=action.digest,
     )  # fmt: skip
     assert isinstance(starting.start(action_id=action.pk, worker="tests"), Started)
+
+
+def test_a_role_whose_plan_was_never_finished_is_dropped_by_the_clock(company: Cast, admin: Admin) -> None:
+    action = company.propose("billing.asked", {"sql": "DELETE FROM invoices"})
+    grant = plan_grants.mint(
+        plan_id=action.session_id, action_id=action.pk, agent=action.agent, session=action.session,
+        tool=action.tool, config={"tables": ["invoices"], "source": "billing"}, args={}, digest=action.digest,
+    )  # fmt: skip
+    grants.issue(grant)
+    assert roles(admin) == 1
+    Grant.objects.update(minted_at=timezone.now() - timedelta(seconds=50))
+    clock.recover(timezone.now())
+    assert roles(admin) == 0
+
+
+def test_an_edit_is_planned_anew(company: Cast) -> None:
+    action = company.propose("billing.asked", {"sql": "DELETE FROM invoices"})
+    planning.make(action_id=action.pk)
+    Action.objects.update(digest="0" * 64, args_json='{"sql":"SELECT 1"}')
+    assert planning.make(action_id=action.pk) == "plan: made"
+    assert StatementPlan.objects.count() == 2
 
 
 def page(user: User, address: str) -> Any:

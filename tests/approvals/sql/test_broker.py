@@ -17,6 +17,7 @@ from agentsec_site.embedded import Services
 from approvals.sql import broker, plain, plan
 from approvals.sql.broker import Answer, Bounds, Ended, Gates
 from approvals.sql.plain import NotPlain, Plain
+from policies.values import MAX_SAFE_INTEGER
 from tests import billing
 from tests.granted import role
 from traces.problems import Refused
@@ -181,6 +182,35 @@ def test_a_plan_tells_tables_and_rows_of_a_change(writer: Connection, admin: Con
         ("delete",), 2, [("invoices", True)],
     )  # fmt: skip
     assert plan.Plan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_a_plan_of_more_rows_than_numbers_hold_is_told(reader: Connection) -> None:
+    many = ", ".join(f"generate_series(1, 1000000) AS n{number}" for number in range(20))
+    statement = plain.read(f"SELECT 1 FROM {many}", operations=frozenset({"select"}), tables=())
+    broker.begin(reader, writes=False, seconds=2, lock_seconds=1)
+    assert plan.checked(reader, statement).rows == MAX_SAFE_INTEGER
+
+
+def test_where_the_database_is_is_not_told(reader: Connection) -> None:
+    with pytest.raises(NotPlain, match="tells where the database is"):
+        run(reader, "SELECT inet_server_addr()")
+
+
+def test_lists_and_objects_are_bound_as_values(reader: Connection) -> None:
+    text = "SELECT {ids} @> ARRAY[2], {about}::jsonb -> 'a', {deep}::jsonb -> 1, {name}, {none}::int"
+    args = {"ids": [1, 2], "about": {"a": [1]}, "deep": [{}, {"b": 2}], "name": "x' --", "none": None}
+    answer = broker.run(reader, plain.statement({"statement": text}, args), Bounds(), gates())
+    assert answer.rows == ([True, [1], {"b": 2}, "x' --", None],)
+
+
+def test_a_check_that_was_put_off_to_the_commit_ends_it_before(writer: Connection, admin: Connection) -> None:
+    admin.execute("ALTER TABLE invoices ADD CONSTRAINT one UNIQUE (customer) DEFERRABLE INITIALLY DEFERRED")
+    try:
+        with pytest.raises(Ended, match="duplicate key"):
+            run(writer, "UPDATE invoices SET customer = 'Acme'", *ALL)
+    finally:
+        admin.execute("ALTER TABLE invoices DROP CONSTRAINT one")
+    assert invoices(admin) == INVOICES
 
 
 def test_what_the_server_reads_otherwise_is_not_run(writer: Connection, admin: Connection) -> None:
