@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 import django_rq
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -27,6 +27,18 @@ from approvals import execution, lease
 from approvals.models import Action
 
 QUEUE = "actions"
+# What rq keeps, and as what: the queue, who works on it, and what came of each job.
+KEYS: Mapping[str, bytes] = {
+    "rq:queues": b"set",
+    "rq:workers": b"set",
+    f"rq:workers:{QUEUE}": b"set",
+    f"rq:queue:{QUEUE}": b"list",
+    f"rq:queue:{QUEUE}:intermediate": b"list",
+    **{
+        f"rq:{name}:{QUEUE}": b"zset"
+        for name in ("wip", "finished", "failed", "deferred", "scheduled", "canceled")
+    },
+}
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +47,10 @@ def execute(action_id: str) -> str:
     close_old_connections()
     try:
         return execution.run(action_id=UUID(action_id), worker=f"{socket.gethostname()}:{os.getpid()}")
+    except (OperationalError, InterfaceError) as error:
+        # What PostgreSQL says of it then counts: ready is handed out again, running has lost its heartbeat.
+        logger.warning("action %s waits for the database: %s", action_id, str(error).splitlines()[0])
+        return "the database went away"
     finally:
         close_old_connections()
 
@@ -98,17 +114,37 @@ def enqueue(action: Action) -> None:
 def _enqueue(action_id: str) -> None:
     try:
         waiting = queue()
-        if action_id not in waiting.job_ids:
-            waiting.enqueue(execute, action_id, job_id=action_id, result_ttl=0, failure_ttl=60)
+        try:
+            _put(waiting, action_id)
+        except ResponseError:
+            heal(waiting.connection, f"{Job.redis_job_namespace_prefix}{action_id}")
+            _put(waiting, action_id)
     except RedisError as error:
         # PostgreSQL still says `ready`, so the sweeper tries again.
         logger.warning("action %s waits for Redis: %s", action_id, error)
+
+
+def _put(waiting: Queue, action_id: str) -> None:
+    # Asked of Redis, not looked for in all of the queue, where anything may stand that is no text even.
+    if waiting.connection.lpos(waiting.key, action_id) is None:
+        waiting.enqueue(execute, action_id, job_id=action_id, result_ttl=0, failure_ttl=60)
+
+
+def heal(connection: Redis, job: str = "") -> int:
+    """Remove what is not what rq keeps under its keys, and the key of one job; how much that was.
+
+    Redis holds nothing that PostgreSQL does not know, but a key of a wrong type would stop every worker.
+    """
+    kinds = {**KEYS, job: b"hash"} if job else KEYS
+    wrong = [key for key, kind in kinds.items() if connection.type(key) not in (b"none", kind)]
+    return int(connection.delete(*wrong)) if wrong else 0
 
 
 def run_worker() -> None:
     """Work until told to stop by SIGTERM or SIGINT."""
     lease.guard_this_process()
     connection = Redis.from_url(settings.REDIS_URL)
+    heal(connection)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker.work(logging_level="WARNING")
