@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 def execute(action_id: str) -> str:
     """Run one action, if it is ready; the entry point of the workers."""
     close_old_connections()
+    lease.mend()
     try:
         return execution.run(action_id=UUID(action_id), worker=f"{socket.gethostname()}:{os.getpid()}")
     except (OperationalError, InterfaceError) as error:
