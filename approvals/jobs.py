@@ -23,7 +23,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from approvals import execution, lease
+from approvals import execution, lease, sandbox
 from approvals.models import Action
 
 QUEUE = "actions"
@@ -144,6 +144,10 @@ def heal(connection: Redis, job: str = "") -> int:
 def run_worker() -> None:
     """Work until told to stop by SIGTERM or SIGINT."""
     lease.guard_this_process()
+    # Tried before it is needed: what a killed worker left of its sandboxes is removed, and a machine that
+    # cannot confine anything says so at once.
+    if not (tried := sandbox.status()).available:
+        logger.warning("no script and no command can run here: %s", tried.reason)
     connection = Redis.from_url(settings.REDIS_URL)
     heal(connection)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
