@@ -220,6 +220,8 @@ def tend_keys(now: datetime) -> int:
 PARTS: Mapping[Callable[[datetime], int], int] = {
     stop: 1,
     expire: 1,
+    # Early, since somebody may have planned this very moment.
+    sweep: 1,
     escalate: 2,
     stand_in: 2,
     end_allowances: 2,
@@ -229,7 +231,6 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     reap: 1,
     resume: 1,
     look_ahead: 4,
-    sweep: 1,
     plan: 1,
     forget_keys: 120,
     forget_changes: 120,

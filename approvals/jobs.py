@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 import django_rq
 from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -28,14 +28,31 @@ from approvals.models import Action
 from approvals.sql import planning
 
 QUEUE = "actions"
+# What rq keeps, and as what: the queue, who works on it, and what came of each job.
+KEYS: Mapping[str, bytes] = {
+    "rq:queues": b"set",
+    "rq:workers": b"set",
+    f"rq:workers:{QUEUE}": b"set",
+    f"rq:queue:{QUEUE}": b"list",
+    f"rq:queue:{QUEUE}:intermediate": b"list",
+    **{
+        f"rq:{name}:{QUEUE}": b"zset"
+        for name in ("wip", "finished", "failed", "deferred", "scheduled", "canceled")
+    },
+}
 logger = logging.getLogger(__name__)
 
 
 def execute(action_id: str) -> str:
     """Run one action, if it is ready; the entry point of the workers."""
     close_old_connections()
+    lease.mend()
     try:
         return execution.run(action_id=UUID(action_id), worker=f"{socket.gethostname()}:{os.getpid()}")
+    except (OperationalError, InterfaceError) as error:
+        # What PostgreSQL says of it then counts: ready is handed out again, running has lost its heartbeat.
+        logger.warning("action %s waits for the database: %s", action_id, str(error).splitlines()[0])
+        return "the database went away"
     finally:
         close_old_connections()
 
@@ -106,29 +123,52 @@ def enqueue(action: Action) -> None:
 
 
 def _enqueue(action_id: str) -> None:
-    try:
-        waiting = queue()
-        if action_id not in waiting.job_ids:
-            waiting.enqueue(execute, action_id, job_id=action_id, result_ttl=0, failure_ttl=60)
-    except RedisError as error:
-        # PostgreSQL still says `ready`, so the sweeper tries again.
-        logger.warning("action %s waits for Redis: %s", action_id, error)
+    _hand(execute, action_id, job_id=action_id)
 
 
 def enqueue_plan(action: Action) -> None:
     """Have the plan of a statement made. What Redis loses is asked for again by the clock."""
+    _hand(plan, str(action.pk), job_id=f"plan-{action.pk}")
+
+
+def _hand(act: Callable[[str], str], action_id: str, *, job_id: str) -> None:
     try:
-        waiting, job_id = queue(), f"plan-{action.pk}"
-        if job_id not in waiting.job_ids:
-            waiting.enqueue(plan, str(action.pk), job_id=job_id, result_ttl=0, failure_ttl=60)
+        waiting = queue()
+        try:
+            _put(waiting, act, action_id, job_id)
+        except ResponseError:
+            heal(waiting.connection, f"{Job.redis_job_namespace_prefix}{job_id}")
+            _put(waiting, act, action_id, job_id)
     except RedisError as error:
-        logger.warning("the plan of %s waits for Redis: %s", action.pk, error)
+        # PostgreSQL still says what waits, so the clock tries again.
+        logger.warning("action %s waits for Redis: %s", action_id, error)
+
+
+def _put(waiting: Queue, act: Callable[[str], str], action_id: str, job_id: str) -> None:
+    # Asked of Redis, not looked for in all of the queue, where anything may stand that is no text even.
+    if waiting.connection.lpos(waiting.key, job_id) is None:
+        waiting.enqueue(act, action_id, job_id=job_id, result_ttl=0, failure_ttl=60)
+
+
+def heal(connection: Redis, job: str = "") -> int:
+    """Remove what is not what rq keeps under its keys, and the key of one job; how much that was.
+
+    Redis holds nothing that PostgreSQL does not know, but a key of a wrong type would stop every worker.
+    """
+    kinds = {**KEYS, job: b"hash"} if job else KEYS
+    wrong = [key for key, kind in kinds.items() if connection.type(key) not in (b"none", kind)]
+    return int(connection.delete(*wrong)) if wrong else 0
 
 
 def run_worker() -> None:
     """Work until told to stop by SIGTERM or SIGINT, with sandboxes started ahead of their jobs."""
     lease.guard_this_process()
+    # Tried before it is needed: what a killed worker left of its sandboxes is removed, and a machine that
+    # cannot confine anything says so at once.
+    if not (tried := sandbox.status()).available:
+        logger.warning("no script and no command can run here: %s", tried.reason)
     connection = Redis.from_url(settings.REDIS_URL)
+    heal(connection)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     with sandbox.warm(settings.AGENTSEC_SANDBOX_POOL):

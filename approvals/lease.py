@@ -50,6 +50,10 @@ class Guard:
         """Nothing is held any more."""
         self.renew(0.0)
 
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the watchdog, with nothing held."""
         os.close(self._writer)
@@ -71,6 +75,14 @@ def guard_this_process() -> None:
     """From now on what this process runs is ended with it when it cannot tell that it lives."""
     with _HELD.lock:
         if _HELD.guard is None:
+            _HELD.guard = Guard()
+
+
+def mend() -> None:
+    """Between two starts: a watchdog that died has a successor. A process that had none has none still."""
+    with _HELD.lock:
+        if _HELD.guard is not None and not _HELD.guard.lives:
+            _HELD.guard.close()
             _HELD.guard = Guard()
 
 

@@ -18,7 +18,14 @@ from policies.models import User
 
 PAGE = 30
 MAX_WORDS = 200
-SHOWS = {"waiting": "Waiting", "mine": "Mine", "decided": "Decided by me", "all": "All"}
+SHOWS = {
+    "waiting": "Waiting",
+    "mine": "Mine",
+    "running": "Under way",
+    "decided": "Decided by me",
+    "all": "All",
+}
+UNDER_WAY = (Action.State.RUNNING, Action.State.READY)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,8 @@ def _rows(user: User, wish: Wish) -> ActionQuerySet:
     rows = queries.inbox(user) if wish.show == "waiting" else queries.visible(user)
     if wish.show == "mine":
         rows = queries.inbox(user).filter(claimed_by=user.username, claimed_until__gt=timezone.now())
+    if wish.show == "running":
+        rows = rows.filter(state__in=UNDER_WAY)
     if wish.show == "decided":
         rows = rows.filter(pk__in=Vote.objects.filter(user=user).values("action"))
     if wish.q:

@@ -254,7 +254,7 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
         "call_digest": action.call_digest, "digest": action.digest, "target": action.target,
         "door": call.door,
         "summary": action.summary, "tool_call_id": action.tool_call_id,
-        "not_before": action.not_before.isoformat() if action.not_before else None,
+        "not_before": call.not_before.isoformat() if call.not_before else None,
     }  # fmt: skip
     record.append(
         kind="action.proposed", actor=f"agent:{call.agent.pk}", body=proposed, title=action.summary,

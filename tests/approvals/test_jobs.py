@@ -118,3 +118,37 @@ def test_a_worker_takes_no_orders_from_redis(services: Services, waiting: Queue)
         assert waiting.connection.publish(worker.pubsub_channel_name, order) == 0
     finally:
         worker.unsubscribe()
+
+
+def test_garbage_in_the_queue_keeps_nobody_from_proposing(committed_cast: Cast, waiting: Queue) -> None:
+    waiting.connection.rpush(waiting.key, b"\xff\x00", b"no-such-job")
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    assert waiting.connection.lpos(waiting.key, str(action.pk)) is not None
+
+
+def test_a_queue_that_is_none_any_more_is_made_anew(committed_cast: Cast, waiting: Queue) -> None:
+    waiting.connection.set(waiting.key, b"garbage")
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    assert waiting.connection.lpos(waiting.key, str(action.pk)) == 0
+
+
+def test_a_job_that_is_none_is_made_anew(committed_cast: Cast, waiting: Queue) -> None:
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    waiting.empty()
+    waiting.connection.set(f"rq:job:{action.pk}", b"garbage")
+    jobs.enqueue(action)
+    assert waiting.connection.lpos(waiting.key, str(action.pk)) == 0
+
+
+def test_a_worker_starts_whatever_stands_under_its_keys(waiting: Queue) -> None:
+    for key in jobs.KEYS:
+        waiting.connection.delete(key)
+        waiting.connection.set(key, b"garbage")
+    assert jobs.heal(waiting.connection) == len(jobs.KEYS)
+    work(waiting)
+
+
+def test_an_action_is_in_the_queue_once(committed_cast: Cast, waiting: Queue) -> None:
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    jobs.enqueue(action)
+    assert waiting.count == 1

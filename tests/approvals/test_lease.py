@@ -112,6 +112,19 @@ def test_a_worker_without_its_watchdog_does_not_go_on() -> None:
     os.close(guard._writer)
 
 
+def test_a_watchdog_that_died_has_a_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = lease.Guard()
+    monkeypatch.setattr(lease._HELD, "guard", first)
+    first._process.kill()
+    first._process.wait()
+    lease.mend()
+    second = lease._HELD.guard
+    assert second is not None and second is not first
+    lease.renew(lease.watchdog.clock())
+    lease.release()
+    second.close()
+
+
 def begun(cast: Cast, code: str = "print(1)") -> starting.Started:
     action = cast.propose("script.run", {"code": code})
     started = starting.start(action_id=action.pk, worker="tests")

@@ -227,3 +227,10 @@ def test_an_interrupted_action_is_put_before_people_again_over_rest(cast: Cast) 
     reviewer = Caller(people.issue_token(cast.approver))
     status, told = reviewer.post(f"/actions/{action.pk}/again")
     assert (status, told["action"]["state"]) == (200, "pending")
+
+
+def test_what_is_under_way_has_a_list_of_its_own(cast: Cast) -> None:
+    action, page = running_asked(cast), browser(cast.approver)
+    assert f"row-{action.pk}" in page.get("/?show=running").content.decode()
+    states.move(states.lock(action.pk), to="failed", actor="tests")
+    assert "Nothing is under way" in page.get("/?show=running").content.decode()

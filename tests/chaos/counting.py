@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,9 @@ class Surroundings:
 
 
 def of_machine(
-    live: Live, before: Surroundings, folder: Path, jobs: Iterable[psutil.Process]
+    live: Live, before: Surroundings, folder: Path, jobs: Iterable[psutil.Process], workers: Set[int]
 ) -> Iterator[Check]:
-    """The promises about this machine, once the instance was stopped."""
+    """The promises about this machine, once the instance was stopped; `workers` are the ids of all it had."""
     live.gone(10)
     left = [f"{process.pid} {process.name()}" for process in [*live.survivors(), *jobs] if _lives(process)]
     yield Check("no process is left", f"{len(left)} left", tuple(left))
@@ -141,7 +141,7 @@ def of_machine(
     remains = [
         *(str(path) for path in folder.rglob("*")),
         *(name for name in after.shared - before.shared if name not in mapped),
-        *(name for name in after.cgroups - before.cgroups if not _owner(name).exists()),
+        *(name for name in after.cgroups - before.cgroups if _owner(name) in workers),
         *mounts,
     ]
     yield Check("no file, mount or cgroup is left", f"{len(remains)} left", tuple(remains))
@@ -167,9 +167,9 @@ def _cgroups() -> Iterator[Path]:
     yield from root.glob("**/agentsec-*") if root.is_dir() else ()
 
 
-def _owner(cgroup: str) -> Path:
+def _owner(cgroup: str) -> int:
     """The process that a cgroup was made by, which its name says."""
-    return Path("/proc", Path(cgroup).name.split("-")[1])
+    return int(Path(cgroup).name.split("-")[1])
 
 
 def _mapped() -> str:

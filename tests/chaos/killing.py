@@ -44,6 +44,7 @@ class Killer:
             "postgres": lambda: _kill(self.service("postgres")),
             "valkey": lambda: _kill(self.service("valkey-server", "redis-server")),
             "keeper": lambda: _kill(self.keeper()),
+            "watchdog": lambda: _kill(self.watchdog(chance.choice(("worker-1", "worker-2")))),
             "redis wiped": self._wipe,
             "redis filled with garbage": self._garbage,
             "worker frozen": lambda: self._freeze(chance.choice(("worker-1", "worker-2"))),
@@ -77,6 +78,13 @@ class Killer:
         keeper = self.keeper()
         for process in keeper.children() if keeper else ():
             if process.name() in names:
+                return process
+        return None
+
+    def watchdog(self, worker: str) -> psutil.Process | None:
+        """The process that holds a worker to its lease."""
+        for process in self.live.child(worker).children():
+            if any(word.endswith("/watchdog.py") for word in process.cmdline()):
                 return process
         return None
 

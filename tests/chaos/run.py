@@ -70,6 +70,7 @@ class Chaos:
     folder: Path
     ledger: Ledger = field(default_factory=Ledger)
     jobs: set[psutil.Process] = field(default_factory=set)
+    workers: set[int] = field(default_factory=set)
     done: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -106,7 +107,7 @@ class Chaos:
         """Stop the instance and count what is left of it on this machine."""
         report.complaints.update(counting.complaints(self.live))
         self.live.stop()
-        report.checks += counting.of_machine(self.live, self.before, self.folder, self.jobs)
+        report.checks += counting.of_machine(self.live, self.before, self.folder, self.jobs, self.workers)
 
     def settle(self) -> None:
         """Wait until nothing is open and every grant has ended, as long as the longest of them lives."""
@@ -158,7 +159,9 @@ class Chaos:
         while not self.done.wait(0.2):
             for name in WORKERS:
                 with contextlib.suppress(AssertionError, psutil.Error):
-                    self.jobs.update(self.live.child(name).children(recursive=True))
+                    worker = self.live.child(name)
+                    self.workers.add(worker.pid)
+                    self.jobs.update(worker.children(recursive=True))
 
     def _settled(self) -> bool:
         query = (

@@ -9,6 +9,7 @@ import http.client
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -105,6 +106,18 @@ def test_who_was_cut_off_by_a_dying_web_process_gets_the_same_answer(frail: Chao
     anew = propose(frail, "chaos.python", "print('whole')", **again)
     assert by_id == by_call == anew
     assert by_id["result"]["stdout"] == "whole\n"
+
+
+def test_what_was_put_off_starts_at_its_time_and_not_before(frail: Chaos) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=1.5)
+    action = propose(frail, "chaos.python", "print('now')", not_before=at.isoformat())
+    until(lambda: _final(frail, action["id"]), "it ends")
+    with frail.database() as database:
+        query = "SELECT started_at FROM approvals_execution WHERE action_id = %s"
+        [[started]] = database.execute(query, [action["id"]]).fetchall()
+    late = (started - at).total_seconds()
+    print(f"put off, it started {late:.2f} s after its time")
+    assert 0 <= late < 10
 
 
 def test_everything_was_struck(report: Report) -> None:
