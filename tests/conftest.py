@@ -19,7 +19,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from agentsec_site import embedded, provision
 from agentsec_site.embedded import Services
 from agentsec_site.home import secret
-from tests import house, template, wipe
+from tests import house, sharing, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
 from tests.live import Live, made_home, make_home
 from traces import keys
@@ -47,7 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(where: str) -> int:
-    return 0 if where == ALONE else 1 if where in INSTANCES else 2
+    order = (ALONE, *INSTANCES)
+    return order.index(where) if where in order else len(order)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and _place(item) != _place(nextitem):
+        sharing.end()
 
 
 def _place(item: pytest.Item) -> str:
@@ -99,9 +106,10 @@ def django_db_setup(
 
 
 @pytest.fixture(scope="session")
-def live_instance() -> Iterator[Live]:
+def live_instance(request: pytest.FixtureRequest) -> Iterator[Live]:
     """A whole instance with real processes, shared by the end-to-end tests; `.url`, `.manage(…)`, `.link`."""
     live = Live(home=made_home())
+    sharing.shared(request)
     try:
         yield live.start()
     finally:
@@ -111,6 +119,14 @@ def live_instance() -> Iterator[Live]:
 @pytest.fixture
 def own_instance() -> Iterator[Live]:
     """An instance of one test, not started yet, for tests that kill it; removed afterwards."""
+    live = Live(home=made_home())
+    yield live
+    live.remove()
+
+
+@pytest.fixture
+def first_instance() -> Iterator[Live]:
+    """The same on an empty home, for tests about the very first start."""
     live = Live(home=make_home())
     yield live
     live.remove()

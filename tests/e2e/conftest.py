@@ -10,11 +10,13 @@ from agentsec_site import packages
 from agentsec_site.demo import mailbox
 from tests.e2e.company import Company, open_company
 from tests.live import Live, made_home
+from tests.sharing import shared
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def company(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """A running company and a real SMTP server, shared by the end-to-end tests."""
+    shared(request)
     folder: Path = tmp_path_factory.mktemp("mail")
     live = Live(home=made_home(), command="demo")
     try:
