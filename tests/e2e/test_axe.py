@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,43 +21,7 @@ AXE = "options => axe.run(document, options).then(found => found.violations)"
 # What colours decide, and a theme can change; everything else is looked at in the light one.
 COLOURS = ["color-contrast", "link-in-text-block"]
 FORMS = {"resultTypes": ["violations"], "rules": {name: {"enabled": False} for name in COLOURS}}
-# Each element with words by how it and all that it stands in are drawn: two that are drawn alike are read alike, so of
-# those that stand on a hundred pages one is enough.
-LOOKS = """
-([options, seen]) => {
-    const known = new Set(seen), drawn = new Map(), fresh = [];
-    const SAYS = ["color", "backgroundColor", "backgroundImage", "opacity", "fontSize", "fontWeight", "filter",
-        "textShadow", "textDecorationLine", "borderBottomWidth", "mixBlendMode", "position", "zIndex"];
-    const look = (element) => {
-        if (!element) return "";
-        if (!drawn.has(element)) {
-            const style = getComputedStyle(element);
-            drawn.set(element, hash(look(element.parentElement) + SAYS.map((name) => style[name]).join("|")));
-        }
-        return drawn.get(element);
-    };
-    const hash = (text) => {
-        let [a, b] = [0x811c9dc5, 0x1b873593];
-        for (let at = 0; at < text.length; at++) {
-            a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
-            b = Math.imul(b ^ text.charCodeAt(at), 0x85ebca6b);
-        }
-        return `${a >>> 0}.${b >>> 0}`;
-    };
-    const read = (element) => element.matches("input, select, textarea")
-        || [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    for (const element of document.body.querySelectorAll("*")) {
-        if (!read(element) || !element.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
-        const name = `${element.localName} ${look(element)}`;
-        if (known.has(name)) continue;
-        known.add(name);
-        fresh.push([name, element]);
-    }
-    if (!fresh.length) return {looks: [], violations: []};
-    return axe.run({include: fresh.map((each) => each[1])}, options)
-        .then((found) => ({looks: fresh.map((each) => each[0]), violations: found.violations}));
-}
-"""
+LOOKS = (Path(__file__).parent / "looks.js").read_text()
 # axe itself sets inline styles, which are refused and change nothing: reports are read before it runs.
 REFUSED = (
     "window.refused = []; addEventListener('securitypolicyviolation', (event) => refused.push("
@@ -120,6 +85,22 @@ def both(page: Page, seen: set[str] | None = None) -> list[str]:
     light = told(page.evaluate(AXE, FORMS)) + colours(page, seen)
     page.evaluate(DARK)
     return refused + light + [f"dark: {each}" for each in colours(page, seen)]
+
+
+def test_what_is_hard_to_read_in_the_dark_alone_is_found_once_and_what_differs_again(
+    browser: Browser,
+) -> None:
+    page, seen = browser.new_page(), set[str]()
+    shades = (
+        "<style>p {color: #555; background: #fff} [data-theme=dark] p {color: #ddd} .b {padding: 0}</style>"
+    )
+    page.set_content(f"<html lang='en'>{shades}<p>one<p>two<div style='opacity: 0.99'><p>three</div>")
+    found = both(page, seen)
+    assert [told.split(":")[:2] for told in found if "contrast" in told] == [
+        ["dark", " color-contrast (serious)"]
+    ] * 2
+    assert not any("contrast" in told for told in both(page, seen))
+    page.close()
 
 
 def test_axe_finds_nothing_on_any_page(busy: Company, watched: Page) -> None:
