@@ -21,13 +21,14 @@ from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from tests import house, sharing, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
+from tests.lengths import tries
 from tests.live import Live, made_home, make_home
 from traces import keys
 
 pytest_plugins = ["tests.cast", "tests.billing"]
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("agentsec", deadline=None)
+settings.register_profile("agentsec", deadline=None, max_examples=tries(100))
 settings.load_profile("agentsec")
 
 
