@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -27,7 +27,7 @@ class Backoffice(AdminSite):
         autodiscover_modules("admin", register_to=self)
         return super().get_urls()
 
-    def check(self, app_configs: Collection[AppConfig] | None) -> list[CheckMessage]:
+    def check(self, app_configs: Sequence[AppConfig] | None) -> list[CheckMessage]:
         """What is wrong with the admin's pages, which must be loaded to be looked at."""
         autodiscover_modules("admin", register_to=self)
         return super().check(app_configs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import TransactionTestCase
 from hypothesis import settings
 from pytest_django.plugin import DjangoDbBlocker
@@ -21,19 +22,22 @@ from agentsec_site.embedded import Services
 from agentsec_site.home import secret
 from policies import secretvalues
 from policies.firewall import known
-from tests import house, template, wipe
+from tests import house, sharing, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
+from tests.lengths import tries
 from tests.live import Live, made_home, make_home
 from traces import keys
 
 pytest_plugins = ["tests.cast", "tests.billing"]
 
 # How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("agentsec", deadline=None)
+settings.register_profile("agentsec", deadline=None, max_examples=tries(100))
 settings.load_profile("agentsec")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Half a second of every sign-in; whole instances keep the real number.
+    PBKDF2PasswordHasher.iterations = 1000
     keys.ensure(house.HOME)
 
 
@@ -49,7 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(where: str) -> int:
-    return 0 if where == ALONE else 1 if where in INSTANCES else 2
+    order = (ALONE, *INSTANCES)
+    return order.index(where) if where in order else len(order)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and _place(item) != _place(nextitem):
+        sharing.end()
 
 
 def _place(item: pytest.Item) -> str:
@@ -114,9 +125,10 @@ def django_db_setup(
 
 
 @pytest.fixture(scope="session")
-def live_instance() -> Iterator[Live]:
+def live_instance(request: pytest.FixtureRequest) -> Iterator[Live]:
     """A whole instance with real processes, shared by the end-to-end tests; `.url`, `.manage(…)`, `.link`."""
     live = Live(home=made_home())
+    sharing.shared(request)
     try:
         yield live.start()
     finally:
@@ -126,6 +138,14 @@ def live_instance() -> Iterator[Live]:
 @pytest.fixture
 def own_instance() -> Iterator[Live]:
     """An instance of one test, not started yet, for tests that kill it; removed afterwards."""
+    live = Live(home=made_home())
+    yield live
+    live.remove()
+
+
+@pytest.fixture
+def first_instance() -> Iterator[Live]:
+    """The same on an empty home, for tests about the very first start."""
     live = Live(home=make_home())
     yield live
     live.remove()

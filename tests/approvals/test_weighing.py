@@ -13,6 +13,7 @@ from policies import engine, facts, narrow
 from policies.engine import Verdict
 from policies.facts import AgentFacts, Facts, ToolFacts
 from policies.rules import RuleSpec
+from tests.lengths import tries
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 END = NOW + timedelta(days=1)
@@ -77,7 +78,7 @@ def named(rules: list[RuleSpec], letter: str) -> list[RuleSpec]:
     return [replace(rule, name=f"{letter}{n}", id=f"{letter}{n}") for n, rule in enumerate(rules)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(others=st.lists(RULES, max_size=4), asking=ASKING, fallback=st.booleans(), seen=CALLS)
 def test_it_spares_its_question_and_changes_nothing_else(
     others: list[RuleSpec], asking: list[RuleSpec], fallback: bool, seen: Facts
@@ -102,7 +103,7 @@ def test_it_spares_its_question_and_changes_nothing_else(
         assert after.effect == ("ask" if asked else "allow")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(when=st.sampled_from(CONDITIONS), fallback=st.booleans(), n=st.integers(0, 3))
 def test_what_nobody_asked_about_is_not_allowed_by_it(when: str, fallback: bool, n: int) -> None:
     asking = RuleSpec(id="a", name="a", effect="ask", when=when, approvers="g", fallback=fallback)

@@ -35,6 +35,7 @@ from approvals.word_models import ConfirmationLink, Word
 from policies import agents, people, world
 from policies.models import Agent, AgentKey, Role, User
 from tests.cast import Cast, make_cast, person
+from tests.frozen import copied
 from traces import sequencer
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -52,17 +53,21 @@ def no_wrong_links_so_far() -> Iterator[None]:
     cache.clear()
 
 
-@pytest.fixture
-def asking(db: None, monkeypatch: pytest.MonkeyPatch) -> Cast:
+def make_asking() -> Cast:
     """The cast where orders and deploys ask the user; dear orders ask comms too."""
-    monkeypatch.setattr(tests.cast, "WORLD", WORLD)
-    return make_cast()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tests.cast, "WORLD", WORLD)
+        return make_cast()
 
 
 @pytest.fixture
-def committed_asking(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Cast:
-    monkeypatch.setattr(tests.cast, "WORLD", WORLD)
-    return make_cast()
+def asking(db: None) -> Cast:
+    return copied(make_asking)
+
+
+@pytest.fixture
+def committed_asking(transactional_db: None) -> Cast:
+    return copied(make_asking)
 
 
 def order(cast: Cast, user: str = "dana", amount: int = 500, **about: Any) -> Action:

@@ -5,7 +5,7 @@ A kind of page is a named address, so of a thousand sessions one is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 from django.urls import Resolver404, resolve
@@ -30,16 +30,20 @@ def kind_of(url: str) -> str:
     return "" if any(word in name for word in NO_PAGES) else "?".join([name, *query])
 
 
-def pages(page: Page, base: str, *, also: Iterable[str] = ()) -> Iterator[str]:
-    """Open each kind of page once and yield its kind, the page being open; `also` are further paths."""
+def pages(
+    page: Page, base: str, *, also: Iterable[str] = (), alike: Callable[[str], str] = str
+) -> Iterator[str]:
+    """Open each kind of page once and yield its kind, the page being open; `also` are further paths, and of
+    the kinds that are the same by `alike` one is opened.
+    """
     waiting = [("", f"{base}/"), *((path, f"{base}{path}") for path in also)]
     seen: set[str] = set()
     while waiting:
         kind, url = waiting.pop(0)
         kind = kind or kind_of(url) or url
-        if kind in seen or not _open(page, url):
+        if alike(kind) in seen or not _open(page, url):
             continue
-        seen.add(kind)
+        seen |= {kind, alike(kind)}
         yield kind
         # What the caller did to the page may have led elsewhere: its links were those that it had before.
         if page.url.split("#")[0] != url.split("#")[0] and not _open(page, url):

@@ -8,18 +8,24 @@ import tests.cast
 from approvals.models import Action
 from policies import agents
 from policies.models import Agent
-from tests.cast import make_cast
+from tests.cast import Cast, make_cast
+from tests.frozen import copied
 from tests.gateway.caller import Caller
 from tests.gateway.conftest import Door, door_for
 
 WORLD = tests.cast.WORLD.replace("tools: [deploy], approvers: comms", 'tools: [deploy], approvers: "@user"')
 
 
+def make_asking() -> Cast:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tests.cast, "WORLD", WORLD)
+        return make_cast()
+
+
 @pytest.fixture
-def asking(db: None, monkeypatch: pytest.MonkeyPatch) -> Door:
+def asking(db: None) -> Door:
     """The cast at the door, where deploys ask the user."""
-    monkeypatch.setattr(tests.cast, "WORLD", WORLD)
-    return door_for(make_cast())
+    return door_for(copied(make_asking))
 
 
 def deploy(door: Door, user: str = "dana") -> Action:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from approvals.models import Action
 from tests.gateway.caller import answer
 from tests.gateway.conftest import Door
+from tests.lengths import tries
 
 ID = str(uuid4())
 WRITES = [
@@ -322,7 +323,7 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("path", CALLS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_plausible_garbage_is_never_a_500(places: Places, path: str, data: st.DataObject) -> None:
     door, action = places.door, places.action
@@ -335,7 +336,7 @@ def test_plausible_garbage_is_never_a_500(places: Places, path: str, data: st.Da
     assert answer(who.call("POST", target, sent))[0] < 500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.binary(max_size=200), path=st.sampled_from([path for _, path in WRITES]))
 def test_noise_is_never_a_500(door: Door, raw: bytes, path: str) -> None:
     target = path.format(session=ID, action=ID)

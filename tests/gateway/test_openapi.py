@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from agentsec_site.gateway.rest import api
 from tests.gateway.caller import Caller
 from tests.gateway.conftest import Door
+from tests.lengths import tries
 
 DESIGNED = {
     "POST /sessions",
@@ -104,7 +105,7 @@ def test_calls_made_up_from_the_description_get_described_answers(door: Door, wh
 
 
 def check(operation: schemathesis.schemas.APIOperation, caller: Caller) -> None:
-    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=tries(15), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def run(case: schemathesis.Case) -> None:
         sent = case.as_transport_kwargs(base_url="http://testserver")

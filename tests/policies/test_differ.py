@@ -16,6 +16,7 @@ from policies.rules import RuleSpec, release_content
 from policies.textdiff import compared
 from policies.tooling import ToolDef
 from policies.verdict import Approval, Verdict
+from tests.lengths import tries
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = datetime(2031, 1, 1, tzinfo=UTC)
@@ -220,7 +221,7 @@ def some_call_passes_more_easily(before: list[RuleSpec], after: list[RuleSpec]) 
     return any(easier(engine.decide(call, one), engine.decide(call, other)) for call in calls)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(others=st.lists(RULES, max_size=3), was=RULES, changes=st.data())
 def test_what_is_called_stricter_or_the_same_lets_nothing_pass_more_easily(
     others: list[RuleSpec], was: RuleSpec, changes: Any

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from policies import together
 from policies.engine import Approval, RuleSpec, Verdict, compile_release, decide
 from policies.facts import AgentFacts, Facts, SessionFacts, ToolFacts, build
+from tests.lengths import tries
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=tries(60), deadline=None)
 STRICTNESS = {"allow": 0, "ask": 1, "block": 2}
 # From the first round, where each condition is asked alone, to those in which all are asked together.
 ROUNDS = together.WORTH_JOINING + 3

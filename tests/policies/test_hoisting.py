@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from policies import hoisting, together
 from policies.engine import RuleSpec, Verdict, check_condition, compile_release, decide
 from policies.facts import AgentFacts, Facts, ToolFacts, build
+from tests.lengths import tries
 
 ROUNDS = together.WORTH_JOINING + together.MISSES + 6
 CONDITIONS = [
@@ -71,7 +72,7 @@ def test_every_condition_here_is_one_that_people_may_write() -> None:
     assert [check_condition(when) for when in CONDITIONS] == [[]] * len(CONDITIONS)
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(st.lists(st.sampled_from(CONDITIONS), min_size=2, max_size=8), st.lists(calls, min_size=1, max_size=3))
 def test_each_round_says_what_the_first_said(conditions: list[str], several: list[dict[str, Any]]) -> None:
     # The first round asks each condition by itself in its own words, the later ones all together.

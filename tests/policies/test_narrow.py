@@ -14,6 +14,7 @@ from policies import engine, facts, narrow
 from policies.facts import AgentFacts, Facts, SessionFacts, ToolFacts
 from policies.narrow import TooWide
 from policies.rules import RuleSpec
+from tests.lengths import tries
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SOON = NOW + timedelta(days=30)
@@ -173,7 +174,7 @@ VALUES = st.recursive(
 CALLS = st.dictionaries(NAMES, VALUES, max_size=3)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=tries(120), deadline=None)
 @given(approved=st.lists(CALLS, min_size=1, max_size=4), other=CALLS, free=st.booleans())
 def test_it_holds_for_what_was_approved_and_spares_nothing_that_differs(
     approved: list[dict[str, Any]], other: dict[str, Any], free: bool

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import proposing, releases, words, world, worldfile
+from tests.lengths import tries
 from traces.problems import Refused
 
 
@@ -217,14 +218,14 @@ described = st.fixed_dictionaries(
 named = st.dictionaries(st.from_regex(r"[a-zA-Z][a-zA-Z0-9._-]{0,20}", fullmatch=True), described, max_size=4)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=tries(40))
 @given(named)
 def test_whatever_a_tool_says_the_file_holds_those_tools_and_nothing_else(told: dict[str, Any]) -> None:
     proposals = proposing.propose([{"name": name, **about} for name, about in told.items()])
     assert read_back(proposing.world_file(proposals)) == [dict(one.tool) for one in proposals]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=tries(40))
 @given(st.lists(st.text(max_size=30), max_size=4), texts)
 def test_arguments_may_be_called_anything(names: list[str], about: str) -> None:
     listed = [

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from policies import records, rendition
 from policies.lookup import rank
 from policies.provenance import Source, summarize, trace
+from tests.lengths import tries
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=tries(150), deadline=None)
 # The user and the trusted tool write with some letters and digits, outsiders with all of these: so a value
 # with one of the outsiders' own signs stands in no text that anybody vouches for.
 OURS, THEIRS, JOINERS = "abc123", "xyz789", " @.-_/,:;#+\n\t\u200b\u00a0"

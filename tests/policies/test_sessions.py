@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from policies import agents, labels, provenance, sessions, world
 from policies.models import Agent, AgentKey, Gathered, Source
+from tests.frozen import copied
 from traces import record
 from traces.models import Entry, Session
 from traces.problems import Refused
@@ -58,7 +59,7 @@ class Stage:
 
 @pytest.fixture
 def stage(db: None) -> Stage:
-    return Stage()
+    return copied(Stage)
 
 
 def labels_of(session: Session) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from policies import engine, facts, releases, world
 from policies.facts import AgentFacts, SessionFacts, ToolFacts
 from policies.verdict import Verdict
+from tests.frozen import copied
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -24,14 +25,18 @@ SECRET = {"detector": "secrets", "severity": "high", "why": "a key"}
 
 @pytest.fixture
 def starter(db: None) -> None:
+    copied(world.begin)
+
+
+def begin_trusting() -> None:
     world.begin()
+    world.apply("rules: [{name: all, effect: allow, when: tool.declared}]", by="operator")
 
 
 @pytest.fixture
 def trusting(db: None) -> None:
     """The starter set, and an editor who allows everything that is declared."""
-    world.begin()
-    world.apply("rules: [{name: all, effect: allow, when: tool.declared}]", by="operator")
+    copied(begin_trusting)
 
 
 def judge(

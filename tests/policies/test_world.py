@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from policies import releases, world, worldfile
 from policies.models import Agent, Case, Release, Rule, Tool, User
 from policies.world import WorldRefused
+from tests.lengths import tries
 from traces import record
 from traces.models import Entry
 
@@ -405,7 +406,7 @@ def test_whatever_is_dumped_is_read_back(rules: list[dict[str, Any]], args: dict
 
 
 @given(st.text(max_size=200) | st.text("agentsrulesname: -[]{}\n'\"&*!,", max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300), deadline=None)
 def test_any_text_at_all_is_read_or_refused(text: str) -> None:
     assert worldfile.read(text) is not None
 

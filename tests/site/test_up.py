@@ -170,9 +170,11 @@ def test_nothing_survives_kill_9_and_the_next_start_recovers(own_instance: Live)
 
 
 @pytest.mark.chaos
-def test_stopping_in_the_middle_of_a_first_start_leaves_nothing_and_a_usable_home(own_instance: Live) -> None:
+def test_stopping_in_the_middle_of_a_first_start_leaves_nothing_and_a_usable_home(
+    first_instance: Live,
+) -> None:
     for seconds in (0.5, 1.5, 3.0):
-        words = [*manage("up"), "--home", str(own_instance.home), "--port", "0", "--workers", "1"]
+        words = [*manage("up"), "--home", str(first_instance.home), "--port", "0", "--workers", "1"]
         process = subprocess.Popen(
             words,
             cwd=REPOSITORY,
@@ -184,9 +186,9 @@ def test_stopping_in_the_middle_of_a_first_start_leaves_nothing_and_a_usable_hom
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL if seconds < 1 else signal.SIGINT)
         process.wait(30)
-        assert own_instance.gone()
-    own_instance.start("--workers", "1")
-    assert healthz(own_instance) == 200
+        assert first_instance.gone()
+    first_instance.start("--workers", "1")
+    assert healthz(first_instance) == 200
 
 
 def test_a_home_that_cannot_be_written_is_named() -> None:

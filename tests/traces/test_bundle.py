@@ -18,6 +18,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.lengths import tries
 from tests.traces.ledger import Ledger
 from traces import bundle, keys, problems, proofs, record, sequencer, tool, verify
 from traces.models import Checkpoint, Entry, Session
@@ -219,7 +220,7 @@ def test_a_changed_bundle_does_not_verify(sample: bytes, tmp_path: Path, change:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_byte_changes_nothing_unseen(sample: bytes, tmp_path: Path, data: st.DataObject) -> None:
     place, flip = data.draw(st.integers(0, len(sample) - 1)), data.draw(st.integers(1, 255))
     path = tmp_path / "bundle.zip"

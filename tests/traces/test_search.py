@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.lengths import tries
 from traces import problems, record, search
 from traces.models import Session, Span
 
@@ -102,7 +103,7 @@ def test_a_facet_that_nothing_can_have_finds_nothing(wish: dict[str, str]) -> No
 
 
 @given(st.text(max_size=50))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_search_fails(words: str) -> None:
     search.query(q=words, teams=None)
 
