@@ -17,7 +17,7 @@ from django.db.models import Count, Max, Min
 from django.utils import timezone
 
 from approvals import concerns, results
-from policies import agents, grants, people, sealing, secrets
+from policies import agents, grants, people, sealing, secrets, signing_keys
 from policies.access import Verb, actor, may, require
 from policies.firewall.forms import unfit
 from policies.models import AgentKey, Grant, Passkey, PersonalToken, Secret, Tool, User
@@ -171,6 +171,16 @@ def _signing(now: datetime) -> Iterator[Credential]:
     )  # fmt: skip
 
 
+def _token_keys(now: datetime) -> Iterator[Credential]:
+    for key in signing_keys.listed(now):
+        rotates = f"; a new one comes on {key.rotates_at:%d %b}" if key.rotates_at else ""
+        yield Credential(
+            "signing", key.kid, f"{key.alg} {key.kid[:12]}…", "this site",
+            f"signs tokens for tools: {key.state}, {key.living_tokens} of them valid{rotates}",
+            key.created_at, key.last_used_at, key.uses, key.signs_until,
+        )  # fmt: skip
+
+
 def _made(path: Path) -> datetime | None:
     """When a key file was written, as far as this process may look."""
     try:
@@ -218,7 +228,7 @@ def _grants(now: datetime) -> Iterator[Credential]:
 
 
 SOURCES: tuple[Callable[[datetime], Iterator[Credential]], ...] = (
-    _grants, _keys, _tokens, _secrets, _passkeys, _signing,
+    _grants, _keys, _tokens, _secrets, _passkeys, _signing, _token_keys,
 )  # fmt: skip
 
 
