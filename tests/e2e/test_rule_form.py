@@ -67,7 +67,7 @@ def order(company: Company, quantity: int) -> Any:
 def test_cel_by_hand_is_completed_and_its_mistake_marked(page: Page, company: Company) -> None:
     # The first answer comes late: whoever has turned to CEL meanwhile stays there.
     late: list[Route] = []
-    page.route("**/draft/", late.append, times=1)
+    page.route("**/draft/", lambda route: late.append(route), times=1)
     page.goto(f"{company.live.url}/admin/policies/rule/add/")
     page.locator("#id_tools").fill("order.place")
     page.get_by_role("tab", name="CEL").click()
