@@ -187,6 +187,7 @@ def test_a_worker_that_dies_leaves_no_role_and_no_change(company: Cast, admin: A
         Execution.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
         Grant.objects.update(minted_at=timezone.now() - timedelta(minutes=1))
         clock.recover(timezone.now())
+        clock.reap(timezone.now())
         with pytest.raises(psycopg.OperationalError):
             connection.execute("COMMIT")
     assert (invoices(admin), roles(admin)) == (2, 0)
