@@ -69,12 +69,6 @@ def seconds(rounds: int = ROUNDS) -> tuple[float, float]:
     return direct, proxied
 
 
-def ratio(rounds: int = ROUNDS) -> float:
-    """A proxied request over a direct one."""
-    direct, proxied = seconds(rounds)
-    return proxied / direct
-
-
 @contextmanager
 def _proxy(port: int) -> Iterator[int]:
     job = Job(argv=("true",), egress=(f"http://127.0.0.1:{port}/*",))
