@@ -13,7 +13,7 @@ from collections.abc import Hashable
 
 from django.template.loader import get_template
 
-from approvals import claims, word
+from approvals import claims, later, word
 from approvals.presenters import Row
 from approvals.word_models import USER
 
@@ -46,5 +46,5 @@ def _key(row: Row) -> Hashable:
     return (
         action.pk, action.written, action.version, row.risk, row.votes, row.held,  # type: ignore[attr-defined]
         claim.by if claim is not None else "", action.agent.name, session.user, session.attested,
-        word.asked_of(action) if USER in action.groups else "",
+        word.asked_of(action) if USER in action.groups else "", later.planned_at(action),
     )  # fmt: skip

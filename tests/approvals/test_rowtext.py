@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from approvals import claims, decisions, listing, rowtext
+from approvals import claims, decisions, later, listing, rowtext
 from approvals.models import Action
 from policies import labels, limits
 from policies.models import Agent
@@ -82,6 +82,16 @@ def test_a_claim_whose_time_is_over_is_not_shown(cast: Cast) -> None:
     assert "claimed by" in shown(cast)
     Action.objects.filter(pk=action.pk).update(claimed_until=timezone.now() - timedelta(seconds=1))
     assert "claimed by" not in shown(cast)
+
+
+def test_a_time_that_has_come_is_not_shown_as_one_to_come(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = cast.mass_mail()
+    Action.objects.filter(pk=action.pk).update(not_before=timezone.now() + timedelta(hours=1))
+    assert "later" in shown(cast)
+    monkeypatch.setattr(later, "planned_at", lambda action: None)
+    assert "later" not in shown(cast)
 
 
 def test_as_many_are_kept_as_a_process_can_afford(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
