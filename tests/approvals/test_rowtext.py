@@ -84,9 +84,7 @@ def test_a_claim_whose_time_is_over_is_not_shown(cast: Cast) -> None:
     assert "claimed by" not in shown(cast)
 
 
-def test_a_time_that_has_come_is_not_shown_as_one_to_come(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_that_has_come_is_not_shown_as_to_come(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     action = cast.mass_mail()
     Action.objects.filter(pk=action.pk).update(not_before=timezone.now() + timedelta(hours=1))
     assert "later" in shown(cast)
