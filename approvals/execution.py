@@ -71,7 +71,7 @@ def _ended(begun: Started, output: outputs.Output, pulse: heartbeat.Pulse) -> st
     """Write how it ended; while the start is ours, a database that restarts is waited for."""
     while True:
         try:
-            return finish(begun.execution, output)
+            return finish(begun.execution, _kept(output))
         except Refused as over:
             if over.code != "too_large":
                 raise
@@ -80,6 +80,14 @@ def _ended(begun: Started, output: outputs.Output, pulse: heartbeat.Pulse) -> st
             if not _went_away(error) or pulse.lost.wait(RETRY_SECONDS):
                 raise
             connection.close()
+
+
+def _kept(output: outputs.Output) -> outputs.Output:
+    """With artifacts as they may be kept; where that cannot be said, none of it is."""
+    try:
+        return replace(output, artifacts=outputs.without_secrets(output.artifacts))
+    except Refused as refused:
+        return outputs.failure(refused.detail)
 
 
 def _went_away(error: DatabaseError) -> bool:
@@ -94,7 +102,6 @@ def _produce(begun: Started, pulse: heartbeat.Pulse) -> outputs.Output:
         grants.use(action_id=begun.action.pk, digest=begun.action.digest, fence=begun.execution.fence)
         with progress.shown():
             output = executors.EXECUTORS[begun.action.runs](_running(begun, progress, pulse.stop))
-            output = replace(output, artifacts=outputs.without_secrets(output.artifacts))
         return _with_reason(output, begun.execution)
     except (Refused, sandbox.SandboxUnavailable, executors.NotRunnable, ValueError) as refused:
         return outputs.failure(str(refused))

@@ -167,8 +167,10 @@ def run_worker() -> None:
     # cannot confine anything says so at once.
     if not (tried := sandbox.status()).available:
         logger.warning("no script and no command can run here: %s", tried.reason)
+    # On a connection of its own: on the worker's rq waits for longer than one lasts that was open before.
+    with Redis.from_url(settings.REDIS_URL) as first:
+        heal(first)
     connection = Redis.from_url(settings.REDIS_URL)
-    heal(connection)
     waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     with sandbox.warm(settings.AGENTSEC_SANDBOX_POOL):

@@ -126,7 +126,7 @@ class History:
             usage=UsageFacts(*(self.dice.randrange(most) for most in (12, 900, 6))), now=at,
         )  # fmt: skip
         said = engine.decide(seen, self.active.compiled)
-        verdict = judging.with_built_in(said, bot, made, [])
+        verdict = judging.with_built_in(said, bot, made, [], args)
         return self.row(bot, session, made, seen, verdict)
 
     def name(self) -> str:

@@ -176,11 +176,12 @@ def _bound(kid: str, alg: str) -> bytes:
 
 
 def _row(now: datetime, *, by: str) -> SigningKey:
-    rows = SigningKey.objects.signing(now)
-    found = rows.first()
+    found = SigningKey.objects.signing(now).first()
     if found is None:
         _lock()
-        found = rows.first()  # another process may have made it meanwhile
+        # Another process may have made it meanwhile, and later than our moment was.
+        now = max(now, timezone.now())
+        found = SigningKey.objects.signing(now).first()
     return found or _make(now, signs_from=now, by=by)
 
 

@@ -128,19 +128,26 @@ class Surroundings:
 
 
 def of_machine(
-    live: Live, before: Surroundings, folder: Path, jobs: Iterable[psutil.Process], workers: Set[int]
+    live: Live,
+    before: Surroundings,
+    folder: Path,
+    jobs: Iterable[psutil.Process],
+    workers: Set[int],
+    shared: Set[str],
 ) -> Iterator[Check]:
-    """The promises about this machine, once the instance was stopped; `workers` are the ids of all it had."""
+    """The promises about this machine, once the instance was stopped; `workers` are the ids of all it had,
+    `shared` what its PostgreSQL had of /dev/shm: other instances may run on this machine.
+    """
     live.gone(10)
     left = [f"{process.pid} {process.name()}" for process in [*live.survivors(), *jobs] if _lives(process)]
     yield Check("no process is left", f"{len(left)} left", tuple(left))
-    after, mapped = Surroundings.now(), _mapped()
+    after = Surroundings.now()
     mounts = [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(live.home) in line
     ]
     remains = [
         *(str(path) for path in folder.rglob("*")),
-        *(name for name in after.shared - before.shared if name not in mapped),
+        *((after.shared - before.shared) & shared),
         *(name for name in after.cgroups - before.cgroups if _owner(name) in workers),
         *mounts,
     ]
@@ -170,17 +177,6 @@ def _cgroups() -> Iterator[Path]:
 def _owner(cgroup: str) -> int:
     """The process that a cgroup was made by, which its name says."""
     return int(Path(cgroup).name.split("-")[1])
-
-
-def _mapped() -> str:
-    """What the living have mapped of /dev/shm; other instances may run on this machine."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            found.append(Path(f"/proc/{process.pid}/maps").read_text())
-        except OSError:
-            continue
-    return "".join(found)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 from redis import Redis
@@ -36,6 +38,7 @@ class Killer:
     stop: threading.Event = field(default_factory=threading.Event)
     struck: Counter[str] = field(default_factory=Counter)
     frozen: list[tuple[float, psutil.Process]] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)  # what PostgreSQL had of /dev/shm before each blow
 
     def work(self) -> None:
         chance = random.Random(self.seed)
@@ -56,6 +59,7 @@ class Killer:
             name = order.pop()
             self._wait(chance.randint(1, 3))
             with contextlib.suppress(psutil.Error, OSError, AssertionError):
+                self._note_shared()
                 self.struck[name] += blows[name]()
             self.thaw()
 
@@ -80,6 +84,11 @@ class Killer:
             if process.name() in names:
                 return process
         return None
+
+    def _note_shared(self) -> None:
+        if (process := self.service("postgres")) is not None:
+            maps = Path(f"/proc/{process.pid}/maps").read_text()
+            self.shared |= set(re.findall(r"/dev/shm/\S+", maps))
 
     def watchdog(self, worker: str) -> psutil.Process | None:
         """The process that holds a worker to its lease."""

@@ -71,6 +71,7 @@ class Chaos:
     ledger: Ledger = field(default_factory=Ledger)
     jobs: set[psutil.Process] = field(default_factory=set)
     workers: set[int] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
     done: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class Chaos:
         killer.stop.set()
         strikes.join()
         killer.thaw(now=True)
+        self.shared |= killer.shared
         self.settle()
         judge.stop.set()
         self.done.set()
@@ -107,7 +109,9 @@ class Chaos:
         """Stop the instance and count what is left of it on this machine."""
         report.complaints.update(counting.complaints(self.live))
         self.live.stop()
-        report.checks += counting.of_machine(self.live, self.before, self.folder, self.jobs, self.workers)
+        report.checks += counting.of_machine(
+            self.live, self.before, self.folder, self.jobs, self.workers, self.shared
+        )
 
     def settle(self) -> None:
         """Wait until nothing is open and every grant has ended, as long as the longest of them lives."""

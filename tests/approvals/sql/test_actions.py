@@ -282,7 +282,7 @@ def test_a_role_whose_plan_was_never_finished_is_dropped_by_the_clock(company: C
     grants.issue(grant)
     assert roles(admin) == 1
     Grant.objects.update(minted_at=timezone.now() - timedelta(seconds=50))
-    clock.recover(timezone.now())
+    clock.reap(timezone.now())
     assert roles(admin) == 0
 
 
