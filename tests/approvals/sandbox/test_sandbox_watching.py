@@ -92,7 +92,8 @@ def test_what_cannot_be_read_is_counted(busy: Outcome) -> None:
 
 def test_it_is_seen_while_the_job_runs() -> None:
     seen: list[Watched] = []
-    run("try: open('/early')\nexcept OSError: pass", on_watched=seen.append)
+    source = "import time\ntry: open('/early')\nexcept OSError: time.sleep(0.4)"
+    run(source, on_watched=seen.append)
     assert [item.what for item in seen[0].opened] == ["/early"]
 
 
