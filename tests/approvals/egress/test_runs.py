@@ -112,7 +112,7 @@ def test_a_job_that_hammers_its_proxy_hurts_itself_alone(committed_cast: Cast, s
     code = ASK % server.port + (
         "import os, socket\n"
         "held = []\n"
-        "for n in range(300):\n"
+        "for n in range(100):\n"
         "    wire = socket.create_connection(('127.0.0.1', 3128), 5)\n"
         "    wire.sendall(os.urandom(500) + b'\\r\\n\\r\\n' if n % 3 else b'GET http')\n"
         "    held.append(wire)\n"

@@ -16,7 +16,7 @@ SCRIPTS = {
     "status": "import sys; sys.exit(-3)",
     "traceback": "def inner(): 1 / 0\ninner()",
     "syntax": "print('x'",
-    "at exit": "import atexit\natexit.register(print, 'bye')\nopen('/tmp/left', 'w').write('x')",
+    "at exit": "import atexit\natexit.register(print, 'bye')\nopen('left', 'w').write('x')",
     "finalizer": "class A:\n  def __del__(self): print('gone')\na = A(); b = [a]; b.append(b)",
     "thread": "import threading, time\n"
     "def late(): time.sleep(0.05); print('late')\nthreading.Thread(target=late).start()",
@@ -41,7 +41,7 @@ def test_a_script_is_run_as_the_interpreter_runs_it(name: str, tmp_path: Path) -
         capture_output=True,
         text=True,
         env={"LANG": "C.UTF-8"},
-        cwd="/tmp",
+        cwd=tmp_path,
     )
     inside = sandbox.run(Job(source=SCRIPTS[name]))
     said = (inside.status, inside.stdout, inside.stderr.replace("/run/job.py", str(script)))
