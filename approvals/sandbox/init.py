@@ -146,9 +146,11 @@ def furnish() -> None:
     with open("/proc/sys/user/max_user_namespaces", "wb", buffering=0) as switch:
         switch.write(b"0")
     # The keys of the account that runs jobs have names, which are nobody's business here.
-    for listing in ("/proc/keys", "/proc/key-users"):
+    os.close(create(b"/run/nothing"))
+    for listing in (b"/proc/keys", b"/proc/key-users"):
         if os.path.exists(listing):  # noqa: PTH110
-            must("mount", b"/dev/null", listing.encode(), None, MS_BIND, None)
+            must("mount", b"/run/nothing", listing, None, MS_BIND, None)
+            must("mount", None, listing, None, CLOSED | MS_NOEXEC, None)
     # A job may otherwise lower its oom_score_adj.
     must("mount", None, b"/proc", None, CLOSED | MS_NOEXEC, None)
 
