@@ -151,6 +151,7 @@ def furnish() -> None:
         if os.path.exists(listing):  # noqa: PTH110
             must("mount", b"/run/nothing", listing, None, MS_BIND, None)
             must("mount", None, listing, None, CLOSED | MS_NOEXEC, None)
+    os.unlink("/run/nothing")  # noqa: PTH108
     # A job may otherwise lower its oom_score_adj.
     must("mount", None, b"/proc", None, CLOSED | MS_NOEXEC, None)
 

@@ -108,7 +108,12 @@ def test_a_job_reaches_what_is_listed_and_nothing_else(committed_cast: Cast, ser
 
 def test_a_job_that_hammers_its_proxy_hurts_itself_alone(committed_cast: Cast, server: Receiver) -> None:
     """Noise, half requests and more connections than are served: the log stays small, the run ends well."""
-    declare(committed_cast, runs="python", egress=[f"http://127.0.0.1:{server.port}/*"])
+    declare(
+        committed_cast,
+        runs="python",
+        limits={"memory_bytes": 1 << 30},
+        egress=[f"http://127.0.0.1:{server.port}/*"],
+    )
     code = ASK % server.port + (
         "import os, socket\n"
         "held = []\n"
