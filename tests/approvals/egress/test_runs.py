@@ -111,13 +111,13 @@ def test_a_job_that_hammers_its_proxy_hurts_itself_alone(committed_cast: Cast, s
     declare(
         committed_cast,
         runs="python",
-        limits={"memory_bytes": 1 << 30},
+        limits={"memory_bytes": 4 << 30},
         egress=[f"http://127.0.0.1:{server.port}/*"],
     )
     code = ASK % server.port + (
         "import os, socket\n"
         "held = []\n"
-        "for n in range(100):\n"
+        "for n in range(300):\n"
         "    wire = socket.create_connection(('127.0.0.1', 3128), 5)\n"
         "    wire.sendall(os.urandom(500) + b'\\r\\n\\r\\n' if n % 3 else b'GET http')\n"
         "    held.append(wire)\n"

@@ -25,7 +25,7 @@ import pytest
 
 from approvals import sandbox
 from approvals.sandbox import Job, Limits, Outcome
-from approvals.sandbox.backend import TIER_VARIABLE
+from tests.tiers import forced_tier
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Where this folder is absent, conftest.py leaves this module out and says so.
@@ -34,18 +34,6 @@ PROGRAMS = sorted(FOLDER.glob("*.py"))
 LIMITS = Limits(wall_seconds=20, cpu_seconds=2)
 SECRET = "planted-secret-" + secrets.token_hex(8)
 SHM_KEY = 1396859904
-
-
-@contextlib.contextmanager
-def forced_tier(tier: str) -> Iterator[None]:
-    before = os.environ.get(TIER_VARIABLE)
-    os.environ[TIER_VARIABLE] = tier
-    try:
-        yield
-    finally:
-        os.environ.pop(TIER_VARIABLE)
-        if before is not None:
-            os.environ[TIER_VARIABLE] = before
 
 
 def tiers() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from approvals import sandbox
 from approvals.sandbox import Job, KiB, Limits, MiB, Outcome
-from approvals.sandbox.backend import TIER_VARIABLE
+from tests.tiers import forced_tier
 
 LIMITS = Limits(wall_seconds=15, cpu_seconds=5, memory_bytes=64 * MiB, pids=24, disk_bytes=8 * MiB, inodes=64)
 PRELUDE = """
@@ -361,18 +360,6 @@ for other in [int(name) for name in os.listdir('/proc') if name.isdigit() and in
     attempt(os.listdir, f'/proc/{other}/fd'); attempt(open, f'/proc/{other}/mem', 'rb')
 """),
 }  # fmt: skip
-
-
-@contextlib.contextmanager
-def forced_tier(tier: str) -> Iterator[None]:
-    before = os.environ.get(TIER_VARIABLE)
-    os.environ[TIER_VARIABLE] = tier
-    try:
-        yield
-    finally:
-        os.environ.pop(TIER_VARIABLE)
-        if before is not None:
-            os.environ[TIER_VARIABLE] = before
 
 
 def available(tier: str) -> bool:
