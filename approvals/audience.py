@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from approvals import feed, holding, looking, presenters, queries, rowtext
+from approvals import aside, feed, looking, presenters, queries, rowtext
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -72,14 +72,16 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
     """The rows of these actions as they are now, in the order of these changes of theirs."""
     if not changes:
         return []
-    read = feed.stamped(Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team"))
-    holds = holding.holds()
-    found = []
-    for action in read.prefetch_related("votes", "words"):
+    beside = aside.of(changes)
+    found = Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team")
+    actions = list(feed.stamped(found))
+    beside.read(actions)
+    rows, holds = [], beside.holds
+    for action in actions:
         # Read after the change was told: it may be newer than its number says, and never older.
         action.version = changes[action.pk]  # type: ignore[attr-defined]
-        found.append(presenters.row(action, holds))
-    return sorted(found, key=lambda row: changes[row.action.pk])
+        rows.append(presenters.row(action, holds))
+    return sorted(rows, key=lambda row: changes[row.action.pk])
 
 
 def row_message(row: presenters.Row) -> str:

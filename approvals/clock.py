@@ -30,6 +30,7 @@ from approvals import (
     looking,
     reaper,
     shadow_release,
+    standing,
     starting,
     states,
     stopping,
@@ -202,8 +203,8 @@ def forget_keys(now: datetime) -> int:
 
 
 def forget_changes(now: datetime) -> int:
-    """What pages that were away can no longer ask for."""
-    return feed.forget(now)
+    """What pages that were away can no longer ask for, and what every room has looked at."""
+    return feed.forget(now) + standing.forget(now)
 
 
 def shadow(now: datetime) -> int:

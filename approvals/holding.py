@@ -20,6 +20,10 @@ class Holds:
     names: Mapping[str, str]
     paused: frozenset[str]
 
+    @classmethod
+    def none(cls) -> Holds:
+        return cls({}, {}, frozenset())
+
     def of(self, action: Action) -> str:
         """Why nothing of this action would start now, as words after "held: "; empty where it would."""
         if action.state not in HELD:

@@ -1,8 +1,8 @@
 """Fan-out to browsers: one subscription a topic and process, access read again for every message.
 
 A `Room` belongs to an event loop. The first message on a topic is told at once and what follows within a
-moment together: one look into the database says who may still listen, another what each audience is told, and
-both are under way at the same time. A socket whose person was signed out or changed is closed, and so is one
+moment together: one look into the database says what each audience is told, and then another who may still
+listen. A socket whose person was signed out or changed is closed, and so is one
 that is too slow; its page comes back and says what it knows already.
 
 The inbox is told from a feed (`approvals.feed`). Redis may lose messages and processes may die before they
@@ -183,10 +183,12 @@ class Room:
     async def _tell(self, topic: str, work: Callable[[Iterable[Audience]], Told]) -> Hall:
         """What `work` says for each audience, to those of them who still are what they were."""
         hall = self._hall(topic)
-        told, fallen = await asyncio.gather(
-            _ask(_telling, partial(work, list(hall.by_audience))),
-            _ask(_telling, partial(standing.fallen, hall.roll)),
-        )
+
+        def look() -> tuple[Told, Mapping[int, str]]:
+            return work(list(hall.by_audience)), standing.fallen_since(hall.roll)
+
+        # In one thread: two would only take the interpreter from each other.
+        told, fallen = await _ask(_telling, look)
         for place, why in fallen.items():
             self._end(hall.seats[place], SIGNED_OUT if why == standing.SIGNED_OUT else CHANGED)
         for listeners, seats in hall.by_audience.items():

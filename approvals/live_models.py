@@ -1,4 +1,4 @@
-"""What changed, in an order that a page which was away can ask from."""
+"""What changed, in an order that whoever was away, or remembers, can ask from."""
 
 from __future__ import annotations
 
@@ -23,3 +23,16 @@ class Change(models.Model):
             models.Index(name="change_of_action", fields=["action_id", "id"]),
             models.Index(name="change_by_time", fields=["at"]),
         ]
+
+
+class StandingChange(models.Model):
+    """Something changed that says who a person is and what they may, or a sign-in ended: one row a statement.
+
+    Written by triggers, so whoever writes such a table, by whatever way, is noticed. `xid` as above.
+    """
+
+    xid = models.BigIntegerField()
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(name="standing_change_by_xid", fields=["xid"])]

@@ -2,14 +2,17 @@
 
 A socket remembers the mark of its person as of its handshake: a hash over everything that says who they are
 and what they may. PostgreSQL compares the marks, looks for the sign-ins, and names only those that no longer
-hold, so that asking costs the same few milliseconds however often it answers "nobody".
+hold. That look at a thousand sockets costs some milliseconds. So where all held, it is remembered from which
+transactions on something could have changed since (`StandingChange`, written by triggers) and until when
+nothing ends by itself, and the next look asks only whether that is still so.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.conf import settings
@@ -17,6 +20,7 @@ from django.contrib.sessions.models import Session as SignIn
 from django.db import connection
 from django.utils import timezone
 
+from approvals.live_models import StandingChange
 from policies.models import User
 
 _PLAIN = re.compile(r"[0-9A-Za-z]+")
@@ -51,6 +55,30 @@ _FALLEN = f"""
     LEFT JOIN django_session s ON s.session_key = l.sign_in AND s.expire_date > now()
     WHERE u.mark IS DISTINCT FROM l.mark OR s.session_key IS NULL
 """
+# Read before the look that it vouches for: what ends or begins next by itself, of whomever.
+_HORIZON = """
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, least(
+        (SELECT min(expire_date) FROM django_session WHERE session_key = ANY(%(sign_ins)s::text[])),
+        (SELECT min(since) FROM policies_absence WHERE since > now()),
+        (SELECT min(until) FROM policies_absence WHERE until > now()),
+        (SELECT min(ended_at) FROM policies_absence WHERE ended_at > now()),
+        now() + %(trusted)s
+    )
+"""
+_STIRRED = """
+    SELECT now() >= %s OR EXISTS (SELECT FROM approvals_standingchange WHERE xid >= %s)
+"""
+# How long a look is built on at most, and how long changes are kept, which is longer.
+TRUSTED, KEPT = timedelta(minutes=10), timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """All of a roll stood by a look later than this: what can have changed since is of transactions from
+    `xid` on, or comes of itself at `until`."""
+
+    xid: int
+    until: datetime
 
 
 @dataclass(frozen=True)
@@ -88,11 +116,12 @@ class Guest:
         return cls(user.pk, sign_in, mark, Audience(frozenset(user.roles), user.answers_for))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Roll:
     """The guests of some sockets, as PostgreSQL is asked about them; made once while they stay the same."""
 
     guests: tuple[Guest, ...]
+    vouched: Vouched | None = field(default=None, init=False)
 
     @cached_property
     def asked(self) -> Mapping[str, str | bool]:
@@ -118,9 +147,27 @@ def fallen(roll: Roll) -> Mapping[int, str]:
     if not roll.guests:
         return {}
     with connection.cursor() as sql:
+        sql.execute(_HORIZON, {**roll.asked, "trusted": TRUSTED})
+        vouched = Vouched(*sql.fetchone())
         sql.execute(_FALLEN, roll.asked)
         places = [int(place) - 1 for (place,) in sql.fetchall()]
+    roll.vouched = None if places else vouched
     return {place: _why(roll.guests[place]) for place in places}
+
+
+def fallen_since(roll: Roll) -> Mapping[int, str]:
+    """The same, by a glance where all stood at the last look and nothing has stirred."""
+    if roll.vouched is None:
+        return fallen(roll)
+    with connection.cursor() as sql:
+        sql.execute(_STIRRED, [roll.vouched.until, roll.vouched.xid])
+        (stirred,) = sql.fetchone()
+    return fallen(roll) if stirred else {}
+
+
+def forget(now: datetime) -> int:
+    """Let go what every room has looked at long since."""
+    return StandingChange.objects.filter(at__lt=now - KEPT).delete()[0]
 
 
 def _literal(values: Iterable[int | str]) -> str:
