@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from approvals import aside, feed, looking, presenters, queries, rowtext
+from approvals import changed, looking, presenters, queries, rowtext
 from approvals.models import Action
 from approvals.standing import Audience
 from policies.access import Verb, may
@@ -72,11 +72,8 @@ def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
     """The rows of these actions as they are now, in the order of these changes of theirs."""
     if not changes:
         return []
-    beside = aside.of(changes)
-    found = Action.objects.filter(pk__in=list(changes)).select_related("session", "agent__team")
-    actions = list(feed.stamped(found))
-    beside.read(actions)
-    rows, holds = [], beside.holds
+    actions = changed.read(changes)
+    rows, holds = [], changed.holds(actions)
     for action in actions:
         # Read after the change was told: it may be newer than its number says, and never older.
         action.version = changes[action.pk]  # type: ignore[attr-defined]

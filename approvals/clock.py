@@ -203,8 +203,13 @@ def forget_keys(now: datetime) -> int:
 
 
 def forget_changes(now: datetime) -> int:
-    """What pages that were away can no longer ask for, and what every room has looked at."""
-    return feed.forget(now) + standing.forget(now)
+    """What pages that were away can no longer ask for."""
+    return feed.forget(now)
+
+
+def forget_standing(now: datetime) -> int:
+    """What every room has looked at long since."""
+    return standing.forget(now)
 
 
 def shadow(now: datetime) -> int:
@@ -235,6 +240,7 @@ PARTS: Mapping[Callable[[datetime], int], int] = {
     plan: 1,
     forget_keys: 120,
     forget_changes: 120,
+    forget_standing: 120,
     shadow: 2,
     tend_keys: 20,
 }

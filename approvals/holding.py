@@ -29,7 +29,7 @@ class Holds:
         if action.state not in HELD:
             return ""
         agent = action.agent
-        scopes = limits.scopes(agent, tool=action.tool)
+        scopes = limits.scopes(agent, tool=action.tool) if self.switches else []
         switch = next((self.switches[scope] for scope in scopes if scope in self.switches), None)
         if switch is not None:
             why = f" ({switch.reason})" if switch.reason else ""

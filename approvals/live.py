@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, connection
 
 from approvals import audience, catching_up, feed, standing
 from approvals.seats import Packet, Seat
@@ -313,12 +313,14 @@ async def _ask(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
 
 
 def _asked(work: Callable[[], T]) -> T:
-    """In a thread, with a connection that is whole: a database that was restarted is dialled again."""
-    close_old_connections()
+    """In a thread that keeps its connection: to be lent one for each message, and to ask first whether it is
+    whole, takes longer than the question. A database that was restarted is dialled again.
+    """
     try:
         return work()
-    finally:
-        close_old_connections()
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return work()
 
 
 async def _end_quietly(end: Callable[[int], Awaitable[None]], code: int) -> None:

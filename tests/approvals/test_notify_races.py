@@ -57,10 +57,12 @@ def crowd(committed_cast: Cast) -> Cast:
 def test_four_senders_tell_everybody_once(crowd: Cast) -> None:
     actions = [crowd.deploy(), crowd.deploy()]
     now, told, lock = timezone.now() + timedelta(seconds=16), Counter[tuple[str, str]](), threading.Lock()
+    messages = set[str]()
 
     def deliver(channel: str, letter: Letter, to: Destination) -> None:
         with lock:
             told.update((to.email, item.action) for item in letter.items)
+            messages.add(letter.id)
 
     def work(now: datetime = now) -> None:
         routing.route(now=now)
@@ -72,6 +74,7 @@ def test_four_senders_tell_everybody_once(crowd: Cast) -> None:
     work(now + sending.PAUSE)
     people = User.objects.filter(groups__name="comms")
     assert told == Counter((user.email, str(action.pk)) for user in people for action in actions)
+    assert Entry.objects.filter(kind="notice.sent").count() == len(messages)
     assert not Notice.objects.exclude(state="sent").exists()
     assert set(Outlet.objects.values_list("claim", flat=True)) == {None}
 

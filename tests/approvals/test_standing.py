@@ -1,0 +1,150 @@
+"""Whether listeners still stand, by a glance: nothing that matters passes it, little else costs a look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session as SignIn
+from django.db import connection, connections, transaction
+from django.test import Client
+from django.utils import timezone
+
+from approvals import standing
+from approvals.live_models import StandingChange
+from approvals.standing import Guest, Roll
+from policies.absence_models import Absence
+from policies.factor_models import Passkey
+from policies.models import User
+from tests.cast import Cast, committed_cast, person
+
+__all__ = ["committed_cast"]
+
+HOUR = timedelta(hours=1)
+
+
+def sign_in(user: User) -> str:
+    """The key of a sign-in of theirs."""
+    client = Client()
+    client.force_login(user)
+    return str(client.session.session_key)
+
+
+def listening(user: User, key: str) -> Roll:
+    """A roll of this one socket, looked at once; nothing of the past stirs it any more."""
+    guest = Guest.of(user.pk, key)
+    assert guest is not None
+    roll = Roll((guest,))
+    assert standing.fallen(roll) == {}
+    return roll
+
+
+def away(user: User, stand_in: User, *, begins: timedelta = -HOUR) -> Absence:
+    now = timezone.now()
+    return Absence.objects.create(
+        user=user, stand_in=stand_in, since=now + begins, until=now + HOUR, entry=uuid4()
+    )
+
+
+def written(statement: str, *values: object) -> None:
+    with connection.cursor() as sql:
+        sql.execute(statement, values)
+
+
+CHANGES: dict[str, Callable[[User, User, str], object]] = {
+    "leaves a group": lambda ada, ben, key: ada.groups.clear(),
+    "joins a group": lambda ada, ben, key: ada.groups.add(Group.objects.create(name="archive")),
+    "a group is renamed": lambda ada, ben, key: Group.objects.filter(name="comms").update(name="crew"),
+    "loses a role": lambda ada, ben, key: User.objects.filter(pk=ada.pk).update(roles=["member"]),
+    "has a new password": lambda ada, ben, key: User.objects.filter(pk=ada.pk).update(password="!new"),
+    "is switched off": lambda ada, ben, key: User.objects.filter(pk=ada.pk).update(is_active=False),
+    "is switched off by hand": lambda ada, ben, key: written(
+        "UPDATE policies_user SET is_active = false WHERE username = %s", ada.username
+    ),
+    "signs out": lambda ada, ben, key: SignIn.objects.filter(session_key=key).delete(),
+    "a sign-in is cut short": lambda ada, ben, key: SignIn.objects.filter(session_key=key).update(
+        expire_date=timezone.now() - HOUR
+    ),
+    "stands in for somebody": lambda ada, ben, key: away(ben, ada),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_a_person_is_seen_by_a_glance(committed_cast: Cast, change: str) -> None:
+    ada, ben = committed_cast.approver, person("berta", "legal")
+    key = sign_in(ada)
+    roll = listening(ada, key)
+    assert standing.fallen_since(roll) == {}
+    CHANGES[change](ada, ben, key)
+    assert set(standing.fallen_since(roll)) == {0}
+    assert set(standing.fallen_since(roll)) == {0}, "who has fallen stays so"
+
+
+def test_whoever_only_uses_what_they_have_costs_no_look(
+    committed_cast: Cast, django_assert_num_queries: Callable[..., object]
+) -> None:
+    ada, zoe = committed_cast.approver, person("zoe", "legal")
+    key = sign_in(ada)
+    Passkey.objects.create(user=ada, name="key", credential="x", key={}, rp_id="x", handle="x", entry=uuid4())
+    roll = listening(ada, key)
+    User.objects.filter(pk=ada.pk).update(last_login=timezone.now())
+    SignIn.objects.filter(session_key=key).update(expire_date=timezone.now() + 20 * HOUR)
+    Passkey.objects.update(count=7)
+    sign_in(zoe)
+    with django_assert_num_queries(1):  # type: ignore[attr-defined]
+        assert standing.fallen_since(roll) == {}
+
+
+def test_a_change_that_was_not_committed_at_the_look_is_seen_after_it(committed_cast: Cast) -> None:
+    """It began before: neither its time nor its number says so, the oldest open transaction does."""
+    ada = committed_cast.approver
+    key = sign_in(ada)
+    other = connections.create_connection("default")
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as sql:
+            sql.execute("UPDATE policies_user SET roles = '{}' WHERE id = %s", [ada.pk])
+        roll = listening(ada, key)
+        assert standing.fallen_since(roll) == {}
+        other.commit()
+        assert standing.fallen_since(roll) == {0: standing.CHANGED}
+    finally:
+        other.close()
+
+
+def test_a_change_within_a_savepoint_is_seen(committed_cast: Cast) -> None:
+    ada = committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    with transaction.atomic(), transaction.atomic():
+        ada.groups.clear()
+    assert standing.fallen_since(roll) == {0: standing.CHANGED}
+
+
+@pytest.mark.parametrize("what", ["a sign-in ends", "somebody leaves on holiday", "and comes back"])
+def test_what_comes_of_itself_is_looked_at_when_it_does(committed_cast: Cast, what: str) -> None:
+    ada, ben, now = committed_cast.approver, person("berta", "legal"), timezone.now()
+    key, soon = sign_in(ada), now + timedelta(seconds=0.4)
+    if what == "a sign-in ends":
+        SignIn.objects.filter(session_key=key).update(expire_date=soon)
+    else:
+        away(ben, ada, begins=timedelta(seconds=0.3 if "leaves" in what else -3600))
+    if what == "and comes back":
+        Absence.objects.update(ended_at=soon)
+    roll = listening(ada, key)
+    assert roll.vouched is not None and roll.vouched.until <= soon
+    while timezone.now() < soon + timedelta(seconds=0.05):
+        pass
+    assert set(standing.fallen_since(roll)) == {0}
+
+
+def test_nothing_is_built_on_a_look_of_which_changes_are_forgotten(committed_cast: Cast) -> None:
+    ada = committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    assert roll.vouched is not None and roll.vouched.until < timezone.now() + standing.KEPT / 2
+    ada.groups.clear()
+    assert standing.forget(timezone.now()) == 0
+    assert standing.forget(timezone.now() + standing.KEPT * 1.1) >= 1
+    assert not StandingChange.objects.exists()
