@@ -62,7 +62,7 @@ _HORIZON = """
         (SELECT min(since) FROM policies_absence WHERE since > now()),
         (SELECT min(until) FROM policies_absence WHERE until > now()),
         (SELECT min(ended_at) FROM policies_absence WHERE ended_at > now()),
-        now() + %(trusted)s
+        now() + make_interval(secs => %(trusted)s)
     )
 """
 _STIRRED = """
@@ -147,7 +147,7 @@ def fallen(roll: Roll) -> Mapping[int, str]:
     if not roll.guests:
         return {}
     with connection.cursor() as sql:
-        sql.execute(_HORIZON, {**roll.asked, "trusted": TRUSTED})
+        sql.execute(_HORIZON, {**roll.asked, "trusted": TRUSTED.total_seconds()})
         vouched = Vouched(*sql.fetchone())
         sql.execute(_FALLEN, roll.asked)
         places = [int(place) - 1 for (place,) in sql.fetchall()]
