@@ -22,7 +22,7 @@ SHOWS = {
     "waiting": "Waiting",
     "mine": "Mine",
     "running": "Under way",
-    "decided": "Decided by me",
+    "decided": "Decided",
     "all": "All",
 }
 UNDER_WAY = (Action.State.RUNNING, Action.State.READY)

@@ -10,9 +10,9 @@ with `websockets` and nothing else, broadcasts the same bytes to as many sockets
 its time counts from the call of `broadcast`. The client is one process a side and as thin as it can be,
 since its time is on both.
 
-Between the commit and the first byte lie: Redis, one query over all sockets for people and sign-ins that
-no longer hold, the row read anew, and its partial rendered once an audience. What makes up for it: each
-audience's frame is made once and handed to the transports as it is.
+Between the commit and the first byte lie: Redis, the row read anew, its partial rendered, and one query
+whether anything stirred on which it hangs who may listen (where something did, another over all sockets).
+Each audience's frame is made once and handed to the transports as it is.
 """
 
 from __future__ import annotations
