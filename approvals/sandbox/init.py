@@ -29,8 +29,6 @@ kernel kills everything in its namespace with it.
 
 from __future__ import annotations
 
-# C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
-# costs a third of the start of the interpreter.
 import _ctypes
 import _signal  # type: ignore[import-not-found]
 import _socket
@@ -41,8 +39,27 @@ import select
 import struct
 import sys
 
-from approvals.sandbox.handing import collect, rights
+from approvals.sandbox.handing import collect
+from approvals.sandbox.kernel import (
+    CLOSED,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_REMOUNT,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    SETPCAP,
+    SYS_ADMIN,
+    SYS_RESOURCE,
+    allow,
+    call,
+    must,
+    receive,
+    rights,
+)
 from approvals.sandbox.script import SOURCE, as_main, play
+from approvals.sandbox.zygote import GIVEN, breed
 
 # They came with this one (bwrap.py); what the job imports is its own.
 for found in [name for name in sys.modules if name.startswith("approvals.")]:
@@ -56,26 +73,11 @@ ETC = {
 }
 # With the bounds that most jobs have, so that nothing is left to do for those.
 REHEARSAL = b"FOLDER:67108864:4096\0\0"
-# <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
+# <linux/seccomp.h>, <linux/mount.h>
 SECCOMP_SET_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
-PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
-CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
-CAPABILITY_VERSION = 0x20080522
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 MNT_DETACH = 2
-CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
 SIZED: list[bytes] = []
-libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-
-
-def call(name: str, *arguments: int | bytes | None) -> int:
-    """A function of the C library; what it returns, as an int."""
-    return int(_ctypes.call_function(_ctypes.dlsym(libc, name), arguments))
-
-
-def must(name: str, *arguments: int | bytes | None) -> None:
-    if call(name, *arguments) != 0:
-        sys.exit(f"cannot prepare the sandbox: {name}{arguments}")
 
 
 def main() -> bool:
@@ -90,6 +92,9 @@ def main() -> bool:
     # Python's own handler would let the job interrupt process 1; without one the kernel drops the signal.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.umask(0o022)
+    write_accounts()
+    if sys.argv[3:] == ["zygote"]:
+        link = breed(link)
     furnish()
     say_ready(link)
     kind, rules, _ = receive(link)
@@ -129,12 +134,15 @@ def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> bool:
     os._exit(0)
 
 
-def furnish() -> None:
-    """Write the made-up accounts, and close the kernel's own switches."""
+def write_accounts() -> None:
     for name, content in ETC.items():
         sink = create(f"/etc/{name}".encode())
         os.write(sink, content)
         os.close(sink)
+
+
+def furnish() -> None:
+    """Mount the job's folders, and close the kernel's own switches."""
     root = os.stat("/").st_dev  # noqa: PTH116
     for folder in FOLDERS:
         if os.stat(folder).st_dev == root:  # noqa: PTH116
@@ -173,16 +181,6 @@ def say_ready(link: _socket.socket) -> None:
         os.close(folder)
 
 
-def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
-    """One message: its letter, its body and its descriptors. No letter when the other end has closed."""
-    data, ancillary, _, _ = link.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
-    descriptors: list[int] = []
-    for level, kind, body in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            descriptors.extend(struct.unpack(f"={len(body) // 4}i", body))
-    return data[:1], data[1:], descriptors
-
-
 def prepare(link: _socket.socket) -> tuple[bytes, int]:
     """Take the input; return the configuration and standard input once the root is closed."""
     while True:
@@ -193,7 +191,8 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
         elif kind == b"C":
             size(body)
             open_way_out(link, body)
-            must("mount", None, b"/", None, CLOSED, None)
+            for mounted in (b"/", *GIVEN) if sys.argv[3:] else (b"/",):
+                must("mount", None, mounted, None, CLOSED, None)
             return body, descriptors[0]
         else:
             os._exit(1)
@@ -235,9 +234,10 @@ def parsed(config: bytes) -> list[list[str]]:
 
 
 def drop_privileges() -> None:
-    for capability in CAPABILITIES:
+    # SETPCAP last: it takes that to drop the others.
+    for capability in (SYS_RESOURCE, SYS_ADMIN, SETPCAP):
         must("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
-    must("capset", struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24))
+    allow()
 
 
 def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
