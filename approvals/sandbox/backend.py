@@ -39,7 +39,7 @@ class _Setting:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
 
     def stand(self, limits: Limits, *, zygote: Zygote | None = None) -> Standing:
-        """Start a sandbox up to where its job's process waits; by ``zygote``, or by a bubblewrap of its own."""
+        """Start a sandbox up to where its job's process waits: by ``zygote``, or a bubblewrap of its own."""
         with contextlib.ExitStack() as failed:
             start, ended = partial(launch, self.interpreter), contextlib.ExitStack()
             if zygote is not None and zygote.hold():

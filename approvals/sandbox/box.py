@@ -78,7 +78,7 @@ class Box:
         """
         deadline = time.monotonic() + START_SECONDS
         try:
-            while not self.pid:
+            while not self.pid or self.folders is None:
                 meanwhile()
                 if _readable(self.launched.link.fileno(), seconds=_STEP_SECONDS):
                     with contextlib.closing(self.receive()) as message:
@@ -156,7 +156,7 @@ class Box:
             self.version = message.body.decode("ascii")
             proc, *writable = message.take()
             self.folders = Folders(proc, tuple(writable))
-        elif message.kind == b"J" and self.folders is not None:
+        elif message.kind == b"J" and self._job is None:
             self._job = os.pidfd_open(message.sender)
             self.pid = message.sender
             self.listener = next(iter(message.take()), -1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _ctypes
 import _socket
-import os
 import struct
 import sys
 

@@ -64,7 +64,7 @@ class Zygote:
             self._end_if_unused()
 
     def bear(self) -> Launched:
-        """A sandbox whose init starts. Only while it is held. Raises SandboxUnavailable where there is none."""
+        """A sandbox whose init starts. Only while it is held. Raises SandboxUnavailable if it has none."""
         with contextlib.ExitStack() as held, contextlib.ExitStack() as failed:
             ours, theirs = connection()
             failed.callback(ours.close)

@@ -86,7 +86,7 @@ class Pool:
             return [each.box.pid for each in self._standing]
 
     def take(self, made_of: object) -> Standing | None:
-        """A sandbox made of ``made_of``, for one job: one that stands, or one that is quickly made; else None.
+        """A sandbox made of ``made_of``, for one job: one that stands, one that is quickly made, or None.
 
         Pair with ``give_back``.
         """

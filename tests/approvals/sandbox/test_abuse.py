@@ -167,8 +167,8 @@ def plant_environment(held: contextlib.ExitStack) -> None:
 
 @pytest.fixture(scope="session")
 def runs(world: World) -> dict[str, dict[str, Run]]:
-    """Every program under every tier, several at a time, in sandboxes that a zygote brings forth as a worker's
-    are. Those that bubblewrap makes are for test_hostile.py.
+    """Every program under every tier, several at a time, in sandboxes that a zygote brings forth, as
+    a worker's are. Those that bubblewrap makes are for test_hostile.py.
     """
     results = {}
     for tier in TIERS:
