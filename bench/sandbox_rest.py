@@ -44,8 +44,8 @@ def done(job: Job, on_output: Callable[[str, str], None] | None = None) -> None:
 @dataclass(frozen=True)
 class Memory:
     """Bytes of PSS. ``more``: what one more sandbox with a waiting job takes on the whole, over a plain
-    interpreter that waits; ``alone``: the same of one that has a bubblewrap of its own. ``idle``: what one more
-    takes that stands idle; ``zygote``: what they come from, once a worker, beside one that stands.
+    interpreter that waits; ``alone``: the same of one that has a bubblewrap of its own. ``idle``: what one
+    more takes that stands idle; ``zygote``: what they come from, once a worker, beside one that stands.
     """
 
     more: int

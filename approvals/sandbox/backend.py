@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from approvals.sandbox import cgroup, poller
 from approvals.sandbox.box import Box
-from approvals.sandbox.bwrap import Interpreter, Programs, find_interpreter, launch, programs
+from approvals.sandbox.bwrap import Interpreter, Launched, Programs, find_interpreter, launch, programs
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
@@ -41,7 +41,8 @@ class _Setting:
     def stand(self, limits: Limits, *, zygote: Zygote | None = None) -> Standing:
         """Start a sandbox up to where its job's process waits: by ``zygote``, or a bubblewrap of its own."""
         with contextlib.ExitStack() as failed:
-            start, ended = partial(launch, self.interpreter), contextlib.ExitStack()
+            start: Callable[[], Launched] = partial(launch, self.interpreter)
+            ended = contextlib.ExitStack()
             if zygote is not None and zygote.hold():
                 start = zygote.bear
                 ended.callback(zygote.release)

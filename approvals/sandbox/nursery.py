@@ -22,7 +22,7 @@ from approvals.sandbox.job import SandboxUnavailable
 MAX_AGE_SECONDS = 600.0
 _ANSWER_SECONDS = 15.0
 _END_SECONDS = 10.0
-_RETRY_SECONDS = 60.0
+_RETRY_SECONDS, _RETRY_DEAD_SECONDS = 60.0, 1.0
 logger = logging.getLogger(__name__)
 
 
@@ -41,8 +41,12 @@ class Zygote:
         self._held, self._retired = 0, False
         self.born = time.monotonic()
 
-    def young(self) -> bool:
-        return time.monotonic() - self.born < MAX_AGE_SECONDS
+    def fit(self) -> bool:
+        """Whether it is young and alive."""
+        launched = self._launched
+        if launched is None or time.monotonic() - self.born >= MAX_AGE_SECONDS:
+            return False
+        return launched.process is not None and launched.process.poll() is None
 
     def hold(self) -> bool:
         """Keep it from ending until ``release``; False where it ends already."""
@@ -139,12 +143,13 @@ class Nursery:
     def find(self, made_of: object) -> Zygote | None:
         """The one that stands, if it is fit."""
         found = self._zygote
-        return found if found is not None and found.young() and self._made_of == made_of else None
+        return found if found is not None and found.fit() and self._made_of == made_of else None
 
     def give_up(self, error: Exception) -> None:
         """Do without for a while: sandboxes are started by bubblewrap meanwhile, and are as good."""
         logger.warning("sandboxes start slowly, for no zygote can be used: %s", error)
-        self._not_before = time.monotonic() + _RETRY_SECONDS
+        refused = self._zygote is None or self._zygote.fit()
+        self._not_before = time.monotonic() + (_RETRY_SECONDS if refused else _RETRY_DEAD_SECONDS)
         self.close()
 
     def close(self) -> None:
