@@ -227,7 +227,7 @@ def _options(interpreter: Interpreter) -> tuple[str, ...]:
         options += ["--setenv", name, value]
     options += [*_system(), "--proc", "/proc", *_devices()]
     for name in _ETC:
-        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        options += _etc(Path("/etc", name))
     for folder in _WRITABLE:
         # The init mounts these sooner. But it cannot where the interpreter lies in one of them.
         inside = interpreter.prefix is not None and Path(interpreter.prefix).is_relative_to(folder)
@@ -235,6 +235,13 @@ def _options(interpreter: Interpreter) -> tuple[str, ...]:
     if interpreter.prefix is not None:
         options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
     return (*options, "--dir", "/in", "--chdir", "/")
+
+
+def _etc(path: Path) -> list[str]:
+    # A link takes a tenth of a millisecond less than a bind; where it leads to is inside as well.
+    if path.is_symlink() and path.resolve().is_relative_to("/usr"):
+        return ["--symlink", str(path.resolve()), str(path)]
+    return ["--ro-bind-try", str(path), str(path)]
 
 
 def _system() -> list[str]:

@@ -23,7 +23,7 @@ import ctypes, json, os, socket
 def status(pid):
     lines = [line.split(':\\t', 1)
         for line in open(f'/proc/{pid}/status').read().splitlines()]
-    return [line for line in lines if line[0][:3] in ('Cap', 'Uid', 'Gid', 'NoN', 'Gro') or line[0] == 'Seccomp']
+    return [line for line in lines if line[0][:3] in ('Cap', 'Uid', 'Gid', 'NoN', 'Gro', 'Sec')]
 def text(name): return open(f'/proc/self/{name}').read().split()
 def writable():
     # The zygote's /proc lies below a clone's own, where nothing inside can uncover it.
