@@ -11,9 +11,10 @@ p50 and p99 are of all rounds.
     cold         a job as a worker without a pool runs it: input, output, an artifact, what it did
     warm, byte   the same job in a sandbox that stood: from the call to the first byte it printed
     warm, down   the same: from the call until nothing of it is left
+    none stood   the next job of that worker at once: from the call until nothing of it is left
 
-Then: memory (PSS of all its processes while its job waits, over that of a plain interpreter waiting as well,
-and of a sandbox standing idle), jobs per second with two callers a processor, cold starts from a worker that
+Then: memory (PSS of all its processes while its job waits, over that of a plain interpreter waiting as well;
+see Memory), jobs per second with two callers a processor, cold starts from a worker that
 holds 1 GiB against one that holds none, and a request through the egress proxy against a direct one.
 """
 
@@ -73,10 +74,13 @@ def main(words: Sequence[str]) -> None:
     judge("cold, with artifact and log", times["cold"].best() / plain, COLD)
     judge("warm to the first byte", times["warm, byte"].best() / plain, BYTE)
     judge("warm to torn down", times["warm, down"].best() / plain, DOWN)
+    print(f"{'a worker with a pool, none stood':<52} {times['none stood'].best() / plain:7.3f}")
     python = status.interpreter.split(" ")[0]
-    over, idle = sandbox_rest.memory(python)
-    judge("memory over plain", over / 2**20, MEMORY, unit=" MiB")
-    print(f"{'memory of a sandbox standing idle':<52} {idle / 2**20:7.3f} MiB")
+    memory = sandbox_rest.memory(python)
+    judge("memory over plain, each of a worker's sandboxes", memory.more / 2**20, MEMORY, unit=" MiB")
+    judge("memory over plain, one with its own bubblewrap", memory.alone / 2**20, MEMORY, unit=" MiB")
+    print(f"{'memory of a sandbox standing idle':<52} {memory.idle / 2**20:7.3f} MiB")
+    print(f"{'memory of what they come from, once a worker':<52} {memory.zygote / 2**20:7.3f} MiB")
     bare, cold, warm = sandbox_rest.throughput(python)
     print(f"{'jobs a second: plain, cold, with a pool':<52} {bare:7.1f} {cold:7.1f} {warm:7.1f}")
     judge("throughput with a pool, over plain", warm / bare, THROUGHPUT, least=True)
@@ -108,7 +112,7 @@ def show(times: dict[str, Times]) -> None:
 
 def contend(rounds: int, python: str) -> dict[str, Times]:
     commands = {"plain": [python, "-I", "-c", "pass"]} | peers([python, "-I", "-c", "pass"])
-    times = {name: Times() for name in (*commands, "cold", "warm, byte", "warm, down")}
+    times = {name: Times() for name in (*commands, "cold", "warm, byte", "warm, down", "none stood")}
     for _ in range(rounds):
         for name, command in commands.items():
             times[name].taken.append(timed(lambda command=command: plainly(command)))
@@ -117,6 +121,7 @@ def contend(rounds: int, python: str) -> dict[str, Times]:
             byte, down = warmly()
             times["warm, byte"].taken.append(byte)
             times["warm, down"].taken.append(down)
+            times["none stood"].taken.append(timed(lambda: done(JOB)))
     return times
 
 

@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -40,20 +41,38 @@ def done(job: Job, on_output: Callable[[str, str], None] | None = None) -> None:
         raise SystemExit(f"the job failed: {outcome}")
 
 
-def memory(python: str) -> tuple[int, int]:
-    """Bytes of PSS: all processes of a sandbox with a waiting job, less a plain interpreter that waits; and a
-    sandbox standing idle. Another interpreter runs meanwhile, so that all share the files of its program
-    with somebody. The least of several, since what is shared depends on who else runs.
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of PSS. ``more``: what one more sandbox with a waiting job takes on the whole, over a plain
+    interpreter that waits; ``alone``: the same of one that has a bubblewrap of its own. ``idle``: what one
+    more takes that stands idle; ``zygote``: what they come from, once a worker, beside one that stands.
     """
-    over, idle = [], []
+
+    more: int
+    alone: int
+    idle: int
+    zygote: int
+
+
+def memory(python: str) -> Memory:
+    """Another interpreter runs meanwhile, so that all share the files of its program with somebody. The least
+    of several, since what is shared depends on who else runs.
+    """
+    found = []
     for _ in range(TRIES):
         with plain(python):
             with plain(python) as process:
                 bare = pss([process.pid])
-            with standing(1) as pool:
-                idle.append(pss(family(pool.pids()[0])))
-            over.append(busy_pss() - bare)
-    return min(over), min(idle)
+            alone, one, three = busy_pss(1, kept=False), busy_pss(1), busy_pss(3)
+            first, third = idle_pss(1), idle_pss(3)
+        each = (third - first) // 2
+        found.append(Memory((three - one) // 2 - bare, alone - bare, each, first - each))
+    return Memory(*(min(column) for column in zip(*map(astuple, found), strict=True)))
+
+
+def idle_pss(number: int) -> int:
+    with standing(number) as pool:
+        return family_pss(pool.pids())
 
 
 @contextmanager
@@ -66,23 +85,33 @@ def plain(python: str) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def busy_pss() -> int:
-    seen: list[int] = []
+def busy_pss(number: int, *, kept: bool = True) -> int:
+    """Of so many sandboxes with a waiting job, and of what they come from."""
     pids: list[int] = []
-    stop = threading.Event()
+    said, stop = threading.Semaphore(0), threading.Event()
 
-    def look(stream: str, text: str) -> None:
-        seen.append(pss(family(pids[0])))
+    def wait() -> None:
+        sandbox.run(SLEEPER, on_start=pids.append, on_output=lambda stream, text: said.release(), stop=stop)
+
+    with standing(1) if kept else nullcontext() as pool, ThreadPoolExecutor(number) as threads:
+        for _ in range(number):
+            threads.submit(wait)
+            said.acquire(timeout=30)
+        if pool is not None:
+            pool.wait_until_full(seconds=30)
+        found = family_pss([*pids, *(pool.pids() if pool is not None else [])])
         stop.set()
-
-    sandbox.run(SLEEPER, on_start=pids.append, on_output=look, stop=stop)
-    return seen[0]
+    return found
 
 
-def family(job: int) -> list[int]:
-    """The job's process, the init above it, and bubblewrap above that."""
-    init = parent(job)
-    return [job, init, parent(init)]
+def family_pss(jobs: list[int]) -> int:
+    """The jobs' processes and all above them up to this one: inits, zygote, bubblewrap."""
+    found: set[int] = set()
+    for pid in jobs:
+        while pid != os.getpid():
+            found.add(pid)
+            pid = parent(pid)
+    return pss(sorted(found))
 
 
 def parent(pid: int) -> int:

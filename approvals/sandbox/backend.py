@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from approvals.sandbox import cgroup, poller
 from approvals.sandbox.box import Box
-from approvals.sandbox.bwrap import Interpreter, Programs, find_interpreter, programs
+from approvals.sandbox.bwrap import Interpreter, Launched, Programs, find_interpreter, launch, programs
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
+from approvals.sandbox.nursery import Nursery, Zygote
 from approvals.sandbox.parcel import Parcel
 from approvals.sandbox.poller import Poller
 from approvals.sandbox.pool import Pool, Standing
@@ -36,20 +38,28 @@ class _Setting:
     def meter(self, limits: Limits) -> Meter:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
 
-    def stand(self, limits: Limits) -> Standing:
-        """Start a sandbox up to where its job's process waits."""
+    def stand(self, limits: Limits, *, zygote: Zygote | None = None) -> Standing:
+        """Start a sandbox up to where its job's process waits: by ``zygote``, or a bubblewrap of its own."""
         with contextlib.ExitStack() as failed:
-            box = Box(self.interpreter, counted=self.place is not None)
-            failed.callback(box.close)
+            start: Callable[[], Launched] = partial(launch, self.interpreter)
+            ended = contextlib.ExitStack()
+            if zygote is not None and zygote.hold():
+                start = zygote.bear
+                ended.callback(zygote.release)
+            failed.callback(ended.close)
+            prefix = self.interpreter.prefix
+            box = Box(start, libraries=(prefix,) if prefix else (), counted=self.place is not None)
+            closing = failed.push(contextlib.ExitStack())
+            closing.callback(box.close)
             meter = self.meter(limits)
             # Before the box: a cgroup goes when its processes are gone.
-            failed.pop_all()
+            closing.pop_all()
             failed.callback(meter.close)
             failed.callback(box.close)
             box.wait_until_ready(meanwhile=meter.approach)
             meter.admit(box.pid)
             failed.pop_all()
-            return Standing(box, meter, self)
+            return Standing(box, meter, self, ended.close)
 
 
 class BubblewrapBackend:
@@ -79,13 +89,35 @@ class BubblewrapBackend:
         if size == 0:
             yield None
             return
-        pool = Pool(size=size, make=lambda: self._setting().stand(Limits()), made_of=self._setting)
+        nursery = Nursery()
+        pool = Pool(
+            size=size,
+            make=lambda: self._make(nursery),
+            spring=lambda: self._spring(nursery),
+            made_of=self._setting,
+            close=nursery.close,
+        )
         self._pool = pool
         try:
             yield pool
         finally:
             self._pool = None
             pool.close()
+
+    def _make(self, nursery: Nursery) -> Standing:
+        setting = self._setting()
+        zygote = nursery.tend(setting, setting.interpreter)
+        if zygote is not None:
+            try:
+                return setting.stand(Limits(), zygote=zygote)
+            except SandboxUnavailable as error:
+                nursery.give_up(error)
+        return setting.stand(Limits())
+
+    def _spring(self, nursery: Nursery) -> Standing | None:
+        setting = self._setting()
+        zygote = nursery.find(setting)
+        return setting.stand(Limits(), zygote=zygote) if zygote is not None else None
 
     @contextlib.contextmanager
     def _standing(self, setting: _Setting, limits: Limits) -> Iterator[Standing]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from approvals.sandbox import seccomp, watching
-from approvals.sandbox.bwrap import Interpreter, Launched, launch
+from approvals.sandbox.bwrap import Launched
 from approvals.sandbox.job import SandboxUnavailable
 from approvals.sandbox.meter import Folders
 
@@ -49,18 +49,19 @@ class Box:
     """One sandbox. ``version`` is its interpreter's, ``pid`` the host's id of the job's process, which waits;
     ``listener`` is the descriptor that tells what it does, or -1 where nothing does.
 
-    Used for one job and closed. Raises SandboxUnavailable when it does not come up.
+    Used for one job and closed. ``libraries`` are folders of the interpreter's outside the system; owns what
+    ``launch`` gives it. Raises SandboxUnavailable when it does not come up.
     """
 
-    def __init__(self, interpreter: Interpreter, *, counted: bool) -> None:
+    def __init__(self, launch: Callable[[], Launched], *, libraries: tuple[str, ...], counted: bool) -> None:
         self.version, self.pid = "", 0
         self.folders: Folders | None = None
-        self._init: int | None = None
         self._job: int | None = None
         self.listener = -1
-        self.libraries = (interpreter.prefix,) if interpreter.prefix else ()
+        self.libraries = libraries
         orders = watching.orders(seccomp.build(counted=counted))
-        self._launched: Launched | None = launch(interpreter)
+        self._launched: Launched | None = launch()
+        self._init = self.launched.init
         self.launched.link.settimeout(START_SECONDS)
         self.send(b"S" + orders)
 
@@ -77,7 +78,7 @@ class Box:
         """
         deadline = time.monotonic() + START_SECONDS
         try:
-            while not self.pid:
+            while not self.pid or self.folders is None:
                 meanwhile()
                 if _readable(self.launched.link.fileno(), seconds=_STEP_SECONDS):
                     with contextlib.closing(self.receive()) as message:
@@ -95,10 +96,9 @@ class Box:
 
     def failed(self) -> SandboxUnavailable:
         """What to raise when it did not come up: its own last words, which are not the job's yet."""
-        self.launched.process.kill()
-        stderr = self.launched.process.stderr
-        heard = stderr is not None and _readable(stderr.fileno(), seconds=1)
-        said = os.read(stderr.fileno(), 1 << 16) if stderr is not None and heard else b""
+        self._kill()
+        stderr = self.launched.stderr
+        said = os.read(stderr, 1 << 16) if _readable(stderr, seconds=1) else b""
         words = " ".join(said.decode("utf-8", "replace").split())[-400:]
         return SandboxUnavailable(f"the sandbox does not start here: {words or 'no answer from inside'}")
 
@@ -131,13 +131,14 @@ class Box:
         """Kill whatever is left, wait until it is gone, give everything back. May be called again."""
         if self._launched is None:
             return
-        launched = self._launched
-        if not self._end_namespace() or not _gone(launched.process.pid, seconds=END_SECONDS):
-            launched.process.kill()
-        launched.process.wait()
-        for stream in (launched.process.stdout, launched.process.stderr):
-            if stream is not None:
-                stream.close()
+        launched, process = self._launched, self._launched.process
+        ended = self._end_namespace()
+        if process is not None:
+            if not ended or not _gone(process.pid, seconds=END_SECONDS):
+                process.kill()
+            process.wait()
+        for number in (launched.stdout, launched.stderr):
+            os.close(number)
         launched.link.close()
         if self._job is not None:
             os.close(self._job)
@@ -149,17 +150,25 @@ class Box:
         self._launched = None
 
     def _greet(self, message: Message) -> None:
-        if message.kind == b"R" and self._init is None:
-            self._init = os.pidfd_open(message.sender)
+        if message.kind == b"R" and self.folders is None:
+            if self._init is None:
+                self._init = os.pidfd_open(message.sender)
             self.version = message.body.decode("ascii")
             proc, *writable = message.take()
             self.folders = Folders(proc, tuple(writable))
-        elif message.kind == b"J" and self._init is not None:
+        elif message.kind == b"J" and self._job is None:
             self._job = os.pidfd_open(message.sender)
             self.pid = message.sender
             self.listener = next(iter(message.take()), -1)
         else:
             raise self.failed()
+
+    def _kill(self) -> None:
+        if self.launched.process is not None:
+            self.launched.process.kill()
+        elif self._init is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
 
     def _end_namespace(self) -> bool:
         """Kill the init, if there is one: then bubblewrap ends, after it has waited for it.

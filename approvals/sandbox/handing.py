@@ -5,13 +5,10 @@ from __future__ import annotations
 import _socket
 import os
 import stat
-import struct
+
+from approvals.sandbox.kernel import rights
 
 MAX_DEPTH = 8
-
-
-def rights(*descriptors: int) -> list[tuple[int, int, bytes]]:
-    return [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(descriptors)}i", *descriptors))]
 
 
 def collect(link: _socket.socket) -> None:

@@ -16,7 +16,7 @@ these privileges up. Each message is one letter and its body:
     init → worker   R  ready: interpreter version; with it descriptors of /proc, /tmp, /out and /dev/shm
                     L  with it a listening descriptor on the port that WAY_OUT among the bounds names
                     J  sent by the job's process, which waits now; the kernel adds its process id; with it
-                       the listener of the filter that reports, where it has one
+                       the listener of the filter that reports, where it has one; before or after R
                     B  everything is in place and the job begins
                     E  the job ended: wait status, processes killed after it, CPU microseconds, peak KiB
                     A  one output file: its name; with it the open descriptor
@@ -29,8 +29,6 @@ kernel kills everything in its namespace with it.
 
 from __future__ import annotations
 
-# C modules instead of ctypes, signal and socket, and no array, which loads collections: importing those
-# costs a third of the start of the interpreter.
 import _ctypes
 import _signal  # type: ignore[import-not-found]
 import _socket
@@ -41,8 +39,32 @@ import select
 import struct
 import sys
 
-from approvals.sandbox.handing import collect, rights
+from approvals.sandbox.handing import collect
+from approvals.sandbox.kernel import (
+    CLOSED,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_REMOUNT,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    SETPCAP,
+    SYS_ADMIN,
+    SYS_RESOURCE,
+    allow,
+    call,
+    must,
+    receive,
+    rights,
+)
 from approvals.sandbox.script import SOURCE, as_main, play
+from approvals.sandbox.zygote import GIVEN, breed
+
+# For a type checker; importing typing would take milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 # They came with this one (bwrap.py); what the job imports is its own.
 for found in [name for name in sys.modules if name.startswith("approvals.")]:
@@ -56,30 +78,18 @@ ETC = {
 }
 # With the bounds that most jobs have, so that nothing is left to do for those.
 REHEARSAL = b"FOLDER:67108864:4096\0\0"
-# <linux/prctl.h>, <linux/seccomp.h>, <linux/capability.h>, <linux/mount.h>
+# <linux/seccomp.h>, <linux/mount.h>
 SECCOMP_SET_FILTER, NEW_LISTENER, WAIT_KILLABLE = 1, 8, 32
-PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, SECCOMP_MODE_FILTER = 4, 22, 24, 2
-CAPABILITIES = (24, 21, 8)  # SYS_RESOURCE, SYS_ADMIN, and last SETPCAP, which it takes to drop the others
-CAPABILITY_VERSION = 0x20080522
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 MNT_DETACH = 2
-CLOSED = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV
 SIZED: list[bytes] = []
-libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+# The job's source, where it came with a message: the job is told it, which is quicker than that it opens it.
+TOLD: list[bytes] = []
+HEAD = struct.Struct("=I?")
 
 
-def call(name: str, *arguments: int | bytes | None) -> int:
-    """A function of the C library; what it returns, as an int."""
-    return int(_ctypes.call_function(_ctypes.dlsym(libc, name), arguments))
-
-
-def must(name: str, *arguments: int | bytes | None) -> None:
-    if call(name, *arguments) != 0:
-        sys.exit(f"cannot prepare the sandbox: {name}{arguments}")
-
-
-def main() -> bool:
-    """True in the job's process, when it is to run the source."""
+def main() -> bytes | None:
+    """Returns in the job's process only, for the source to be run, which may be told."""
     link = _socket.socket(fileno=int(sys.argv[1]))
     link_fd = link.fileno()
     os.set_inheritable(link_fd, False)
@@ -90,11 +100,12 @@ def main() -> bool:
     # Python's own handler would let the job interrupt process 1; without one the kernel drops the signal.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.umask(0o022)
-    furnish()
-    say_ready(link)
+    write_accounts()
+    if sys.argv[3:] == ["zygote"]:
+        link = breed(link)
     kind, rules, _ = receive(link)
     if kind != b"S":
-        return False
+        os._exit(0)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     # What the collector would touch, the job's process would have to copy.
     gc.freeze()
@@ -103,6 +114,9 @@ def main() -> bool:
         ours.close()
         return waiting(link, theirs, rules)
     theirs.close()
+    # Now, for these two take turns on two processors; the job's begins only when all of it is done.
+    furnish()
+    say_ready(link)
     # As the job's process does: what is done once now is done sooner when somebody waits for it.
     size(REHEARSAL)
     copy(b"/run/rehearsal", b"-", [])
@@ -110,13 +124,13 @@ def main() -> bool:
     return serve(link, ours, job)
 
 
-def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> bool:
+def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> NoReturn:
     config, stdin = prepare(link)
     drop_privileges()
     if receive(link)[0] != b"G":
         os._exit(1)
     link.send(b"B")
-    job_link.sendmsg([config], rights(stdin))
+    job_link.sendmsg([HEAD.pack(len(config), bool(TOLD)), config, *TOLD], rights(stdin))
     job_link.close()
     os.close(stdin)
     watch(link.fileno(), job)
@@ -129,12 +143,15 @@ def serve(link: _socket.socket, job_link: _socket.socket, job: int) -> bool:
     os._exit(0)
 
 
-def furnish() -> None:
-    """Write the made-up accounts, and close the kernel's own switches."""
+def write_accounts() -> None:
     for name, content in ETC.items():
         sink = create(f"/etc/{name}".encode())
         os.write(sink, content)
         os.close(sink)
+
+
+def furnish() -> None:
+    """Mount the job's folders, and close the kernel's own switches."""
     root = os.stat("/").st_dev  # noqa: PTH116
     for folder in FOLDERS:
         if os.stat(folder).st_dev == root:  # noqa: PTH116
@@ -173,16 +190,6 @@ def say_ready(link: _socket.socket) -> None:
         os.close(folder)
 
 
-def receive(link: _socket.socket) -> tuple[bytes, bytes, list[int]]:
-    """One message: its letter, its body and its descriptors. No letter when the other end has closed."""
-    data, ancillary, _, _ = link.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
-    descriptors: list[int] = []
-    for level, kind, body in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            descriptors.extend(struct.unpack(f"={len(body) // 4}i", body))
-    return data[:1], data[1:], descriptors
-
-
 def prepare(link: _socket.socket) -> tuple[bytes, int]:
     """Take the input; return the configuration and standard input once the root is closed."""
     while True:
@@ -190,10 +197,13 @@ def prepare(link: _socket.socket) -> tuple[bytes, int]:
         if kind == b"F":
             path, _, content = body.partition(b"\0")
             copy(path, content, descriptors)
+            if path == SOURCE.encode() and not descriptors:
+                TOLD[:] = [content]
         elif kind == b"C":
             size(body)
             open_way_out(link, body)
-            must("mount", None, b"/", None, CLOSED, None)
+            for mounted in (b"/", *GIVEN) if sys.argv[3:] else (b"/",):
+                must("mount", None, mounted, None, CLOSED, None)
             return body, descriptors[0]
         else:
             os._exit(1)
@@ -235,26 +245,30 @@ def parsed(config: bytes) -> list[list[str]]:
 
 
 def drop_privileges() -> None:
-    for capability in CAPABILITIES:
+    # SETPCAP last: it takes that to drop the others.
+    for capability in (SYS_RESOURCE, SYS_ADMIN, SETPCAP):
         must("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
-    must("capset", struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24))
+    allow()
 
 
-def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bool:
-    """The job's process: confined now, begins when the init hands it the configuration."""
+def waiting(link: _socket.socket, init: _socket.socket, rules: bytes) -> bytes | None:
+    """The job's process: confined now, begins when it is handed the configuration. Its source, if told."""
     try:
         os.setsid()
         os.environ.pop("PWD", None)
         drop_privileges()
         confine(link, rules)
         rehearse()
-        config, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
-        if not config:
+        words, ancillary, _, _ = init.recvmsg(1 << 18, 64, _socket.MSG_CMSG_CLOEXEC)
+        if not words:
             os._exit(126)
+        length, told = HEAD.unpack_from(words)
+        config, source = words[HEAD.size : HEAD.size + length], words[HEAD.size + length :]
         (stdin,) = struct.unpack("=i", ancillary[0][2])
         os.dup2(stdin, 0)
         os.close(stdin)
-        return become(init, config)
+        become(init, config)
+        return source if told else None
     except BaseException as error:  # noqa: BLE001
         os.write(2, f"cannot start the job: {error!r}\n".encode())
         os._exit(126)
@@ -299,8 +313,8 @@ def program(instructions: bytes) -> tuple[bytes, object]:
     return struct.pack("=HxxxxxxQ", len(instructions) // 8, _ctypes.addressof(code)), code
 
 
-def become(init: _socket.socket, config: bytes) -> bool:
-    """Run argv, or return True for the source to be run."""
+def become(init: _socket.socket, config: bytes) -> None:
+    """Run argv, or return for the source to be run."""
     _, _, rest = config.partition(b"\0\0")
     environment, _, arguments = rest.partition(b"\0\0")
     for name, *bounds in parsed(config):
@@ -315,7 +329,6 @@ def become(init: _socket.socket, config: bytes) -> bool:
         execute(arguments.split(b"\0"))
     init.close()
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    return True
 
 
 def execute(argv: list[bytes]) -> None:
@@ -377,5 +390,4 @@ def kill_all(job: int) -> tuple[int, int]:
             others += 1
 
 
-if main():
-    play()
+play(main())

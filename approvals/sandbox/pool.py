@@ -28,11 +28,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Standing:
-    """A sandbox whose job's process waits, already under its meter. ``made_of`` is what it was made from."""
+    """A sandbox whose job's process waits, already under its meter. ``made_of`` is what it was made from;
+    ``ended`` is told when nothing is left of it.
+    """
 
     box: Box
     meter: Meter
     made_of: object
+    ended: Callable[[], None]
     born: float = field(default_factory=time.monotonic)
 
     def fit(self, made_of: object) -> bool:
@@ -40,24 +43,35 @@ class Standing:
         return young and self.made_of == made_of and self.box.alive()
 
     def close(self) -> None:
-        try:
-            self.box.close()
-        finally:
-            self.meter.close()
+        with contextlib.ExitStack() as closing:
+            closing.callback(self.ended)
+            closing.callback(self.meter.close)
+            closing.callback(self.box.close)
 
 
 class Pool:
     """Keeps ``size`` sandboxes standing, by a thread of its own.
 
     The kernel kills a sandbox with the thread that started it, so that thread ends only after every sandbox
-    it started is closed. ``make`` starts one, ``made_of`` says what one would be made of now; both may raise
+    it started is closed; ``close`` is called last. ``make`` starts one there, ``spring`` does in whichever
+    thread needs one, or gives None; ``made_of`` says what one would be made of now. All three may raise
     SandboxUnavailable.
     """
 
-    def __init__(self, *, size: int, make: Callable[[], Standing], made_of: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        make: Callable[[], Standing],
+        spring: Callable[[], Standing | None],
+        made_of: Callable[[], object],
+        close: Callable[[], None],
+    ) -> None:
         self._size = size
         self._make = make
+        self._spring = spring
         self._made_of = made_of
+        self._close = close
         self._changed = threading.Condition()
         self._standing: deque[Standing] = deque()
         self._lent = 0
@@ -72,7 +86,33 @@ class Pool:
             return [each.box.pid for each in self._standing]
 
     def take(self, made_of: object) -> Standing | None:
-        """A sandbox made of ``made_of``, for one job, or None when none stands. Pair with ``give_back``."""
+        """A sandbox made of ``made_of``, for one job: one that stands, one that is quickly made, or None.
+
+        Pair with ``give_back``.
+        """
+        return self._take(made_of) or self._take_sprung(made_of)
+
+    def _take_sprung(self, made_of: object) -> Standing | None:
+        with self._changed:
+            if not self._open:
+                return None
+            self._lent += 1
+        try:
+            made = self._spring()
+        except (SandboxUnavailable, OSError) as error:
+            logger.warning("no sandbox is quickly made: %s", error)
+            made = None
+        except BaseException:
+            self._return()
+            raise
+        if made is not None and made.made_of == made_of:
+            return made
+        if made is not None:
+            made.close()
+        self._return()
+        return None
+
+    def _take(self, made_of: object) -> Standing | None:
         with self._changed:
             while self._open and self._standing:
                 found = self._standing.popleft()
@@ -89,9 +129,12 @@ class Pool:
         try:
             used.close()
         finally:
-            with self._changed:
-                self._lent -= 1
-                self._changed.notify_all()
+            self._return()
+
+    def _return(self) -> None:
+        with self._changed:
+            self._lent -= 1
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End all of it. Waits for the jobs that run in its sandboxes."""
@@ -107,6 +150,7 @@ class Pool:
 
     def _keep(self) -> None:
         with contextlib.ExitStack() as ending:
+            ending.callback(self._close)
             ending.callback(self._end)
             while self._wait_for_need():
                 try:

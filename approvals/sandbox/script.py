@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 SOURCE = "/run/job.py"
 
 
-def play() -> None:
-    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours."""
+def play(text: bytes | None) -> None:
+    """Run the source as the interpreter runs a script: as __main__, its traceback without lines of ours.
+
+    ``text`` is the content of its file, which is read where it is not known.
+    """
     module = sys.modules["__main__"] = as_main()
     sys.argv[:] = [SOURCE]
     sys.orig_argv[:] = [sys.executable, "-I", "-u", SOURCE]
     before = set(sys.modules)
     status: object = None
     try:
-        script = os.open(SOURCE, os.O_RDONLY | os.O_CLOEXEC)
-        text = os.read(script, os.fstat(script).st_size)
-        os.close(script)
-        exec(compile(text, SOURCE, "exec", dont_inherit=True), module.__dict__)
+        exec(compile(content() if text is None else text, SOURCE, "exec", dont_inherit=True), module.__dict__)
     except SystemExit as leaving:
         status = leaving.code
     except BaseException as error:  # noqa: BLE001
@@ -41,6 +41,14 @@ def play() -> None:
             os.kill(os.getpid(), _signal.SIGINT)
         status = 1
     leave(module, before, status)
+
+
+def content() -> bytes:
+    script = os.open(SOURCE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(script, os.fstat(script).st_size)
+    finally:
+        os.close(script)
 
 
 def as_main() -> Any:

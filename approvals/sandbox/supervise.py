@@ -114,9 +114,7 @@ class Supervisor:
         self._selector.register(self._box.launched.link, selectors.EVENT_READ, self._receive)
 
     def _pipes(self) -> dict[str, int]:
-        process = self._box.launched.process
-        pipes = {"stdout": process.stdout, "stderr": process.stderr}
-        return {name: pipe.fileno() for name, pipe in pipes.items() if pipe is not None}
+        return {"stdout": self._box.launched.stdout, "stderr": self._box.launched.stderr}
 
     def _drain(self, name: str, number: int) -> bool:
         """Take what is there; False when there is nothing (more)."""

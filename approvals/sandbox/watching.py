@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import platform
 import select
@@ -216,6 +217,7 @@ class Watch:
         return path.startswith(self._libraries) and "/.." not in path
 
 
+@functools.cache
 def _readers() -> dict[int, tuple[str, _Reader]]:
     """Call number → the list it belongs to, and what reads it."""
     named: dict[str, tuple[str, _Reader]] = {

@@ -167,10 +167,14 @@ def plant_environment(held: contextlib.ExitStack) -> None:
 
 @pytest.fixture(scope="session")
 def runs(world: World) -> dict[str, dict[str, Run]]:
-    """Every program under every tier, several at a time."""
+    """Every program under every tier, several at a time, in sandboxes that a zygote brings forth, as
+    a worker's are. Those that bubblewrap makes are for test_hostile.py.
+    """
     results = {}
     for tier in TIERS:
-        with forced_tier(tier), ThreadPoolExecutor(6) as pool:
+        with forced_tier(tier), sandbox.warm(1) as kept, ThreadPoolExecutor(6) as pool:
+            assert kept is not None
+            assert kept.wait_until_full(seconds=30)
             futures = {program.name: pool.submit(run_one, program, tier, world) for program in PROGRAMS}
             results[tier] = {name: future.result() for name, future in futures.items()}
     return results
