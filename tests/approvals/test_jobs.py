@@ -148,6 +148,28 @@ def test_a_worker_starts_whatever_stands_under_its_keys(waiting: Queue) -> None:
     work(waiting)
 
 
+@pytest.mark.parametrize("key", [*jobs.OF_A_JOB, "rq:suspended"])
+def test_a_key_that_is_none_of_rq_s_keeps_no_action_from_running(
+    committed_cast: Cast, waiting: Queue, key: str
+) -> None:
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    waiting.connection.delete(key.format(action.pk))
+    waiting.connection.set(key.format(action.pk), b"garbage")
+    jobs.work(burst=True)
+    jobs.enqueue(action)
+    jobs.work(burst=True)
+    action.refresh_from_db()
+    assert action.state == "succeeded"
+
+
+def test_what_is_no_job_costs_no_worker(committed_cast: Cast, waiting: Queue) -> None:
+    waiting.connection.rpush(waiting.key, b"\xff\x00", b"../../etc/passwd")
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    jobs.work(burst=True)
+    action.refresh_from_db()
+    assert action.state == "succeeded"
+
+
 def test_an_action_is_in_the_queue_once(committed_cast: Cast, waiting: Queue) -> None:
     action = committed_cast.propose("script.run", {"code": "print(1)"})
     jobs.enqueue(action)

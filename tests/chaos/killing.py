@@ -27,16 +27,19 @@ PATIENCE = 15.0
 
 @dataclass
 class Killer:
-    """Strikes until told to stop, every `pause` seconds on average, but not again before something went on:
-    `progress` counts what did. `struck` counts what it did.
+    """Strikes until told to stop, every `pause` seconds on average, but not again before something went on,
+    `every` steps of it on average: `progress` counts them. `struck` counts what it did, `blows` says when, in
+    seconds since the epoch.
     """
 
     live: Live
     seed: int
     pause: float
+    every: int
     progress: Callable[[], int]
     stop: threading.Event = field(default_factory=threading.Event)
     struck: Counter[str] = field(default_factory=Counter)
+    blows: list[tuple[float, str]] = field(default_factory=list)
     frozen: list[tuple[float, psutil.Process]] = field(default_factory=list)
     shared: set[str] = field(default_factory=set)  # what PostgreSQL had of /dev/shm before each blow
 
@@ -57,10 +60,12 @@ class Killer:
             # Each in its turn, in ever another order, so that a short run strikes everything too.
             order = order or chance.sample(list(blows), len(blows))
             name = order.pop()
-            self._wait(chance.randint(1, 3))
+            self._wait(chance.randint(1, 2 * self.every - 1))
             with contextlib.suppress(psutil.Error, OSError, AssertionError):
                 self._note_shared()
-                self.struck[name] += blows[name]()
+                if blows[name]():
+                    self.blows.append((time.time(), name))
+                    self.struck[name] += 1
             self.thaw()
 
     def _wait(self, steps: int) -> None:

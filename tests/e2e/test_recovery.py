@@ -45,7 +45,7 @@ def frail() -> Iterator[Chaos]:
 
 @pytest.fixture(scope="module")
 def report(frail: Chaos) -> Report:
-    counted = frail.play(actions=20, threads=8, seed=1, pause=0.3, forgets=0.0)
+    counted = frail.play(actions=20, threads=8, seed=1, pause=0.3, every=2, forgets=0.0)
     frail.end(counted)
     return counted
 
