@@ -22,7 +22,7 @@ from agentsec_site.processes import Child, Processes, check_start
 from agentsec_site.startup import Ready, ready
 
 READY_SECONDS = 60.0
-HEAL_SECONDS = 2.0
+HEAL_SECONDS = 0.5
 START_ATTEMPTS = 3
 # What one instance has one of: a second `up` on the same home would run two of each.
 UP_LOCK = "up.lock"
@@ -176,7 +176,7 @@ def _announce(plan: Plan, listener: Listener, link: str) -> None:
 def _stay(processes: Processes, instance: Ready) -> None:
     next_look = 0.0
     while True:
-        processes.step(0.5)
+        processes.step(0.25)
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + HEAL_SECONDS
             _heal(instance)

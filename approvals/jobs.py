@@ -47,8 +47,11 @@ KEYS: Mapping[str, bytes] = {
 }
 # And of each job and each worker.
 OF_A_JOB: Mapping[str, bytes] = {
-    "rq:job:{}": b"hash", "rq:job:{}:dependents": b"set", "rq:executions:{}": b"zset", "rq:results:{}": b"stream",
-}  # fmt: skip
+    "rq:job:{}": b"hash",
+    "rq:job:{}:dependents": b"set",
+    "rq:executions:{}": b"zset",
+    "rq:results:{}": b"stream",
+}
 SHAPES = tuple(
     (re.compile(template.format("[^:]+").encode()), kind)
     for template, kind in (*OF_A_JOB.items(), ("rq:execution:{0}:{0}", b"hash"), ("rq:worker:{}", b"hash"))

@@ -163,7 +163,7 @@ def test_a_key_that_is_none_of_rq_s_keeps_no_action_from_running(
 
 
 def test_what_is_no_job_costs_no_worker(committed_cast: Cast, waiting: Queue) -> None:
-    waiting.connection.rpush(waiting.key, b"\xff\x00", b"../../etc/passwd")
+    waiting.connection.rpush(waiting.key, b"\xff\x00")
     action = committed_cast.propose("script.run", {"code": "print(1)"})
     jobs.work(burst=True)
     action.refresh_from_db()
