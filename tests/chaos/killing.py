@@ -53,6 +53,8 @@ class Killer:
             "watchdog": lambda: _kill(self.watchdog(chance.choice(("worker-1", "worker-2")))),
             "redis wiped": self._wipe,
             "redis filled with garbage": self._garbage,
+            "something of a job": lambda: self._strike_job(chance),
+            "everything at once": self._everything,
             "worker frozen": lambda: self._freeze(chance.choice(("worker-1", "worker-2"))),
         }
         order: list[str] = []
@@ -113,6 +115,21 @@ class Killer:
 
     def _kills(self, name: str) -> Callable[[], bool]:
         return lambda: _kill(self.live.child(name))
+
+    def _strike_job(self, chance: random.Random) -> bool:
+        """A process that a worker has started, of a sandbox that runs or that stands ready."""
+        worker = self.live.child(chance.choice(("worker-1", "worker-2")))
+        watchdog = self.watchdog(worker.environ()["AGENTSEC_PROCESS"].split()[-1])
+        family = [process for process in worker.children(recursive=True) if process != watchdog]
+        return bool(family) and _kill(chance.choice(family))
+
+    def _everything(self) -> bool:
+        """As when the power fails, but for the one process that starts them all again."""
+        doomed = [self.keeper(), self.service("postgres"), self.service("valkey-server", "redis-server")]
+        for name in CHILDREN:
+            with contextlib.suppress(AssertionError):
+                doomed.append(self.live.child(name))
+        return sum(_kill(process) for process in doomed) > 0
 
     def _freeze(self, name: str) -> bool:
         process = self.live.child(name)

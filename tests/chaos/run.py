@@ -206,13 +206,13 @@ class Chaos:
 
 
 @contextlib.contextmanager
-def chaos(say: Callable[[str], None] = print) -> Iterator[Chaos]:
-    """An instance to be struck; it is removed at the end, whatever happened."""
+def chaos(say: Callable[[str], None] = print, *, home: Callable[[], Path] = make_home) -> Iterator[Chaos]:
+    """An instance to be struck, in the home that `home` makes; removed at the end, whatever happened."""
     before, folder, opens = Surroundings.now(), Path(tempfile.mkdtemp(prefix="agentsec-chaos-")), Opens()
     # What a crash of PostgreSQL may not lose must have been written: tests switch that off.
     with serving() as service:
         live = Live(
-            home=make_home(),
+            home=home(),
             environment={
                 "AGENTSEC_EMBEDDED_FSYNC": "on", "AGENTSEC_FETCH_ALLOW": service.entry, "TMPDIR": str(folder)
             },
