@@ -129,7 +129,11 @@ class Killer:
         for name in CHILDREN:
             with contextlib.suppress(AssertionError):
                 doomed.append(self.live.child(name))
-        return sum(_kill(process) for process in doomed) > 0
+        struck = False
+        for process in doomed:
+            with contextlib.suppress(psutil.Error):
+                struck = _kill(process) or struck
+        return struck
 
     def _freeze(self, name: str) -> bool:
         process = self.live.child(name)
