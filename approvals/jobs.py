@@ -14,6 +14,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -117,13 +118,23 @@ class RegisteredJob(Job):
         return None
 
 
+@dataclass
+class Told:
+    """Whether a signal told this process to end; it outlives the worker that heard it.
+
+    No `threading.Event`: whoever sets one in a signal's handler may wait for itself.
+    """
+
+    to_stop: bool = False
+
+
 class Worker(SimpleWorker):
     """No fork a job: the sandbox is the isolation, and a fork of a large worker costs more than the job."""
 
     job_class = RegisteredJob
     # rq would wait for up to a minute for a Redis that is back within a second.
     max_connection_wait_time = LONGEST_CONNECTION_PAUSE
-    told_to_stop = False
+    told: Told | None = None
 
     def subscribe(self) -> None:
         """rq's workers take orders (shut down, stop a job) from Redis; ours obey their supervisor alone."""
@@ -132,7 +143,8 @@ class Worker(SimpleWorker):
         """Nor does anybody suspend them by a key in Redis."""
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        self.told_to_stop = True
+        if self.told is not None:
+            self.told.to_stop = True
         super().request_stop(signum, frame)
 
 
@@ -205,12 +217,12 @@ def work(*, burst: bool = False) -> None:
     rq's worker quits over what it cannot read, and over a Redis that hung up. The next one begins at once in
     this process, whose sandboxes stand ready; and with a pause that grows where that does not help.
     """
-    pause = 0.0
+    pause, told = 0.0, Told()
     with contextlib.suppress(StopRequested):
-        while True:
+        while not told.to_stop:
             began = time.monotonic()
             try:
-                if _work(burst=burst):
+                if _work(told, burst=burst):
                     return
             except (RedisError, ValueError, TypeError) as error:
                 logger.warning("the worker goes on after: %s", str(error)[:200])
@@ -218,7 +230,7 @@ def work(*, burst: bool = False) -> None:
             time.sleep(pause)
 
 
-def _work(*, burst: bool) -> bool:
+def _work(told: Told, *, burst: bool) -> bool:
     """The life of one worker of rq: whether nothing is left to do."""
     # On a connection of its own: on the worker's rq waits for longer than one lasts that was open before.
     with Redis.from_url(settings.REDIS_URL) as first:
@@ -226,8 +238,9 @@ def _work(*, burst: bool) -> bool:
     with Redis.from_url(settings.REDIS_URL) as connection:
         waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
         worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
+        worker.told = told
         worker.work(burst=burst, logging_level="WARNING")
-        return worker.told_to_stop or (burst and not waiting.count)
+        return bool(burst and not waiting.count)
 
 
 def run_worker() -> None:

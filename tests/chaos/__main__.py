@@ -6,6 +6,7 @@ import argparse
 import signal
 import statistics
 import sys
+from pathlib import Path
 from types import FrameType
 
 from tests.chaos.run import Report, run
@@ -19,13 +20,14 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, default=1.0, help="mean of the least seconds between blows (default: 1)"
     )
-    parser.add_argument("--every", type=int, default=6, help="mean actions between blows (default: 6)")
+    parser.add_argument("--every", type=int, default=3, help="mean actions between blows (default: 3)")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep what its processes wrote there")
     words = parser.parse_args()
     # Told to end, it still takes its instance along.
     signal.signal(signal.SIGTERM, _end)
     report = run(
         actions=words.actions, threads=words.threads, seed=words.seed, pause=words.pause, every=words.every,
-        say=_say,
+        logs=words.logs, say=_say,
     )  # fmt: skip
     print(table(report))
     return 0 if report.held else 1

@@ -228,15 +228,20 @@ def chaos(say: Callable[[str], None] = print, *, home: Callable[[], Path] = make
 
 
 def run(
-    *, actions: int, threads: int, seed: int, pause: float, every: int, say: Callable[[str], None] = print
-) -> Report:
-    """The long form: start, strike, settle, count, remove."""
+    *, actions: int, threads: int, seed: int, pause: float, every: int, logs: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Report:  # fmt: skip
+    """The long form: start, strike, settle, count, remove. What its processes wrote is kept in `logs`."""
     began = time.monotonic()
     with chaos(say) as made:
-        report = made.play(
-            actions=actions, threads=threads, seed=seed, pause=pause, every=every, forgets=0.02
-        )
-        made.end(report)
+        try:
+            report = made.play(
+                actions=actions, threads=threads, seed=seed, pause=pause, every=every, forgets=0.02
+            )
+            made.end(report)
+        finally:
+            if logs is not None:
+                shutil.copytree(made.live.home / "logs", logs, dirs_exist_ok=True)
     report.seconds = time.monotonic() - began
     return report
 
