@@ -33,7 +33,7 @@ from tests.chaos.service import KEY, Service, serving
 from tests.live import Live, make_home
 
 AGENT = {"name": "chaos-bot", "mode": "standard", "limits": {"actions_per_minute": 100_000, "pending": 5000}}
-SETTLE_SECONDS = 150.0
+SETTLE_SECONDS = 240.0
 WORKERS = ("worker-1", "worker-2")
 
 
