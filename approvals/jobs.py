@@ -224,12 +224,14 @@ def work(*, burst: bool = False) -> None:
             try:
                 if _work(told, burst=burst):
                     return
+            except StopRequested:
+                raise
             except RedisError as error:
                 logger.warning("the worker waits for Redis: %s", str(error)[:200])
             except Exception:
                 logger.exception("the worker stumbled over what stands in Redis")
             pause = 0.1 if time.monotonic() > began + LONGEST_PAUSE else min(2 * pause + 0.1, LONGEST_PAUSE)
-            time.sleep(pause)
+            time.sleep(0 if told.to_stop else pause)
 
 
 def _work(told: Told, *, burst: bool) -> bool:

@@ -191,7 +191,7 @@ def test_a_worker_that_is_told_to_end_ends_whatever_became_of_its_keys_meanwhile
     monkeypatch.setitem(jobs.REGISTRY, "approvals.jobs.execute", end)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     # Who does not end by itself is told again, and is late.
-    again = threading.Timer(6, os.kill, [os.getpid(), signal.SIGTERM])
+    again = threading.Timer(20, os.kill, [os.getpid(), signal.SIGTERM])
     again.start()
     try:
         jobs.work()
