@@ -24,7 +24,7 @@ from pathlib import Path
 from agentsec_site import engines
 from agentsec_site.home import Home, SetupError, prepare
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 0.2
 LONGEST_LOG = 10 * 1024 * 1024
 
 

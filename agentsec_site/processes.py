@@ -22,7 +22,8 @@ from agentsec_site.embedded import REPOSITORY, Say
 from agentsec_site.home import SetupError
 
 PR_SET_PDEATHSIG = 1
-FIRST_PAUSE, LONGEST_PAUSE, HEALTHY_SECONDS = 0.5, 30.0, 30.0
+# Who ran well and was killed is back at once; who cannot start tries again ever more rarely.
+FIRST_PAUSE, LONGEST_PAUSE, HEALTHY_SECONDS = 0.1, 10.0, 10.0
 STOP_SECONDS = 5.0
 LONGEST_LOG = 10 * 1024 * 1024
 QUIET = re.compile(rb"\b(INFO|DEBUG)\b")

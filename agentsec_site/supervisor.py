@@ -22,7 +22,7 @@ from agentsec_site.processes import Child, Processes, check_start
 from agentsec_site.startup import Ready, ready
 
 READY_SECONDS = 60.0
-HEAL_SECONDS = 2.0
+HEAL_SECONDS, LONGEST_HEAL_SECONDS = 0.5, 10.0
 START_ATTEMPTS = 3
 # What one instance has one of: a second `up` on the same home would run two of each.
 UP_LOCK = "up.lock"
@@ -174,23 +174,26 @@ def _announce(plan: Plan, listener: Listener, link: str) -> None:
 
 
 def _stay(processes: Processes, instance: Ready) -> None:
-    next_look = 0.0
+    next_look = pause = 0.0
     while True:
-        processes.step(0.5)
+        processes.step(HEAL_SECONDS / 2)
         if time.monotonic() >= next_look:
-            next_look = time.monotonic() + HEAL_SECONDS
-            _heal(instance)
+            pause = _heal(instance, pause)
+            next_look = time.monotonic() + pause
 
 
-def _heal(instance: Ready) -> None:
-    """Start services that were killed. What keeps them from starting may be gone at the next look, and an
-    instance that ends would not see it.
+def _heal(instance: Ready, pause: float = 0.0) -> float:
+    """Start services that were killed; in how many seconds to look again, where it was `pause` before. What
+    keeps them from starting may be gone at the next look, and an instance that ends would not see it.
     """
     try:
         if embedded.heal(instance.services):
             say("the services had been killed and were started again")
+        return HEAL_SECONDS
     except SetupError as error:
-        say(f"the services do not start, which is tried again: {error}")
+        pause = min(2 * max(pause, HEAL_SECONDS), LONGEST_HEAL_SECONDS)
+        say(f"the services do not start, which is tried again in {pause:g} s: {error}")
+        return pause
 
 
 @contextmanager

@@ -42,6 +42,8 @@ def beating(execution: Execution) -> Iterator[Pulse]:
     """Beat until the block ends. The first beat is written before it begins: raises Refused("conflict") where
     the start is over already, so that a worker that slept since does nothing.
     """
+    # It may have died since the worker took the action, which waited for its checkpoint meanwhile.
+    lease.mend()
     began, pulse, done = beat(execution), Pulse(), threading.Event()
     beats = _guarded(partial(_beats, execution, pulse, done, began), pulse)
     thread = threading.Thread(target=beats, name="heartbeat", daemon=True)

@@ -7,10 +7,15 @@ write to Redis can at most make a worker look at an action that PostgreSQL says 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +25,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -40,6 +46,18 @@ KEYS: Mapping[str, bytes] = {
         for name in ("wip", "finished", "failed", "deferred", "scheduled", "canceled")
     },
 }
+# And of each job and each worker.
+OF_A_JOB: Mapping[str, bytes] = {
+    "rq:job:{}": b"hash",
+    "rq:job:{}:dependents": b"set",
+    "rq:executions:{}": b"zset",
+    "rq:results:{}": b"stream",
+}
+SHAPES = tuple(
+    (re.compile(template.format("[^:]+").encode()), kind)
+    for template, kind in (*OF_A_JOB.items(), ("rq:execution:{0}:{0}", b"hash"), ("rq:worker:{}", b"hash"))
+)
+LONGEST_PAUSE, LONGEST_CONNECTION_PAUSE = 5.0, 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -100,13 +118,34 @@ class RegisteredJob(Job):
         return None
 
 
+@dataclass
+class Told:
+    """Whether a signal told this process to end; it outlives the worker that heard it.
+
+    No `threading.Event`: whoever sets one in a signal's handler may wait for itself.
+    """
+
+    to_stop: bool = False
+
+
 class Worker(SimpleWorker):
     """No fork a job: the sandbox is the isolation, and a fork of a large worker costs more than the job."""
 
     job_class = RegisteredJob
+    # rq would wait for up to a minute for a Redis that is back within a second.
+    max_connection_wait_time = LONGEST_CONNECTION_PAUSE
+    told: Told | None = None
 
     def subscribe(self) -> None:
         """rq's workers take orders (shut down, stop a job) from Redis; ours obey their supervisor alone."""
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Nor does anybody suspend them by a key in Redis."""
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        if self.told is not None:
+            self.told.to_stop = True
+        super().request_stop(signum, frame)
 
 
 def queue() -> Queue:
@@ -137,7 +176,7 @@ def _hand(act: Callable[[str], str], action_id: str, *, job_id: str) -> None:
         try:
             _put(waiting, act, action_id, job_id)
         except ResponseError:
-            heal(waiting.connection, f"{Job.redis_job_namespace_prefix}{job_id}")
+            heal(waiting.connection, job_id)
             _put(waiting, act, action_id, job_id)
     except RedisError as error:
         # PostgreSQL still says what waits, so the clock tries again.
@@ -150,14 +189,62 @@ def _put(waiting: Queue, act: Callable[[str], str], action_id: str, job_id: str)
         waiting.enqueue(act, action_id, job_id=job_id, result_ttl=0, failure_ttl=60)
 
 
-def heal(connection: Redis, job: str = "") -> int:
-    """Remove what is not what rq keeps under its keys, and the key of one job; how much that was.
+def heal(connection: Redis, job_id: str = "") -> int:
+    """Remove what is not what rq keeps under its keys and those of one job, or of all; how much that was.
 
     Redis holds nothing that PostgreSQL does not know, but a key of a wrong type would stop every worker.
     """
-    kinds = {**KEYS, job: b"hash"} if job else KEYS
+    kinds: dict[bytes, bytes] = {key.encode(): kind for key, kind in KEYS.items()}
+    if job_id:
+        kinds |= {template.format(job_id).encode(): kind for template, kind in OF_A_JOB.items()}
+    else:
+        kinds |= dict(_found(connection))
     wrong = [key for key, kind in kinds.items() if connection.type(key) not in (b"none", kind)]
     return int(connection.delete(*wrong)) if wrong else 0
+
+
+def _found(connection: Redis) -> Iterator[tuple[bytes, bytes]]:
+    """The keys that there are of jobs and workers, and what rq keeps under each."""
+    for key in connection.scan_iter(match="rq:*", count=1000):
+        for shape, kind in SHAPES:
+            if shape.fullmatch(key):
+                yield key, kind
+
+
+def work(*, burst: bool = False) -> None:
+    """Take jobs until told to stop by SIGTERM or SIGINT, or with `burst` until there are none.
+
+    rq's worker quits over what it cannot read, and over a Redis that hung up. The next one begins at once in
+    this process, whose sandboxes stand ready; and with a pause that grows where that does not help.
+    """
+    pause, told = 0.0, Told()
+    with contextlib.suppress(StopRequested):
+        while not told.to_stop:
+            began = time.monotonic()
+            try:
+                if _work(told, burst=burst):
+                    return
+            except StopRequested:
+                raise
+            except RedisError as error:
+                logger.warning("the worker waits for Redis: %s", str(error)[:200])
+            except Exception:
+                logger.exception("the worker stumbled over what stands in Redis")
+            pause = 0.1 if time.monotonic() > began + LONGEST_PAUSE else min(2 * pause + 0.1, LONGEST_PAUSE)
+            time.sleep(0 if told.to_stop else pause)
+
+
+def _work(told: Told, *, burst: bool) -> bool:
+    """The life of one worker of rq: whether nothing is left to do."""
+    # On a connection of its own: on the worker's rq waits for longer than one lasts that was open before.
+    with Redis.from_url(settings.REDIS_URL) as first:
+        heal(first)
+    with Redis.from_url(settings.REDIS_URL) as connection:
+        waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
+        worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
+        worker.told = told
+        worker.work(burst=burst, logging_level="WARNING")
+        return bool(burst and not waiting.count)
 
 
 def run_worker() -> None:
@@ -167,11 +254,5 @@ def run_worker() -> None:
     # cannot confine anything says so at once.
     if not (tried := sandbox.status()).available:
         logger.warning("no script and no command can run here: %s", tried.reason)
-    # On a connection of its own: on the worker's rq waits for longer than one lasts that was open before.
-    with Redis.from_url(settings.REDIS_URL) as first:
-        heal(first)
-    connection = Redis.from_url(settings.REDIS_URL)
-    waiting = Queue(QUEUE, connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
-    worker = Worker([waiting], connection=connection, job_class=RegisteredJob, serializer=JSONSerializer)
     with sandbox.warm(settings.AGENTSEC_SANDBOX_POOL):
-        worker.work(logging_level="WARNING")
+        work()

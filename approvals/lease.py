@@ -6,6 +6,7 @@ So a lease ends well before, and `watchdog` then kills the worker, however it ha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def renew(began: float) -> None:
 
 
 def release() -> None:
-    """The start is over, and its end is written."""
+    """The start is over, and its end is written. A watchdog that died meanwhile holds nothing any more."""
     if _HELD.guard is not None:
-        _HELD.guard.release()
+        with contextlib.suppress(BrokenPipeError):
+            _HELD.guard.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -103,8 +104,10 @@ class Live:
         """A process of the instance by the last word of its AGENTSEC_PROCESS, such as `worker-1`."""
         assert self.process is not None
         for process in psutil.Process(self.process.pid).children():
-            if process.environ().get("AGENTSEC_PROCESS") == f"agentsec {name}":
-                return process
+            # One that has just died is still a child, without an environment.
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("AGENTSEC_PROCESS") == f"agentsec {name}":
+                    return process
         raise AssertionError(f"no process {name}")
 
     def stop(self, number: signal.Signals = signal.SIGINT, *, seconds: float = 30) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
+import threading
 import zlib
 from pathlib import Path
 
@@ -23,6 +26,9 @@ from traces import live
 def waiting(services: Services) -> Queue:
     queue = jobs.queue()
     queue.empty()
+    # What another test planted.
+    jobs.heal(queue.connection)
+    queue.connection.delete("rq:suspended")
     return queue
 
 
@@ -146,6 +152,56 @@ def test_a_worker_starts_whatever_stands_under_its_keys(waiting: Queue) -> None:
         waiting.connection.set(key, b"garbage")
     assert jobs.heal(waiting.connection) == len(jobs.KEYS)
     work(waiting)
+
+
+@pytest.mark.parametrize("key", [*jobs.OF_A_JOB, "rq:suspended"])
+def test_a_key_that_is_none_of_rq_s_keeps_no_action_from_running(
+    committed_cast: Cast, waiting: Queue, key: str
+) -> None:
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    waiting.connection.delete(key.format(action.pk))
+    waiting.connection.set(key.format(action.pk), b"garbage")
+    jobs.work(burst=True)
+    jobs.enqueue(action)
+    jobs.work(burst=True)
+    action.refresh_from_db()
+    assert action.state == "succeeded"
+
+
+def test_what_is_no_job_costs_no_worker(committed_cast: Cast, waiting: Queue) -> None:
+    waiting.connection.rpush(waiting.key, b"\xff\x00")
+    action = committed_cast.propose("script.run", {"code": "print(1)"})
+    jobs.work(burst=True)
+    action.refresh_from_db()
+    assert action.state == "succeeded"
+
+
+def test_a_worker_that_is_told_to_end_ends_whatever_became_of_its_keys_meanwhile(
+    committed_cast: Cast, waiting: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = committed_cast.propose("script.run", {"code": "print(1)"})
+
+    def end(action_id: str) -> str:
+        for key in (f"rq:executions:{action_id}", *waiting.connection.keys("rq:worker:*")):
+            waiting.connection.delete(key)
+            waiting.connection.set(key, b"garbage")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "told"
+
+    monkeypatch.setitem(jobs.REGISTRY, "approvals.jobs.execute", end)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    # Who does not end by itself is told again, and is late.
+    again = threading.Timer(20, os.kill, [os.getpid(), signal.SIGTERM])
+    again.start()
+    try:
+        jobs.work()
+        assert again.is_alive()
+    finally:
+        again.cancel()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    told.refresh_from_db()
+    assert told.state == "ready"
 
 
 def test_an_action_is_in_the_queue_once(committed_cast: Cast, waiting: Queue) -> None:

@@ -125,6 +125,24 @@ def test_a_watchdog_that_died_has_a_successor(monkeypatch: pytest.MonkeyPatch) -
     second.close()
 
 
+def died(guard: lease.Guard) -> None:
+    guard._process.kill()
+    guard._process.wait()
+
+
+def test_a_watchdog_that_dies_beside_a_start_costs_nothing_at_its_ends(
+    committed_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, guard = begun(committed_cast), lease.Guard()
+    monkeypatch.setattr(lease._HELD, "guard", guard)
+    died(guard)
+    with heartbeat.beating(start.execution) as pulse:
+        assert lease._HELD.guard is not None
+        died(lease._HELD.guard)
+    assert not pulse.stop.is_set()
+    lease._HELD.guard.close()
+
+
 def begun(cast: Cast, code: str = "print(1)") -> starting.Started:
     action = cast.propose("script.run", {"code": code})
     started = starting.start(action_id=action.pk, worker="tests")

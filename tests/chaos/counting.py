@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,15 +47,21 @@ class Counted:
     calls: Counter[str]
     logged: Counter[str]
     seen: Mapping[str, int]
+    errors: Mapping[str, str]
+    results: Mapping[str, Any]
 
     @classmethod
     def read(cls, ledger: Ledger, world: World, database: psycopg.Connection[Any]) -> Counted:
-        rows = database.execute("SELECT id::text, state, tool_call_id FROM approvals_action").fetchall()
+        query = "SELECT id::text, state, tool_call_id, error, result_json FROM approvals_action"
+        rows = database.execute(query).fetchall()
         starts = database.execute("SELECT action_id FROM traces_entry WHERE kind = 'action.running'")
+        logged = Counter(row[0] for row in starts)
         return cls(
             proposed=tuple(ledger.proposed), states={row[0]: row[1] for row in rows},
-            calls=Counter(row[2] for row in rows if row[2]), logged=Counter(row[0] for row in starts),
-            seen={item.id: item.kind.starts(world, item.id, item.mark) for item in ledger.proposed},
+            calls=Counter(row[2] for row in rows if row[2]), logged=logged,
+            seen={item.id: _seen(world, item, logged) for item in ledger.proposed},
+            errors={row[0]: row[3] for row in rows},
+            results={row[0]: json.loads(row[4] or "null") for row in rows if row[1] == "succeeded"},
         )  # fmt: skip
 
     def state(self, item: Proposed) -> str:
@@ -72,10 +80,19 @@ def of_actions(ledger: Ledger, counted: Counted) -> Iterator[Check]:
         tuple(f"{n} actions of the call {call}" for call, n in counted.calls.items() if n != 1),
     )  # fmt: skip
     yield Check(
+        "no rule blocked it", f"{len(proposed)} proposed",
+        tuple(f"{item} is blocked" for item in proposed if counted.state(item) == "blocked"),
+    )  # fmt: skip
+    yield Check(
         "nothing started twice", f"{sum(seen.values())} starts seen from outside",
         # An idempotent tool may start again by itself; each of its starts is in the log, which is asked next.
         tuple(f"{item} started {seen[item.id]} times, and was voted on {1 + item.again} times"
               for item in proposed if not item.kind.idempotent and seen[item.id] > 1 + item.again),
+    )  # fmt: skip
+    yield Check(
+        "nobody started what nobody asked for again", f"{sum(counted.logged.values())} starts logged",
+        tuple(f"{item} was started {counted.logged[item.id]} times, and was voted on {1 + item.again} times"
+              for item in proposed if not item.kind.idempotent and counted.logged[item.id] > 1 + item.again),
     )  # fmt: skip
     yield Check(
         "no start that the log does not hold", f"{sum(counted.logged.values())} starts logged",
@@ -93,11 +110,59 @@ def of_actions(ledger: Ledger, counted: Counted) -> Iterator[Check]:
         tuple(f"{item} succeeded unseen" for item in proposed
               if counted.state(item) == "succeeded" and item.kind.act is None and not seen[item.id]),
     )  # fmt: skip
+    yield from _of_results(counted)
     yield Check(
         "one answer, by whichever way it came", f"{ledger.outages} outages seen by clients",
         (*ledger.odd, *(f"{item} was answered as {item.state} and is {counted.state(item)}"
                         for item in proposed if item.state in SETTLED and counted.state(item) != item.state)),
     )  # fmt: skip
+
+
+def _of_results(counted: Counted) -> Iterator[Check]:
+    """The promises about what came of a start."""
+    told = [item for item in counted.proposed if item.kind.holds is not None and item.id in counted.results]
+    yield Check(
+        "every result is right", f"{len(told)} results",
+        tuple(f"{item} came to {str(counted.results[item.id])[:200]}" for item in told
+              if item.kind.holds is not None and not item.kind.holds(counted.results[item.id])),
+    )  # fmt: skip
+    failed = [
+        item for item in counted.proposed if item.kind.runs == "sql" and counted.state(item) == "failed"
+    ]
+    yield Check(
+        "a statement that failed changed nothing", f"{len(failed)} statements failed",
+        tuple(f"{item} failed ({counted.errors[item.id]}) and wrote" for item in failed
+              if item.kind.seen is not None and counted.seen[item.id] > item.again
+              and "not known" not in counted.errors[item.id]),
+    )  # fmt: skip
+
+
+def of_times(ledger: Ledger, world: World) -> Check:
+    """The promise about what was put off."""
+    planned = [
+        (item, item.not_before, world.opens.first(item.mark)) for item in ledger.proposed if item.not_before
+    ]
+    early = tuple(
+        f"{item} started {planned_for.timestamp() - began:.2f} s before its time"
+        for item, planned_for, began in planned
+        if planned_for is not None and began is not None and began < planned_for.timestamp()
+    )
+    return Check("nothing started before its time", f"{len(planned)} put off", early)
+
+
+def pauses(
+    ledger: Ledger, blows: Sequence[tuple[float, str]], database: psycopg.Connection[Any]
+) -> dict[str, list[float]]:
+    """For each blow the seconds until a call was accepted again, and until one started again."""
+    query = "SELECT extract(epoch FROM at)::float8 FROM traces_entry WHERE kind = 'action.running' ORDER BY 1"
+    started = [row[0] for row in database.execute(query)]
+    accepted = sorted(item.at for item in ledger.proposed)
+    found: dict[str, list[float]] = defaultdict(list)
+    for at, name in blows:
+        for what, times in (("accepted", accepted), ("started", started)):
+            if (place := bisect.bisect_right(times, at)) < len(times):
+                found[f"{name}: {what} again"].append(times[place] - at)
+    return found
 
 
 def of_remains(live: Live, database: psycopg.Connection[Any]) -> Iterator[Check]:
@@ -163,6 +228,10 @@ def complaints(live: Live) -> Counter[str]:
             if line.startswith("    ") and ERROR.match(following):
                 found[f"{path.name}: {following[:150]}"] += 1
     return found
+
+
+def _seen(world: World, item: Proposed, logged: Mapping[str, int]) -> int:
+    return logged[item.id] if item.kind.seen is None else item.kind.seen(world, item.id, item.mark)
 
 
 def _told(states: Iterable[str]) -> str:

@@ -7,27 +7,29 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 
 from agentsec_site.demo.client import Client, Problem
-from tests.chaos.kinds import KINDS, Kind, World
+from tests.chaos.kinds import Kind, World
 
 # What a client sees of a server that is gone, or whose database is: it comes again.
 AWAY = (OSError, http.client.HTTPException, ValueError)
 PAUSE = 0.25
+PATIENCE = 600.0  # seconds that an agent gives one answer, and one call to come to its end
 FORGOTTEN = "forgotten by its agent"
 FINAL = ("blocked", "succeeded", "failed", "interrupted", "rejected", "expired", "cancelled")
 
 
 @dataclass
 class Proposed:
-    """One call that was accepted. `state` is what its agent was told last, `again` how often a reviewer asked
-    for new votes.
+    """One call that was accepted, at `at` (seconds since the epoch). `asked` says that people decide, `state`
+    what its agent was told last, `again` how often a reviewer asked for new votes.
     """
 
     id: str
@@ -36,8 +38,11 @@ class Proposed:
     kind: Kind
     mark: str
     args: dict[str, Any]
+    asked: bool
+    not_before: datetime | None = None
     state: str = ""
     again: int = 0
+    at: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
         return f"{self.kind.name} {self.id[:8]}"
@@ -86,31 +91,41 @@ class Agent:
     """
 
     def __init__(
-        self, client: Client, world: World, ledger: Ledger, seed: int, *, until: float, forgets: float
+        self,
+        client: Client,
+        world: World,
+        kinds: Sequence[Kind],
+        ledger: Ledger,
+        seed: int,
+        *,
+        forgets: float,
     ) -> None:
-        self.client, self.world, self.ledger, self.until = client, world, ledger, until
+        self.client, self.world, self.kinds, self.ledger = client, world, kinds, ledger
         self.chance, self.forgets = random.Random(seed), forgets
 
     def work(self, numbers: Iterator[int]) -> None:
         session = str(self._ask(lambda: self.client.open_session(purpose="chaos")))
         for number in numbers:
-            kind = KINDS[number % len(KINDS)]
-            self._follow(self._propose(session, kind), kind)
+            kind = self.kinds[number % len(self.kinds)]
+            self._follow(self._propose(session, kind))
 
     def _ask(self, work: Callable[[], Any]) -> Any:
-        return patiently(work, self.ledger, until=self.until)
+        return patiently(work, self.ledger, until=time.monotonic() + PATIENCE)
 
     def _propose(self, session: str, kind: Kind) -> Proposed:
-        mark, call = self.world.opens.give(), uuid4().hex
-        args = {**kind.args(mark), "ask": self.chance.random() < 0.5}
-        told = self._ask(lambda: self.client.propose(session, kind.name, args, tool_call_id=call))
-        proposal = Proposed(str(told["id"]), session, call, kind, mark, args)
+        mark, call, asked = kind.marks(self.world), uuid4().hex, self.chance.random() < 0.5
+        args = kind.args(mark, asked)
+        at = datetime.now(UTC) + timedelta(seconds=kind.ahead) if kind.ahead else None
+        more = {"not_before": at.isoformat()} if at is not None else {}
+        told = self._ask(lambda: self.client.propose(session, kind.name, args, tool_call_id=call, **more))
+        proposal = Proposed(str(told["id"]), session, call, kind, mark, args, asked, at)
         self.ledger.note(proposal)
         self._seen(proposal, told)
         return proposal
 
-    def _follow(self, proposal: Proposed, kind: Kind) -> None:
-        while proposal.state not in (*FINAL, FORGOTTEN) and time.monotonic() < self.until:
+    def _follow(self, proposal: Proposed) -> None:
+        until = time.monotonic() + PATIENCE
+        while proposal.state not in (*FINAL, FORGOTTEN) and time.monotonic() < until:
             # Half of the time as an agent that lost its memory: the same call, proposed anew.
             anew = self.chance.random() < 0.5
             told = self._ask(lambda anew=anew: self._again(proposal) if anew else self._poll(proposal))
@@ -181,7 +196,9 @@ class Reviewer:
         with self.ledger.lock:
             known = list(self.ledger.proposed)
         for proposal in known:
-            if proposal.state != "interrupted" or proposal.again or not proposal.args["ask"]:
+            # Of what its agent would have to take again nobody would.
+            lost = proposal.state == "interrupted" and proposal.kind.act is None
+            if not lost or proposal.again or not proposal.asked:
                 continue
             proposal.again = 1
             try:

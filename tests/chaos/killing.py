@@ -27,16 +27,19 @@ PATIENCE = 15.0
 
 @dataclass
 class Killer:
-    """Strikes until told to stop, every `pause` seconds on average, but not again before something went on:
-    `progress` counts what did. `struck` counts what it did.
+    """Strikes until told to stop, every `pause` seconds on average, but not again before something went on,
+    `every` steps of it on average: `progress` counts them. `struck` counts what it did, `blows` says when, in
+    seconds since the epoch.
     """
 
     live: Live
     seed: int
     pause: float
+    every: int
     progress: Callable[[], int]
     stop: threading.Event = field(default_factory=threading.Event)
     struck: Counter[str] = field(default_factory=Counter)
+    blows: list[tuple[float, str]] = field(default_factory=list)
     frozen: list[tuple[float, psutil.Process]] = field(default_factory=list)
     shared: set[str] = field(default_factory=set)  # what PostgreSQL had of /dev/shm before each blow
 
@@ -50,6 +53,8 @@ class Killer:
             "watchdog": lambda: _kill(self.watchdog(chance.choice(("worker-1", "worker-2")))),
             "redis wiped": self._wipe,
             "redis filled with garbage": self._garbage,
+            "something of a job": lambda: self._strike_job(chance),
+            "everything at once": self._everything,
             "worker frozen": lambda: self._freeze(chance.choice(("worker-1", "worker-2"))),
         }
         order: list[str] = []
@@ -57,10 +62,12 @@ class Killer:
             # Each in its turn, in ever another order, so that a short run strikes everything too.
             order = order or chance.sample(list(blows), len(blows))
             name = order.pop()
-            self._wait(chance.randint(1, 3))
+            self._wait(chance.randint(1, 2 * self.every - 1))
             with contextlib.suppress(psutil.Error, OSError, AssertionError):
                 self._note_shared()
-                self.struck[name] += blows[name]()
+                if blows[name]():
+                    self.blows.append((time.time(), name))
+                    self.struck[name] += 1
             self.thaw()
 
     def _wait(self, steps: int) -> None:
@@ -108,6 +115,25 @@ class Killer:
 
     def _kills(self, name: str) -> Callable[[], bool]:
         return lambda: _kill(self.live.child(name))
+
+    def _strike_job(self, chance: random.Random) -> bool:
+        """A process that a worker has started, of a sandbox that runs or that stands ready."""
+        worker = self.live.child(chance.choice(("worker-1", "worker-2")))
+        watchdog = self.watchdog(worker.environ()["AGENTSEC_PROCESS"].split()[-1])
+        family = [process for process in worker.children(recursive=True) if process != watchdog]
+        return bool(family) and _kill(chance.choice(family))
+
+    def _everything(self) -> bool:
+        """As when the power fails, but for the one process that starts them all again."""
+        doomed = [self.keeper(), self.service("postgres"), self.service("valkey-server", "redis-server")]
+        for name in CHILDREN:
+            with contextlib.suppress(AssertionError):
+                doomed.append(self.live.child(name))
+        struck = False
+        for process in doomed:
+            with contextlib.suppress(psutil.Error):
+                struck = _kill(process) or struck
+        return struck
 
     def _freeze(self, name: str) -> bool:
         process = self.live.child(name)

@@ -13,6 +13,7 @@ import os
 import select
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ class Opens:
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "inotify is not to be had")
         self._lock, self._paths, self._counts = threading.Lock(), _files(), Counter[int]()
+        self._first: dict[int, float] = {}
         self._watches: dict[str, int] = {}
         self._end, self._ended = os.pipe()
         self.overflown = False
@@ -52,6 +54,11 @@ class Opens:
         with self._lock:
             return self._counts[self._watches[path]]
 
+    def first(self, path: str) -> float | None:
+        """When it was opened for the first time, in seconds since the epoch."""
+        with self._lock:
+            return self._first.get(self._watches[path])
+
     def close(self) -> None:
         os.close(self._ended)
         self._thread.join()
@@ -72,6 +79,8 @@ class Opens:
                 watch, mask, _, length = _EVENT.unpack_from(data)
                 data = data[_EVENT.size + length :]
                 self._counts[watch] += bool(mask & _IN_OPEN)
+                if mask & _IN_OPEN:
+                    self._first.setdefault(watch, time.time())
                 self.overflown = self.overflown or bool(mask & _IN_Q_OVERFLOW)
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,31 +27,28 @@ from tests.chaos import counting
 from tests.chaos.counting import Check, Counted, Surroundings
 from tests.chaos.driving import FINAL, Agent, Ledger, Reviewer, spread
 from tests.chaos.killing import Killer
-from tests.chaos.kinds import KINDS, Answer, World
+from tests.chaos.kinds import DATABASE, SECRET, Answer, Kind, World, asking, kinds
 from tests.chaos.opens import Opens
+from tests.chaos.service import KEY, Service, serving
 from tests.live import Live, make_home
 
-RULES = [
-    {"name": "chaos-allowed", "effect": "allow", "tools": ["chaos.*"], "when": "!args.ask"},
-    {
-        "name": "chaos-asked", "effect": "ask", "tools": ["chaos.*"], "when": "args.ask",
-        "approvers": "reviewers", "expires_after": "1h",
-    },
-]  # fmt: skip
 AGENT = {"name": "chaos-bot", "mode": "standard", "limits": {"actions_per_minute": 100_000, "pending": 5000}}
-SETTLE_SECONDS = 150.0
+SETTLE_SECONDS = 240.0
 WORKERS = ("worker-1", "worker-2")
 
 
 @dataclass
 class Report:
-    """What came of a run: promises, blows, what processes complained about, and how long it took."""
+    """What came of a run: promises, blows, what processes complained about, and how long it took. `pauses`
+    are the seconds from each blow, by its name, to the next call that was accepted, and to the next start.
+    """
 
     checks: list[Check]
     struck: Counter[str]
     states: Counter[str]
     starts: Counter[str]
     complaints: Counter[str]
+    pauses: Mapping[str, Sequence[float]]
     seconds: float = 0.0
 
     @property
@@ -65,6 +62,7 @@ class Chaos:
 
     live: Live
     opens: Opens
+    service: Service
     say: Callable[[str], None]
     before: Surroundings
     folder: Path
@@ -76,15 +74,19 @@ class Chaos:
 
     def __post_init__(self) -> None:
         self.services = embedded.plan(self.live.home)
-        self.world = World(self.opens, self._as_role)
+        self.world = World(self.opens, self.service, self._as_role)
+        self.kinds = kinds(self.service)
         self.agent, self.reviewer = self._prepare()
 
-    def play(self, *, actions: int, threads: int, seed: int, pause: float, forgets: float) -> Report:
-        """Let agents propose while everything is struck, settle, and count. `pause` is the mean time between
-        two blows, in seconds; `forgets` how often an agent never reports.
+    def play(
+        self, *, actions: int, threads: int, seed: int, pause: float, every: int, forgets: float
+    ) -> Report:
+        """Let agents propose while everything is struck, settle, and count. `pause` is the least time between
+        two blows, in seconds, and `every` how many calls are accepted between them, both on average;
+        `forgets` is how often an agent never reports.
         """
         judge = Reviewer(self.reviewer, self.ledger, seed)
-        killer = Killer(self.live, seed, pause, lambda: len(self.ledger.proposed))
+        killer = Killer(self.live, seed, pause, every, lambda: len(self.ledger.proposed))
         agents = [
             threading.Thread(target=self._drive, args=[share, seed * 1000 + number, forgets], daemon=True)
             for number, share in spread(actions, threads)
@@ -128,10 +130,15 @@ class Chaos:
         """A company's database, tools and rules, an agent and a reviewer."""
         _make_database(self.services)
         address = self.services.postgres_url(user=ISSUER, password=quote(PASSWORD), database="chaos")
-        self.live.manage("secret", "set", "chaos-database", given=address)
+        self.live.manage("secret", "set", DATABASE, given=address)
+        self.live.manage("secret", "set", SECRET, given=KEY)
         self.live.manage("user", "create", "rita", "--groups", "reviewers")
         file = self.live.home / "chaos.yaml"
-        world = {"agents": [AGENT], "tools": [dict(kind.tool) for kind in KINDS], "rules": RULES}
+        world = {
+            "agents": [AGENT],
+            "tools": [dict(kind.tool) for kind in self.kinds],
+            "rules": _rules(self.kinds),
+        }
         file.write_text(json.dumps(world))
         self.live.manage("apply", str(file))
         key = self.live.manage("agent", "create", "chaos-bot").stdout.split()[-1]
@@ -139,14 +146,13 @@ class Chaos:
         return Client(self.live.url, key), Client(self.live.url, token)
 
     def _drive(self, share: Iterator[int], seed: int, forgets: float) -> None:
-        until = time.monotonic() + 3600
         try:
-            Agent(self.agent, self.world, self.ledger, seed, until=until, forgets=forgets).work(share)
+            Agent(self.agent, self.world, self.kinds, self.ledger, seed, forgets=forgets).work(share)
         except Exception as error:  # noqa: BLE001 - told in the table: an agent that gives up is a finding
             self.ledger.contradiction(f"an agent gave up: {type(error).__name__}: {error}")
 
     def _watch(self, agents: list[threading.Thread], actions: int, killer: Killer) -> None:
-        told = time.monotonic()
+        began = told = time.monotonic()
         for thread in agents:
             while thread.is_alive():
                 thread.join(0.25)
@@ -154,9 +160,7 @@ class Chaos:
                     raise AssertionError("the instance ended by itself:\n" + "".join(self.live.lines[-40:]))
                 if time.monotonic() > told + 20:
                     told = time.monotonic()
-                    self.say(
-                        f"  {len(self.ledger.proposed)} of {actions}, {sum(killer.struck.values())} blows"
-                    )
+                    self.say(_so_far(len(self.ledger.proposed), actions, told - began, len(killer.blows)))
 
     def _note_jobs(self) -> None:
         """Every process that a worker has started, to be asked for at the end."""
@@ -181,14 +185,19 @@ class Chaos:
 
     def _count(self, killer: Killer) -> Report:
         starts: Counter[str] = Counter()
+        with psycopg.connect(_admin(self.services, "chaos")) as company:
+            self.world.read_rows(company)
         with self.database() as database:
             counted = Counted.read(self.ledger, self.world, database)
             checks = [*counting.of_actions(self.ledger, counted), *counting.of_remains(self.live, database)]
+            pauses = counting.pauses(self.ledger, killer.blows, database)
+        checks.append(counting.of_times(self.ledger, self.world))
+        checks.append(Check("a secret came where it belongs", "", tuple(self.service.odd)))
         for item in counted.proposed:
             starts[item.kind.name] += counted.seen[item.id]
         if self.opens.overflown:
             checks.append(Check("the observer saw everything", "", ("inotify's queue ran over",)))
-        return Report(checks, killer.struck, Counter(counted.states.values()), starts, Counter())
+        return Report(checks, killer.struck, Counter(counted.states.values()), starts, Counter(), pauses)
 
     def _as_role(self, told: Answer) -> str:
         return self.services.postgres_url(
@@ -197,29 +206,68 @@ class Chaos:
 
 
 @contextlib.contextmanager
-def chaos(say: Callable[[str], None] = print) -> Iterator[Chaos]:
-    """An instance to be struck; it is removed at the end, whatever happened."""
+def chaos(say: Callable[[str], None] = print, *, home: Callable[[], Path] = make_home) -> Iterator[Chaos]:
+    """An instance to be struck, in the home that `home` makes; removed at the end, whatever happened."""
     before, folder, opens = Surroundings.now(), Path(tempfile.mkdtemp(prefix="agentsec-chaos-")), Opens()
     # What a crash of PostgreSQL may not lose must have been written: tests switch that off.
-    live = Live(home=make_home(), environment={"AGENTSEC_EMBEDDED_FSYNC": "on", "TMPDIR": str(folder)})
-    try:
-        live.start()
-        say(f"An instance runs in {live.home} ({live.seconds:.0f} s).")
-        yield Chaos(live, opens, say, before, folder)
-    finally:
-        live.remove()
-        opens.close()
-        shutil.rmtree(folder)
+    with serving() as service:
+        live = Live(
+            home=home(),
+            environment={
+                "AGENTSEC_EMBEDDED_FSYNC": "on", "AGENTSEC_FETCH_ALLOW": service.entry, "TMPDIR": str(folder)
+            },
+        )  # fmt: skip
+        try:
+            live.start()
+            say(f"An instance runs in {live.home} ({live.seconds:.0f} s).")
+            yield Chaos(live, opens, service, say, before, folder)
+        finally:
+            live.remove()
+            opens.close()
+            shutil.rmtree(folder)
 
 
-def run(*, actions: int, threads: int, seed: int, pause: float, say: Callable[[str], None] = print) -> Report:
-    """The long form: start, strike, settle, count, remove."""
+def run(
+    *, actions: int, threads: int, seed: int, pause: float, every: int, logs: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Report:  # fmt: skip
+    """The long form: start, strike, settle, count, remove. What its processes wrote is kept in `logs`."""
     began = time.monotonic()
     with chaos(say) as made:
-        report = made.play(actions=actions, threads=threads, seed=seed, pause=pause, forgets=0.02)
-        made.end(report)
+        try:
+            report = made.play(
+                actions=actions, threads=threads, seed=seed, pause=pause, every=every, forgets=0.02
+            )
+            made.end(report)
+        finally:
+            if logs is not None:
+                shutil.copytree(made.live.home / "logs", logs, dirs_exist_ok=True)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _rules(every: Sequence[Kind]) -> list[dict[str, Any]]:
+    """Of each kind some calls are allowed, the others asked."""
+    rules: list[dict[str, Any]] = []
+    for asked in sorted({asking(kind) for kind in every}):
+        rule = {
+            "name": f"chaos-{len(rules)}",
+            "tools": [kind.name for kind in every if asking(kind) == asked],
+        }
+        rules += [
+            rule | {"name": f"{rule['name']}-allowed", "effect": "allow", "when": f"!({asked})"},
+            rule | {
+                "name": f"{rule['name']}-asked", "effect": "ask", "when": asked, "approvers": "reviewers",
+                "expires_after": "1h",
+            },
+        ]  # fmt: skip
+    return rules
+
+
+def _so_far(done: int, of: int, seconds: float, blows: int) -> str:
+    """How far it is, and how long the rest takes at this pace."""
+    left = f", about {seconds / done * (of - done) / 60:.0f} min to go" if done else ""
+    return f"  {seconds / 60:5.1f} min: {done} of {of} actions, {blows} blows{left}"
 
 
 def _admin(services: Services, database: str) -> str:
@@ -237,4 +285,6 @@ def _make_database(services: Services) -> None:
     with psycopg.connect(_admin(services, "chaos"), autocommit=True) as connection:
         connection.execute(SCHEMA)
         connection.execute(f"GRANT USAGE ON SCHEMA public TO {ISSUER} WITH GRANT OPTION")
+        connection.execute("CREATE TABLE marks (mark text NOT NULL)")
+        connection.execute(f"GRANT INSERT ON marks TO {ISSUER} WITH GRANT OPTION")
         connection.execute(f"GRANT SELECT ON invoices, salaries TO {ISSUER} WITH GRANT OPTION")

@@ -19,16 +19,23 @@ import pytest
 from tests.chaos.counting import Check
 from tests.chaos.driving import Ledger, patiently
 from tests.chaos.run import WORKERS, Chaos, Report, chaos
+from tests.live import made_home
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 PROMISES = (
     "every accepted proposal reached an end",
     "one call is one action",
+    "no rule blocked it",
     "nothing started twice",
+    "nobody started what nobody asked for again",
     "no start that the log does not hold",
     "nothing ran without a yes",
     "what succeeded did run",
+    "every result is right",
+    "a statement that failed changed nothing",
     "one answer, by whichever way it came",
+    "nothing started before its time",
+    "a secret came where it belongs",
     "no privilege is alive",
     "the log verifies",
     "no process is left",
@@ -39,13 +46,13 @@ PROMISES = (
 @pytest.fixture(scope="module")
 def frail() -> Iterator[Chaos]:
     """An instance of its own, whose processes the tests kill."""
-    with chaos(say=lambda line: None) as made:
+    with chaos(say=lambda line: None, home=made_home) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def report(frail: Chaos) -> Report:
-    counted = frail.play(actions=20, threads=8, seed=1, pause=0.3, forgets=0.0)
+    counted = frail.play(actions=20, threads=8, seed=1, pause=0.3, every=2, forgets=0.0)
     frail.end(counted)
     return counted
 
@@ -124,6 +131,17 @@ def test_what_was_put_off_starts_at_its_time_and_not_before(frail: Chaos) -> Non
 def test_everything_was_struck(report: Report) -> None:
     assert sum(report.states.values()) >= 20
     assert len(report.struck) >= 5
+
+
+def test_calls_of_every_kind_were_made(report: Report) -> None:
+    assert set(report.starts) >= {
+        "chaos.sql",
+        "chaos.look",
+        "chaos.http",
+        "chaos.pay",
+        "chaos.role",
+        "chaos.token",
+    }
 
 
 @pytest.mark.parametrize("promise", PROMISES)

@@ -37,6 +37,9 @@ def test_services_that_do_not_start_at_once_do_not_end_the_instance(
         services = None
 
     monkeypatch.setattr(embedded, "heal", refuse)
-    supervisor._heal(Instance())  # type: ignore[arg-type]
+    pauses = [0.0]
+    for _ in range(6):
+        pauses.append(supervisor._heal(Instance(), pauses[-1]))  # type: ignore[arg-type]
     told = capsys.readouterr()
-    assert "tried again: the disk is full" in told.out + told.err
+    assert "tried again in 1 s: the disk is full" in told.out + told.err
+    assert pauses == [0, 1, 2, 4, 8, 10, 10]
