@@ -35,7 +35,7 @@ from approvals import (
 )
 from approvals.judging import Judged
 from approvals.models import Action, ActionQuerySet, Revision
-from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
+from policies import arguments, budgets, labels, limit_hits, limits, reach, releases, sessions
 from policies.firewall import known
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
@@ -208,7 +208,7 @@ def _store(
 
 def take_on(action: Action, *, args: Mapping[str, Any], judged: Judged) -> None:
     """Set everything on the action that follows from its arguments and their judgement, digest included."""
-    tool = judged.tool
+    tool = reach.confined(judged.tool, judged.verdict.egress)
     action.args_json = arguments.canonical(args).decode()
     action.target = judging.target(tool, args)
     action.summary = judging.summary(tool, args)
