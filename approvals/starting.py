@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from approvals import forawhile, later, states, stepup, sworn, voting, word
 from approvals.models import Action, Execution
@@ -25,7 +24,7 @@ from policies.models import Grant
 from policies.tooling import ToolDef
 from policies.trail import note_started
 from policies.verdict import unspared
-from traces import proofs
+from traces import dbtime, proofs
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -141,7 +140,7 @@ def _drop(action: Action, to: str, why: str, **fields: Any) -> Dropped:
 
 
 def _too_late(action: Action) -> Dropped | None:
-    if action.deadline > timezone.now():
+    if action.deadline > dbtime.now():
         return None
     return _drop(action, S.EXPIRED, "it did not start in time", decision_reason="it did not start in time")
 
@@ -202,7 +201,7 @@ def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
 
 def _ask_until(action: Action) -> datetime:
     waits = min(item["expires_after"] for item in action.approvals)
-    return later.ask_until(action, now=timezone.now(), seconds=waits)
+    return later.ask_until(action, now=dbtime.now(), seconds=waits)
 
 
 def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
@@ -218,7 +217,7 @@ def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
 
 
 def _held(action: Action, tool: ToolDef) -> Held | None:
-    now = timezone.now()
+    now = dbtime.now()
     if action.not_before is not None and action.not_before > now:
         return Held(f"not before {action.not_before.isoformat()}")
     try:
