@@ -1,6 +1,6 @@
-"""Where does a planted value turn up? Looked for in everything that an instance keeps, says or runs with.
+"""Where do planted values turn up? Looked for in everything that an instance keeps, says or runs with.
 
-    found = planted.search(VALUE, dsn=…, home=…, redis_url=…, payloads=…, answers=…)
+    found = planted.search(VALUE, OTHER, dsn=…, home=…, redis_url=…, payloads=…, answers=…)
     assert found == []
 
 To look in a further place, yield `(where, bytes)` from a function of your own and give it as `also`. The ways
@@ -55,11 +55,11 @@ def needles(value: str) -> dict[str, bytes]:
 
 
 def search(
-    value: str, *, dsn: str = "", home: Path | None = None, redis_url: str = "",
+    *values: str, dsn: str = "", home: Path | None = None, redis_url: str = "",
     payloads: Iterable[Place] = (), answers: Iterable[Place] = (), also: Iterable[Place] = (),
 ) -> list[str]:  # fmt: skip
-    """Each place where the value stands, as "place: way"; empty where it stands nowhere."""
-    wanted = needles(value)
+    """Each place where one of the values stands, as "place: way"; empty where they stand nowhere."""
+    wanted = [(way, needle) for value in values for way, needle in needles(value).items()]
     places: list[Iterable[Place]] = [payloads, answers, also]
     places += [tables(dsn)] if dsn else []
     places += [files(home), processes(home)] if home else []
@@ -68,7 +68,7 @@ def search(
         f"{where}: {way}"
         for group in places
         for where, content in group
-        for way, needle in wanted.items()
+        for way, needle in wanted
         if needle in content
     ]
 
