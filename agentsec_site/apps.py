@@ -7,6 +7,8 @@ import gc
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
 
+from traces import dbtime
+
 
 class SiteConfig(AppConfig):
     name = "agentsec_site"
@@ -15,9 +17,12 @@ class SiteConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        """The last of the apps: what has loaded stays, and need not be searched for garbage ever again."""
+        """The last of the apps: what has loaded stays, and need not be searched for garbage ever again. From
+        here on time is the database's.
+        """
         gc.freeze()
         gc.enable()
+        dbtime.follow(dbtime.of_database)
 
 
 class AdminConfig(admin_apps.SimpleAdminConfig):

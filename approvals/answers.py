@@ -31,6 +31,7 @@ def answer(action: Action, *, handout: Handout | None = None, holds: Holds | Non
             "reasons": verdict["reasons"],
             "rules": [match["name"] for match in verdict["matched"]],
             "release": verdict["release"],
+            **({"egress": verdict["egress"]} if "egress" in verdict else {}),
         },
         "created_at": action.created_at.isoformat(),
         "poll": f"/api/v1/actions/{action.pk}",

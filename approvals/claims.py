@@ -13,14 +13,13 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from approvals import states
 from approvals.models import Action
 from approvals.reviewing import open_for
 from policies.access import actor
 from policies.models import User
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 BATCH = 200
@@ -38,7 +37,7 @@ class Claim:
     @property
     def sentence(self) -> str:
         """“mina has claimed this 2 min ago”."""
-        minutes = int((timezone.now() - self.at).total_seconds() // 60)
+        minutes = int((dbtime.now() - self.at).total_seconds() // 60)
         return f"{self.by} has claimed this {f'{minutes} min ago' if minutes else 'just now'}"
 
     def to_json(self) -> dict[str, str]:
@@ -49,7 +48,7 @@ def of(action: Action) -> Claim | None:
     """The claim that stands on an action; None where there is none, its time is over, or nothing is asked."""
     if action.state != Action.State.PENDING or not action.claimed_by:
         return None
-    if action.claimed_at is None or action.claimed_until is None or action.claimed_until <= timezone.now():
+    if action.claimed_at is None or action.claimed_until is None or action.claimed_until <= dbtime.now():
         return None
     return Claim(action.claimed_by, action.claimed_at, action.claimed_until)
 
@@ -73,7 +72,7 @@ def claim(*, action_id: UUID | str, user: User, over: str = "") -> Action:
     if standing is not None and standing.by != over:
         raise Refused("conflict", f"{standing.sentence}: take it over?", claim=standing.to_json())
     mine = of(action) is not None and standing is None
-    now = timezone.now()
+    now = dbtime.now()
     _set(
         action, claimed_by=user.username, claimed_until=now + _life(), **({} if mine else {"claimed_at": now})
     )
@@ -107,7 +106,7 @@ def release(*, action_id: UUID | str, user: User) -> Action:
 
 def renew(*, action_id: UUID | str, user: User) -> None:
     """Keep one's claim while its card is open; nothing else is changed, told or logged."""
-    now = timezone.now()
+    now = dbtime.now()
     mine = Action.objects.pending().filter(pk=action_id, claimed_by=user.username, claimed_until__gt=now)
     mine.update(claimed_until=now + _life())
 

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from approvals import (
     claims,
@@ -38,6 +37,7 @@ from approvals import (
 from approvals.models import Action, Execution
 from approvals.sql import planning
 from policies import absences, signing_keys
+from traces import dbtime
 from traces.problems import Refused
 
 S = Action.State
@@ -72,7 +72,7 @@ def tick(count: int = 0, *, apart: Collection[Callable[[datetime], int]] = ()) -
     """What is due, of the parts whose turn the `count`-th tick is (at 0 that of all), each on its own: one
     that fails does not hold up the others.
     """
-    now = timezone.now()
+    now = dbtime.now()
     failures: list[Exception] = []
     for part, every in PARTS.items():
         if count % every or part in apart:

@@ -13,14 +13,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import decisions, states, typed, word
 from approvals.decisions import Decision
 from approvals.models import Action
 from approvals.word_models import USER, ConfirmationLink, Word
 from policies.models import AgentKey, User
-from traces import clean, record
+from traces import clean, dbtime, record
 from traces.problems import Refused
 
 S = Action.State
@@ -110,7 +109,7 @@ def undo(*, action_id: UUID | str, speaker: Speaker) -> Decision:
     """
     action = _theirs(speaker, action_id)
     said = action.words.filter(void=False, verdict=Word.Verdict.APPROVE).first()
-    until = timezone.now() - timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
+    until = dbtime.now() - timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
     if said is None or said.at < until or action.state not in (S.PENDING, S.READY):
         raise Refused("conflict", "it is too late to take it back")
     said.void = True
@@ -154,7 +153,7 @@ def _concerns(speaker: Speaker, action: Action) -> bool:
 
 def _still_speaks(speaker: Speaker) -> bool:
     """As of now, whatever was read when the request began."""
-    now = timezone.now()
+    now = dbtime.now()
     if speaker.key is not None:
         keys = AgentKey.objects.usable(now).filter(pk=speaker.key.pk, scopes__contains=["attest"])
         return keys.exists()
@@ -171,7 +170,7 @@ def _open_for(speaker: Speaker, action_id: UUID | str, digest: str) -> Action:
     if action.state != S.PENDING:
         label = S(action.state).label.lower()
         raise Refused("conflict", f"this is already {label}", state=action.state)
-    if action.deadline <= timezone.now():
+    if action.deadline <= dbtime.now():
         raise Refused("conflict", "the time to decide is over", state=S.EXPIRED)
     if digest != action.digest:
         raise Refused(

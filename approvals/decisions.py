@@ -15,7 +15,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import (
     asking,
@@ -40,7 +39,7 @@ from approvals.voting import Tally, put_to, stands_in_for, tally, void_all, void
 from policies import arguments, budgets, facts, releases
 from policies.access import actor
 from policies.models import Agent, Allowance, User
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 S = Action.State
@@ -309,7 +308,7 @@ def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
     if counted.missing:
         states.announce(action)
         return Decision(action, "counted", f"Your vote counts. Still needed: {counted.missing}.")
-    now = timezone.now()
+    now = dbtime.now()
     starts = action.not_before
     if undoable:
         undo_until = now + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
@@ -330,7 +329,7 @@ def back_to_pending(action: Action, *, by: str, why: str) -> None:
     waits = min((item["expires_after"] for item in action.approvals), default=900)
     states.move(
         action, to=S.PENDING, actor=by, decided_by="", allowance=None,
-        deadline=later.ask_until(action, now=timezone.now(), seconds=waits), body={"why": why},
+        deadline=later.ask_until(action, now=dbtime.now(), seconds=waits), body={"why": why},
     )  # fmt: skip
 
 
@@ -345,10 +344,10 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     if not changed:
         raise Refused("invalid", "the arguments are the same as before: approve instead")
     files.refuse_unknown(agent=action.agent, args=checked)
-    budgets.change(action_id=action.pk, agent=action.agent, tool=tool.name, args=checked, now=timezone.now())
+    budgets.change(action_id=action.pk, agent=action.agent, tool=tool.name, args=checked, now=dbtime.now())
     judged = judging.judge(
         agent=action.agent, session=action.session, tool=tool, args=checked,
-        usage=facts.Facts.from_json(json.loads(action.facts_json)).usage, now=timezone.now(), active=active,
+        usage=facts.Facts.from_json(json.loads(action.facts_json)).usage, now=dbtime.now(), active=active,
         edited=judging.Edited(original=_original(action), by=user.username),
     )  # fmt: skip
     if judged.verdict.effect == "block":

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import states, widening
 from approvals.models import Action
@@ -21,6 +20,7 @@ from approvals.widening_models import Widening
 from policies import escalating
 from policies.escalating import Step
 from policies.rules import duration
+from traces import dbtime
 
 BATCH = 200
 # How soon to look again at a group that had its votes when its step was due, and might lose them.
@@ -71,7 +71,7 @@ def escalate(*, action_id: UUID, now: datetime | None = None) -> int:
     Locks the action, then its session by the log. Appends `action.escalated` for each. Where it is decided,
     expired or escalated meanwhile nothing happens.
     """
-    action, now = states.lock(action_id), now or timezone.now()
+    action, now = states.lock(action_id), now or dbtime.now()
     if action.state != Action.State.PENDING or action.deadline <= now:
         return 0
     taken, again = 0, None

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from approvals import judging, states
 from approvals.judging import Judged
@@ -27,6 +26,7 @@ from policies.engine import Verdict
 from policies.models import Agent, Allowance, User
 from policies.releases import Active
 from policies.verdict import spared
+from traces import dbtime
 from traces.models import Session
 from traces.problems import Refused
 
@@ -148,7 +148,7 @@ def spare(
 
 def earliest(row: Allowance, not_before: datetime | None) -> datetime | None:
     """When something may start by this allowance: not while the approval that made it can be taken back."""
-    if row.starts_at <= timezone.now():
+    if row.starts_at <= dbtime.now():
         return not_before
     return max(row.starts_at, not_before or row.starts_at)
 
@@ -163,7 +163,7 @@ def hindrance(action: Action, active: Active) -> str:
         return "it is gone"
     action.allowance = row
     unlike = allowances.unlike(row, call_of(action, active, asks=frozenset(row.rules)))
-    return allowances.lapsed(row, now=timezone.now(), session=action.session) or unlike
+    return allowances.lapsed(row, now=dbtime.now(), session=action.session) or unlike
 
 
 def call_of(action: Action, active: Active, *, asks: frozenset[str] | None = None) -> Call:
@@ -188,7 +188,7 @@ def visible(user: User) -> AllowanceQuerySet:
 
 def standing(user: User) -> tuple[Shown, ...]:
     """What is allowed for a while now, as far as this person may know; the next to end first."""
-    now = timezone.now()
+    now = dbtime.now()
     rows = visible(user).standing(now, release_id=allowances.newest_release()).order_by("until")
     return _shown(rows, user)
 

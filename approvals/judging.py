@@ -10,7 +10,7 @@ from typing import Any
 
 from approvals import following
 from approvals.executors import EXECUTORS, http
-from policies import arguments, engine, facts, firewall, heard, limits, provenance, releases
+from policies import arguments, engine, facts, firewall, heard, limits, provenance, reach, releases
 from policies.firewall import known
 from policies.models import Agent, Allowance
 from policies.tooling import ToolDef
@@ -141,7 +141,9 @@ def with_built_in(
 ) -> engine.Verdict:
     """Add what no rule may loosen: the agent's mode, and a firewall that says no or has failed."""
     blocks = [("agent-mode", limits.mode_block(agent, tool)), ("runs", _nobody_runs(tool))]
-    blocks += [("egress", http.hindrance(args, tool))] if tool.runs == "http" else []
+    blocks += [("egress", reach.hindrance(tool, verdict.egress))]
+    if tool.runs == "http":
+        blocks += [("egress", http.hindrance(args, reach.confined(tool, verdict.egress)))]
     blocks += [("firewall", found["why"]) for found in findings if found.get("blocks")]
     matches = tuple(
         engine.Match(rule_id=f"built-in:{name}", name=name, effect="block", why=why)

@@ -16,12 +16,12 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.utils import timezone
 
 from approvals import sworn
 from approvals.models import Action
 from policies import releases
 from policies.tooling import ToolDef
+from traces import dbtime
 from traces.problems import Refused
 
 S = Action.State
@@ -47,7 +47,7 @@ class Plan:
 def planned_at(action: Action) -> datetime | None:
     """When an open action runs, if that is still to come and somebody's plan."""
     at = action.not_before
-    if at is None or action.state not in (S.PENDING, S.READY) or at <= timezone.now() + PUT_OFF:
+    if at is None or action.state not in (S.PENDING, S.READY) or at <= dbtime.now() + PUT_OFF:
         return None
     return at
 
@@ -103,7 +103,7 @@ def contradiction(action: Action, tool: ToolDef) -> str:
     if at is None:
         return "the log does not hold when it became ready: the action was altered outside agentsec"
     put_off = at + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
-    if timezone.now() > max(put_off, wanted or put_off) + window(tool.config) + CLOCKS_APART:
+    if dbtime.now() > max(put_off, wanted or put_off) + window(tool.config) + CLOCKS_APART:
         return "by the log its time to start is over: the action was altered outside agentsec"
     return ""
 

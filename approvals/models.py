@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.utils import timezone
 
 from approvals.attention_models import Look  # noqa: F401 - Django finds models here
 from approvals.collab_models import Question  # noqa: F401 - Django finds models here
@@ -29,6 +28,7 @@ from approvals.warning_models import Warned, WarningNotice  # noqa: F401 - Djang
 from approvals.watch_models import JobWatch  # noqa: F401 - Django finds models here
 from approvals.widening_models import Widening  # noqa: F401 - Django finds models here
 from approvals.word_models import ConfirmationLink, Word  # noqa: F401 - Django finds models here
+from traces import dbtime
 
 
 class ActionQuerySet(models.QuerySet["Action"]):
@@ -104,8 +104,8 @@ class Action(models.Model):
     escalates_at = models.DateTimeField(
         null=True, blank=True, help_text="While pending: when others are asked."
     )
-    created_at = models.DateTimeField(default=timezone.now)
-    changed_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(default=dbtime.now)
+    changed_at = models.DateTimeField(default=dbtime.now)
     decided_by = models.CharField(max_length=150, blank=True)
     decision_reason = models.TextField(blank=True)
     advice = models.TextField(blank=True, help_text="What whoever rejected it says to do instead.")
@@ -205,7 +205,7 @@ class Revision(models.Model):
     digest = models.CharField(max_length=64)
     by = models.CharField(max_length=150)
     why = models.TextField(blank=True)
-    at = models.DateTimeField(default=timezone.now)
+    at = models.DateTimeField(default=dbtime.now)
 
     class Meta:
         ordering = ["number"]
@@ -227,7 +227,7 @@ class Vote(models.Model):
     verdict = models.CharField(max_length=7, choices=Verdict)
     comment = models.TextField(blank=True)
     channel = models.CharField(max_length=10, default="browser")
-    at = models.DateTimeField(default=timezone.now)
+    at = models.DateTimeField(default=dbtime.now)
     void = models.BooleanField(default=False)
     entry = models.UUIDField(help_text="The log entry that holds this vote.")
 
@@ -247,8 +247,8 @@ class Execution(models.Model):
     action = models.ForeignKey(Action, on_delete=models.CASCADE, related_name="executions")
     fence = models.BigIntegerField(unique=True)
     worker = models.CharField(max_length=100)
-    started_at = models.DateTimeField(default=timezone.now)
-    heartbeat_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(default=dbtime.now)
+    heartbeat_at = models.DateTimeField(default=dbtime.now)
     stop_requested = models.CharField(max_length=150, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     ended = models.CharField(max_length=20, blank=True)
@@ -274,7 +274,7 @@ class Blob(models.Model):
     sha256 = models.CharField(max_length=64, primary_key=True)
     content = models.BinaryField()
     size = models.PositiveIntegerField()
-    at = models.DateTimeField(default=timezone.now)
+    at = models.DateTimeField(default=dbtime.now)
 
 
 class BlobOwner(models.Model):
@@ -309,7 +309,7 @@ class Backtest(models.Model):
     total = models.PositiveIntegerField(help_text="Calls to judge, counted at the start.")
     difference_json = models.TextField()
     by = models.CharField(max_length=150)
-    started_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(default=dbtime.now)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import (
     duties,
@@ -35,13 +34,13 @@ from approvals import (
 )
 from approvals.judging import Judged
 from approvals.models import Action, ActionQuerySet, Revision
-from policies import arguments, budgets, labels, limit_hits, limits, releases, sessions
+from policies import arguments, budgets, labels, limit_hits, limits, reach, releases, sessions
 from policies.firewall import known
 from policies.limit_models import Limit
 from policies.models import Agent, AgentKey
 from policies.tooling import ToolDef
 from policies.trail import note_proposed
-from traces import record
+from traces import dbtime, record
 from traces.models import Session
 from traces.problems import Refused
 
@@ -124,7 +123,7 @@ def _admitted(call: Call) -> Action:
     known = _seen_elsewhere(mine, call, digest)
     if known is not None:
         return known
-    now = timezone.now()
+    now = dbtime.now()
     waiting = Action.objects.filter(agent=agent, state=Action.State.PENDING).count()
     usage = limits.admit(agent, now=now, pending=waiting, tool=tool.name)
     counted = budgets.admit(agent=agent, tool=tool.name, args=args, now=now, waiting=_waiting)
@@ -208,7 +207,7 @@ def _store(
 
 def take_on(action: Action, *, args: Mapping[str, Any], judged: Judged) -> None:
     """Set everything on the action that follows from its arguments and their judgement, digest included."""
-    tool = judged.tool
+    tool = reach.confined(judged.tool, judged.verdict.egress)
     action.args_json = arguments.canonical(args).decode()
     action.target = judging.target(tool, args)
     action.summary = judging.summary(tool, args)
@@ -279,7 +278,7 @@ def _log(call: Call, action: Action, judged: Judged) -> None:
 
 
 def _refuse_times(call: Call) -> None:
-    later.refuse(call.not_before, now=timezone.now())
+    later.refuse(call.not_before, now=dbtime.now())
 
 
 def _note_refusal(call: Call, refused: Refused) -> None:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 
 from approvals import drawing, forawhile, holding, payloads, reasons, revisions, word
 from approvals.holding import Holds
@@ -20,6 +19,7 @@ from approvals.word_models import USER
 from policies.access import Verb, may
 from policies.models import Role, User
 from policies.verdict import sparing
+from traces import dbtime
 
 EXCERPT = 60  # characters shown on each side of a finding
 
@@ -230,13 +230,13 @@ def _undo_until(action: Action, mine: Vote | None) -> Any:
     if mine is None or mine.verdict != Vote.Verdict.APPROVE or action.state not in ("pending", "ready"):
         return None
     until = mine.at + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
-    return until if until > timezone.now() else None
+    return until if until > dbtime.now() else None
 
 
 def _why_not(action: Action, user: User, mine: Vote | None, counted: Tally) -> str:
     if action.state != Action.State.PENDING:
         return "decided"
-    if action.deadline <= timezone.now():
+    if action.deadline <= dbtime.now():
         return "The time to decide is over."
     if not may(user, Verb.ACTION_DECIDE, team=action.team, groups=action.groups).allowed:
         return _bystander(action, user)

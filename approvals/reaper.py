@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from approvals import concerns, results
 from approvals.models import Action
 from policies import grants
 from policies.models import Grant
+from traces import dbtime
 
 S = Action.State
 TICK_SECONDS = 0.5
@@ -30,7 +30,7 @@ def run(stop: threading.Event) -> None:
     """Reap until told to stop; a database that is away is waited for."""
     while not stop.wait(TICK_SECONDS):
         try:
-            reap(timezone.now())
+            reap(dbtime.now())
         except DatabaseError as error:
             logger.warning("the reaper waits for the database: %s", str(error).splitlines()[0])
             connections.close_all()

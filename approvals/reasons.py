@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from approvals.models import Action
-from policies import releases
+from policies import reach, releases
+from policies import verdict as verdicts
 from policies.models import Release
 from policies.rules import RuleSpec, sentence
 from policies.tooling import ToolDef
@@ -20,7 +21,9 @@ NAMED = 8  # tools of a session's purpose on a card; its own page names all
 
 @dataclass(frozen=True)
 class Program:
-    """What the tool's definition fixes of what will run. `stale`: it changed since, so nothing will run."""
+    """What the tool's definition fixes of what will run. `stale`: it changed since, so nothing will run;
+    `bounded`: rules leave of its egress what is told here.
+    """
 
     description: str
     code: str
@@ -31,6 +34,7 @@ class Program:
     headers: tuple[tuple[str, str], ...]
     stale: bool
     declared: bool
+    bounded: bool = False
 
 
 def rule_texts(action: Action) -> Mapping[str, str]:
@@ -49,14 +53,14 @@ def outside(action: Action) -> str:
 
 def program(action: Action) -> Program:
     """What the tool's frozen definition says about running it."""
-    tool = tool_of(action)
-    config = tool.config
+    tool, bounds = tool_of(action), verdicts.lines(action.verdict)
+    config = reach.confined(tool, bounds).config
     return Program(
         description=tool.description, code=str(config.get("code") or ""),
         argv=tuple(map(str, config.get("argv") or ())),
         limits=config.get("limits") or {}, egress=tuple(config.get("egress") or ()), declared=tool.declared,
         secrets=tuple(config.get("secrets") or ()), headers=tuple((config.get("headers") or {}).items()),
-        stale=_stale(action),
+        stale=_stale(action), bounded=bounds is not None and tool.runs in reach.REACHING,
     )  # fmt: skip
 
 

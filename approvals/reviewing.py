@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.utils import timezone
-
 from approvals import states
 from approvals.models import Action
 from policies.access import Verb, may
 from policies.models import User
+from traces import dbtime
 from traces.problems import Refused
 
 
@@ -50,6 +49,6 @@ def open_for(user: User, action_id: UUID | str) -> Action:
     action = theirs(user, action_id)
     if action.state != Action.State.PENDING:
         raise Refused("conflict", states.already(action), state=action.state, decided_by=action.decided_by)
-    if action.deadline <= timezone.now():
+    if action.deadline <= dbtime.now():
         raise Refused("conflict", "the time to decide is over", state=Action.State.EXPIRED)
     return action

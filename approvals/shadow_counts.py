@@ -9,12 +9,11 @@ from django.db.models import Count
 
 from approvals.models import Action
 from approvals.shadow_models import ShadowRelease
-from policies.backtest import OTHER_PEOPLE
+from policies.backtest import STRICTNESS
 
 EXAMPLES = 5
 # Counts are of all calls; rules and examples are read off the newest so many.
 READ = 20_000
-_STRICTNESS = {"allow": 0, "ask": 1, OTHER_PEOPLE: 1, "block": 2}
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Changed:
 
     @property
     def looser(self) -> bool:
-        return _STRICTNESS.get(self.after, 2) < _STRICTNESS.get(self.before, 0)
+        return STRICTNESS.get(self.after, 2) < STRICTNESS.get(self.before, 0)
 
     @property
     def by_tool(self) -> list[tuple[str, int]]:

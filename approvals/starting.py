@@ -15,16 +15,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from approvals import forawhile, later, states, stepup, sworn, voting, word
 from approvals.models import Action, Execution
-from policies import allowances, arguments, engine, facts, grants, labels, limits, releases
+from policies import allowances, arguments, engine, facts, grants, labels, limits, reach, releases
+from policies import verdict as verdicts
 from policies.models import Grant
 from policies.tooling import ToolDef
 from policies.trail import note_started
 from policies.verdict import unspared
-from traces import proofs
+from traces import dbtime, proofs
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -92,7 +92,7 @@ def _hindrance(action: Action, tool: ToolDef, active: releases.Active) -> Droppe
     return (
         _altered(action, tool)
         or _forged(action, tool)
-        or _blocked_now(action, active)
+        or _blocked_now(action, tool, active)
         or _votes_gone(action, active)
     )
 
@@ -120,7 +120,12 @@ def _begin(action: Action, tool: ToolDef, worker: str) -> Started | Dropped:
         action, to=S.RUNNING, actor=states.AGENTSEC, fence=fence,
         body={"fence": fence, "worker": worker, "grant": str(grant.pk), "manifest": action.manifest},
     )  # fmt: skip
-    return Started(action, execution, grant, tool)
+    return Started(action, execution, grant, _confined(action, tool))
+
+
+def _confined(action: Action, tool: ToolDef) -> ToolDef:
+    """The tool with what this action's verdict lets it reach, which is bound by the digest."""
+    return reach.confined(tool, verdicts.lines(action.verdict))
 
 
 def _next_fence() -> int:
@@ -135,7 +140,7 @@ def _drop(action: Action, to: str, why: str, **fields: Any) -> Dropped:
 
 
 def _too_late(action: Action) -> Dropped | None:
-    if action.deadline > timezone.now():
+    if action.deadline > dbtime.now():
         return None
     return _drop(action, S.EXPIRED, "it did not start in time", decision_reason="it did not start in time")
 
@@ -148,10 +153,11 @@ def _altered(action: Action, tool: ToolDef) -> Dropped | None:
     call = arguments.call_digest(
         agent=action.agent.name, tool=tool.name, manifest=tool.manifest, args=action.args
     )
+    config = _confined(action, tool).config
     digest = arguments.action_digest(
         action=str(action.pk), revision=action.revision, session=str(action.session_id), call=call,
-        target=action.target, egress=list(tool.config.get("egress", [])),
-        secrets=list(tool.config.get("secrets", [])), files=arguments.files_in(action.args),
+        target=action.target, egress=list(config.get("egress", [])),
+        secrets=list(config.get("secrets", [])), files=arguments.files_in(action.args),
         release=action.release,
     )  # fmt: skip
     if hmac.compare_digest(digest, action.digest):
@@ -169,14 +175,17 @@ def _forged(action: Action, tool: ToolDef) -> Dropped | None:
     return _drop(action, S.CANCELLED, why, decision_reason=why) if why else None
 
 
-def _blocked_now(action: Action, active: releases.Active) -> Dropped | None:
-    """A release published since must not block it; with the facts that the verdict saw."""
+def _blocked_now(action: Action, tool: ToolDef, active: releases.Active) -> Dropped | None:
+    """A release published since must not block it, nor narrow its reach; by the facts of its verdict."""
     if action.release == active.digest:
         return None
     verdict = engine.decide(facts.Facts.from_json(json.loads(action.facts_json)), active.compiled)
-    if verdict.effect != "block":
+    if verdict.effect == "block":
+        why = f"the release published meanwhile blocks it: {'; '.join(verdict.reasons)}"
+    elif not reach.holds_all(tool, narrower=verdicts.lines(action.verdict), wider=verdict.egress):
+        why = "the release published meanwhile lets it reach less than was shown"
+    else:
         return None
-    why = f"the release published meanwhile blocks it: {'; '.join(verdict.reasons)}"
     return _drop(action, S.CANCELLED, why, decision_reason=why)
 
 
@@ -192,7 +201,7 @@ def _votes_gone(action: Action, active: releases.Active) -> Dropped | None:
 
 def _ask_until(action: Action) -> datetime:
     waits = min(item["expires_after"] for item in action.approvals)
-    return later.ask_until(action, now=timezone.now(), seconds=waits)
+    return later.ask_until(action, now=dbtime.now(), seconds=waits)
 
 
 def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
@@ -208,7 +217,7 @@ def _allowance_gone(action: Action, active: releases.Active) -> Dropped | None:
 
 
 def _held(action: Action, tool: ToolDef) -> Held | None:
-    now = timezone.now()
+    now = dbtime.now()
     if action.not_before is not None and action.not_before > now:
         return Held(f"not before {action.not_before.isoformat()}")
     try:

@@ -8,12 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import feed, notify
 from approvals.models import Action
 from policies import budgets
-from traces import live, record
+from traces import dbtime, live, record
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -66,7 +65,7 @@ def move(
     before = action.state
     if to not in FOLLOWS[before]:
         raise ValueError(f"{before} is never followed by {to}")
-    now = timezone.now()
+    now = dbtime.now()
     if to == S.PENDING:
         # The clock looks at it next, and finds when others are to be asked, counted from now.
         fields = {"escalates_at": now, **fields}

@@ -163,6 +163,7 @@ def _apply(edit: Edit, *, by: str) -> None:
             "agents": list(edit.after.agents),
             "tools": list(edit.after.tools),
             "escalate": escalating.plain(edit.after.escalate),
+            "egress": list(edit.after.egress) if edit.after.egress is not None else None,
         }
     )
     releases.drafted(by=by, what=f"Rule {rule.name}", changed=[f"rule {rule.name}: created"])

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 
-from django.utils import timezone
-
 from approvals import duties, matching, stepup, word
 from approvals.models import Action, Vote
 from approvals.widening import voting_groups
 from approvals.word_models import USER, Word
 from policies.absence_models import Absence, covered_groups, covering
 from policies.models import Role, User
+from traces import dbtime
 from traces.problems import Refused
 
 
@@ -221,7 +220,7 @@ def voidable(action: Action, user: User, *, within: timedelta) -> Vote:
     vote = action.votes.filter(user=user, void=False, verdict=Vote.Verdict.APPROVE).first()
     if vote is None:
         raise Refused("conflict", "there is no approval of yours to take back")
-    too_late = timezone.now() > vote.at + within
+    too_late = dbtime.now() > vote.at + within
     if too_late or action.state not in (Action.State.PENDING, Action.State.READY):
         raise Refused(
             "conflict", "too late to undo: " + ("the time is over" if too_late else f"it is {action.state}")

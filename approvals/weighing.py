@@ -18,7 +18,7 @@ from django.utils import timezone
 from approvals import alike
 from approvals.alike import Alike
 from approvals.models import Action, Vote
-from policies import backtest, engine, facts, narrow, releases
+from policies import backtest, engine, facts, narrow, reach, releases
 from policies.backtest import Difference, Past
 from policies.facts import Facts
 from policies.narrow import Narrow, TooWide
@@ -208,6 +208,15 @@ def edits_of(
     allowed = RuleSpec(
         id=name, name=name, effect="allow", description=about, agents=(calls.agent,), tools=(calls.tool,),
         when=narrow.all_of([*whens, calls.condition]) if whens else calls.condition, until=end,
-        fallback=all(rule.fallback for rule in asking),
+        fallback=all(rule.fallback for rule in asking), egress=_egress(asking),
     )  # fmt: skip
     return [*changed, Edit(None, allowed)]
+
+
+def _egress(asking: Sequence[RuleSpec]) -> tuple[str, ...] | None:
+    """What is not asked any more reaches no more than it did when people were asked."""
+    bounds = [rule.egress for rule in asking if rule.egress is not None]
+    try:
+        return reach.joined(bounds) if bounds else None
+    except ValueError as error:
+        raise TooWide(f"what these calls may reach cannot be worked out: {error}") from None

@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from approvals import word
 from approvals.word_models import ConfirmationLink
 from policies import tokens
 from policies.models import AgentKey
-from traces import record
+from traces import dbtime, record
 from traces.models import Session
 from traces.problems import Refused
 
@@ -55,7 +54,7 @@ def make(*, key: AgentKey, session: Session, minutes: int = LINK_MINUTES) -> Mad
         raise Refused("conflict", f"nobody’s word counts here: {why}")
     if not 1 <= minutes <= LONGEST_MINUTES:
         raise Refused("invalid", f"A link lives 1 to {LONGEST_MINUTES} minutes.")
-    now = timezone.now()
+    now = dbtime.now()
     of_session = ConfirmationLink.objects.filter(session=session)
     if of_session.filter(created_at__gt=now - PER).count() >= MANY:
         raise Refused("limit", f"At most {MANY} links in {PER.seconds // 60} minutes.")
@@ -90,10 +89,10 @@ def redeem(token: str) -> Opened:
     link = peek(token)
     minted = tokens.mint("lnk")
     # Locked and read anew: a guarded UPDATE across the join to its key would not see who was first.
-    living = ConfirmationLink.objects.living(timezone.now()).select_for_update(of=("self",))
+    living = ConfirmationLink.objects.living(dbtime.now()).select_for_update(of=("self",))
     if living.filter(pk=link.pk, opened_at=None).first() is None:
         raise Refused("gone", NO_LINK)
-    opened = {"opened_at": timezone.now(), "cookie_sha256": minted.sha256}
+    opened = {"opened_at": dbtime.now(), "cookie_sha256": minted.sha256}
     ConfirmationLink.objects.filter(pk=link.pk).update(**opened)
     _log("confirmation.link_used", f"link:{link.pk}", link, "opened their link")
     return Opened(link, minted.raw)
@@ -115,7 +114,7 @@ def leave(link: ConfirmationLink) -> None:
 
     What they said stands.
     """
-    now = timezone.now()
+    now = dbtime.now()
     if ConfirmationLink.objects.living(now).filter(pk=link.pk).update(expires_at=now) == 1:
         _log(word.LINK_ENDED, f"link:{link.pk}", link, "left their page")
 
@@ -128,13 +127,13 @@ def revoke(*, key: AgentKey, session: Session) -> int:
     _refuse_foreign(key, session)
     links = list(ConfirmationLink.objects.select_for_update().filter(session=session, revoked_at=None))
     for link in links:
-        ConfirmationLink.objects.filter(pk=link.pk).update(revoked_at=timezone.now())
+        ConfirmationLink.objects.filter(pk=link.pk).update(revoked_at=dbtime.now())
         _log(word.LINK_ENDED, f"host:{key.pk}", link, "lost their link")
     return len(links)
 
 
 def _of(raw: str, column: str) -> ConfirmationLink | None:
-    living = ConfirmationLink.objects.living(timezone.now()).select_related("session", "key")
+    living = ConfirmationLink.objects.living(dbtime.now()).select_related("session", "key")
     link = living.filter(**{column: tokens.hashed(raw)}).first()
     return None if link is None or word.obstacle(link.session) else link
 

@@ -36,7 +36,7 @@ GOAL = 1.0
 BOT, TOOL = "data-bot", "python.run"
 SCOPES = ("all", "group:data", f"agent:{BOT}", f"tool:{TOOL}")
 WORKERS = ("worker-1", "worker-2")
-SLOW = "import time\ntime.sleep(120)\n"
+SLOW = "import subprocess\nsubprocess.run(['sleep', '120'])\n"
 UNDO = 6.0  # an approval can be taken back for five seconds, and nothing starts before
 WATCHED = 2.0  # seconds in which a worker would have taken the next script
 PATIENCE = 60.0
@@ -150,12 +150,12 @@ def refused(office: Company, session: str) -> bool:
 
 
 def jobs(office: Company) -> list[psutil.Process]:
-    """The scripts that run inside sandboxes now."""
+    """What the scripts that run now have started: a sandbox that stands ready has no such child."""
     found = []
     for name in WORKERS:
         for process in office.live.child(name).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.cmdline()[-1:] == ["/run/job.py"]:
+                if process.name() == "sleep":
                     found.append(process)
     return found
 

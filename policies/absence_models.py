@@ -11,6 +11,8 @@ from django.db import models
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
+from traces import dbtime
+
 
 class Absence(models.Model):
     """One person's time away. Written by `absences` only; a stand-in answers by it only as far as its sealed
@@ -75,7 +77,7 @@ class StandsIn:
     def covers(self: Any) -> dict[str, list[Absence]]:
         """The groups for which this person stands in now, with the absences by which they do; read once."""
         if not hasattr(self, "_covers"):
-            rows = covering([self.pk]).filter(in_force(timezone.now())) if self.has_role("approver") else ()
+            rows = covering([self.pk]).filter(in_force(dbtime.now())) if self.has_role("approver") else ()
             self._covers = covered_groups(rows)
         found: dict[str, list[Absence]] = self._covers
         return found

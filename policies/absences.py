@@ -14,14 +14,13 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from policies import foureyes
 from policies.absence_models import Absence, covered_groups, covering, in_force
 from policies.access import Verb, may
 from policies.accounts import log
 from policies.models import Role, User
-from traces import live, record
+from traces import dbtime, live, record
 from traces.models import Entry
 from traces.problems import Refused
 
@@ -41,7 +40,7 @@ def go_away(
     `person.away`. Raises Refused: invalid (times, an unfit stand-in, one who is away then), conflict (an
     absence stands already); foureyes.NeedsSecond where a second person has to confirm a stand-in.
     """
-    now = timezone.now()
+    now = dbtime.now()
     begins = max(since or now, now)
     if not timedelta(0) < until - begins <= LONGEST or begins - now > LONGEST:
         raise Refused("invalid", "An absence ends after it begins, and within a year.", field="until")
@@ -74,7 +73,7 @@ def come_back(*, user: User, by: str) -> Absence | None:
     row = of(user)
     if row is None:
         return None
-    row.ended_at = max(timezone.now(), row.since)
+    row.ended_at = max(dbtime.now(), row.since)
     row.save(update_fields=["ended_at"])
     log(BACK, by, user, {"away": str(row.entry)}, "is back")
     _tell()
@@ -93,20 +92,20 @@ def tell_due(now: datetime) -> int:
 
 def of(user: User) -> Absence | None:
     """The absence of this person that lasts or is to come."""
-    rows = Absence.objects.filter(user=user, ended_at=None, until__gt=timezone.now())
+    rows = Absence.objects.filter(user=user, ended_at=None, until__gt=dbtime.now())
     return rows.select_related("stand_in").order_by("since").first()
 
 
 def lasting(row: Absence | None) -> bool:
     """Whether this absence has begun."""
-    return row is not None and row.since <= timezone.now()
+    return row is not None and row.since <= dbtime.now()
 
 
 def read_for(users: Iterable[User]) -> None:
     """Read for many people at once for whom they stand in; two queries at most."""
     people = list(users)
     rows: dict[int, list[Absence]] = {}
-    for row in covering(user.pk for user in people).filter(in_force(timezone.now())):
+    for row in covering(user.pk for user in people).filter(in_force(dbtime.now())):
         rows.setdefault(row.stand_in_id or 0, []).append(row)
     for user in people:
         user._covers = covered_groups(rows.get(user.pk, ())) if user.has_role(Role.APPROVER) else {}

@@ -12,13 +12,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
 
 from policies import foureyes
 from policies.access import STAFF
 from policies.models import NAME, Role, User
 from policies.text import fold, reading
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 # No comma, since commands take lists, and no leading @, which means a person.
@@ -42,7 +41,7 @@ def in_days(days: int) -> datetime:
     """That many days from now. Raises Refused("invalid") for less than one or more than a hundred years."""
     if not 1 <= days <= 36_500:
         raise Refused("invalid", "The number of days is 1 to 36500.")
-    return timezone.now() + timedelta(days=days)
+    return dbtime.now() + timedelta(days=days)
 
 
 def placeholder(*, name: str, by: str) -> User:

@@ -116,6 +116,7 @@ class RuleAdmin(RuleDesk, DraftAdmin):
             "Who is asked",
             {"fields": ["approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate"]},
         ),
+        ("What the run may reach", {"fields": ["egress"]}),
         ("Whether it holds", {"fields": ["mode", "enabled", "until"]}),
         ("The words of a condition", {"fields": ["vocabulary"], "classes": ["collapse"]}),
     ]

@@ -10,11 +10,10 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
-from django.utils import timezone
 
 from policies import foureyes, tokens
 from policies.models import NAME, Agent, AgentKey, User
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 SCOPES = ("act", "attest")
@@ -83,7 +82,7 @@ def withhold_mode(*, agent: Agent, created: bool, by: str) -> foureyes.Wish | No
 
 def living_keys(agent: Agent) -> list[str]:
     """The prefixes of an agent's keys that still work."""
-    usable = AgentKey.objects.usable(timezone.now()).filter(agent=agent)
+    usable = AgentKey.objects.usable(dbtime.now()).filter(agent=agent)
     return sorted(usable.values_list("prefix", flat=True))
 
 
@@ -148,7 +147,7 @@ def rotate(
             raise Refused("invalid", f"{agent.name}'s keys differ in scopes: name one ({_prefixes(keys)}).")
         ends_too = expires_at or min((key.expires_at for key in keys if key.expires_at), default=None)
         raw = issue_key(agent, scopes.pop(), by=by, expires_at=ends_too)
-        ends = timezone.now() + max(overlap, timedelta(0))
+        ends = dbtime.now() + max(overlap, timedelta(0))
         old = AgentKey.objects.filter(pk__in=[key.pk for key in keys])
         old.filter(Q(expires_at=None) | Q(expires_at__gt=ends)).update(expires_at=ends)
         body = {"old": [key.prefix for key in keys], "new": raw[: tokens.PREFIX], "old_end": ends.isoformat()}
@@ -163,7 +162,7 @@ def revoke(*, agent: Agent, by: str, prefix: str = "") -> int:
     """
     with transaction.atomic():
         keys = _usable(agent, prefix)
-        AgentKey.objects.filter(pk__in=[key.pk for key in keys]).update(revoked_at=timezone.now())
+        AgentKey.objects.filter(pk__in=[key.pk for key in keys]).update(revoked_at=dbtime.now())
         _log("key.revoked", by, agent, {"prefixes": [key.prefix for key in keys]}, "lost a key")
     return len(keys)
 
@@ -175,7 +174,7 @@ def authenticate_key(raw: str) -> AgentKey | None:
     """
     if not tokens.well_formed(raw, "ask"):
         return None
-    now = timezone.now()
+    now = dbtime.now()
     rows = AgentKey.objects.usable(now).select_related("agent__team").filter(prefix=raw[: tokens.PREFIX])
     key: AgentKey | None = tokens.pick(raw, rows)
     if key is None:
@@ -185,7 +184,7 @@ def authenticate_key(raw: str) -> AgentKey | None:
 
 
 def _usable(agent: Agent, prefix: str) -> list[AgentKey]:
-    usable = AgentKey.objects.usable(timezone.now()).select_for_update(no_key=True)
+    usable = AgentKey.objects.usable(dbtime.now()).select_for_update(no_key=True)
     keys = list(usable.filter(agent=agent, prefix__startswith=prefix).order_by("pk"))
     if not keys:
         which = f"key that begins with {prefix}" if prefix else "living key"

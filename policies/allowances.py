@@ -22,7 +22,6 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from policies.access import actor as named
 from policies.allowance_models import Allowance
@@ -31,7 +30,7 @@ from policies.models import Agent, Release, Role, User
 from policies.provenance import rank
 from policies.tooling import ToolDef
 from policies.values import leaves, pointer
-from traces import record
+from traces import dbtime, record
 from traces.models import Entry, Session
 from traces.problems import Refused
 
@@ -136,7 +135,7 @@ def mint(
     Locks the session. Appends `allowance.minted`. Raises Refused("invalid") for the minutes.
     """
     refuse_minutes(minutes)
-    now = timezone.now()
+    now = dbtime.now()
     same = sorted(call.bound)
     row = Allowance(
         id=uuid4(), session=call.session, agent=call.agent, tool=call.tool.name, target=call.target,
@@ -205,7 +204,7 @@ def locked(allowance_id: UUID) -> Allowance | None:
 
 def use(row: Allowance, *, action_id: UUID, session: Session) -> None:
     """Count one start by it; the caller has it `locked`. Locks the session. Appends `allowance.used`."""
-    Allowance.objects.filter(pk=row.pk).update(uses=F("uses") + 1, last_used_at=timezone.now())
+    Allowance.objects.filter(pk=row.pk).update(uses=F("uses") + 1, last_used_at=dbtime.now())
     body = {"allowance": str(row.pk), "by": row.user_id, "until": row.until.isoformat()}
     record.append(
         kind=USED, actor=AGENTSEC, session=session, action=str(action_id), body=body,
@@ -225,7 +224,7 @@ def end(*, allowance_id: UUID, why: str, by: str, kind: str = REVOKED) -> bool:
         raise Refused("not_found", "There is no such allowance.")
     if row.ended_at is not None:
         return False
-    row.ended_at, row.ended = timezone.now(), why[:200]
+    row.ended_at, row.ended = dbtime.now(), why[:200]
     row.save(update_fields=["ended_at", "ended"])
     body = {"allowance": str(row.pk), "why": why, "uses": row.uses}
     record.append(

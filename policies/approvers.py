@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django.utils import timezone
-
 from policies.absence_models import Absence, in_force
 from policies.models import Role, Rule, User
 from policies.releases import asked, spec
 from policies.rules import RuleSpec
+from traces import dbtime
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def of_rules(rules: Iterable[RuleSpec]) -> list[tuple[str, str]]:
 
 def _instead() -> dict[int, frozenset[str]]:
     """For each person who is away, who is there in their place: the stand-in, if one may and is not away."""
-    rows = list(Absence.objects.filter(in_force(timezone.now())).select_related("stand_in"))
+    rows = list(Absence.objects.filter(in_force(dbtime.now())).select_related("stand_in"))
     away = {row.user_id for row in rows}
     found = {}
     for row in rows:

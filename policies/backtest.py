@@ -20,14 +20,16 @@ from policies.engine import Compiled
 from policies.facts import Facts, ToolFacts
 from policies.rulings import ruling
 from policies.tooling import ToolDef
-from policies.verdict import Verdict, unspared
+from policies.verdict import Verdict, lines, unspared
 
 EXAMPLES = 5
 MOST_RULES = 50  # named in one group; the rest counts as OTHERS
 OTHERS = "…"
 NOBODY = "no rule"
 OTHER_PEOPLE = "ask others"
-_STRICTNESS = {"allow": 0, "ask": 1, OTHER_PEOPLE: 1, "block": 2}
+# The same effect and people, and the run may reach something else.
+OTHER_EGRESS = "other egress"
+STRICTNESS = {"allow": 0, "ask": 1, OTHER_PEOPLE: 1, OTHER_EGRESS: 1, "block": 2}
 _BUILT_IN = "built-in:"
 # What `Verdict.to_json` writes after all that a backtest reads; within a text its quotes would be escaped.
 REST = ', "considered": '
@@ -95,7 +97,7 @@ class Change:
     @property
     def looser(self) -> bool:
         """Whether the draft would ask or refuse less here."""
-        return _STRICTNESS[self.after] < _STRICTNESS[self.before]
+        return STRICTNESS[self.after] < STRICTNESS[self.before]
 
 
 @dataclass
@@ -177,8 +179,15 @@ def _rejudged(
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     will = built_in or _Ruling.of(ruling(seen, compiled))
-    after = OTHER_PEOPLE if was.effect == will.effect and was.asked != will.asked else will.effect
-    return Rejudged(was.effect, after, was.rules, will.rules)
+    return Rejudged(was.effect, _after(was, will), was.rules, will.rules)
+
+
+def _after(was: _Ruling, will: _Ruling) -> str:
+    if was.effect != will.effect:
+        return will.effect
+    if was.asked != will.asked:
+        return OTHER_PEOPLE
+    return OTHER_EGRESS if was.egress != will.egress and will.effect != "block" else will.effect
 
 
 def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef], declared: dict[str, ToolFacts]) -> Facts:
@@ -198,25 +207,32 @@ def _seen(stored: Mapping[str, Any], tools: Mapping[str, ToolDef], declared: dic
 
 @dataclass(frozen=True)
 class _Ruling:
-    """An effect, the rules that gave it, and whom they ask: group, quorum, step-up, separate duties."""
+    """An effect, the rules that gave it, whom they ask (group, quorum, step-up, separate duties), and the
+    lines that they let the run reach.
+    """
 
     effect: str
     rules: tuple[str, ...]
     asked: frozenset[tuple[str, int, bool, bool]]
+    egress: frozenset[str] | None = None
 
     @classmethod
     def of(cls, verdict: Verdict) -> _Ruling:
         rules = [match.name for match in verdict.matched if match.effect == verdict.effect]
         asked = (_asked(wish.to_json()) for wish in verdict.approvals)
-        return cls(verdict.effect, tuple(rules) or (NOBODY,), frozenset(asked))
+        return cls(verdict.effect, tuple(rules) or (NOBODY,), frozenset(asked), _set(verdict.egress))
 
     @classmethod
     def of_stored(cls, verdict: Mapping[str, Any]) -> _Ruling:
         effect = verdict["effect"]
-        if effect not in _STRICTNESS:
+        if effect not in STRICTNESS:
             raise ValueError(f"{effect!r} is no effect")
         asked = (_asked(wish) for wish in verdict["approvals"])
-        return cls(effect, tuple(_names(verdict)) or (NOBODY,), frozenset(asked))
+        return cls(effect, tuple(_names(verdict)) or (NOBODY,), frozenset(asked), _set(lines(verdict)))
+
+
+def _set(egress: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if egress is None else frozenset(egress)
 
 
 def _asked(wish: Mapping[str, Any]) -> tuple[str, int, bool, bool]:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from policies import absences, accounts, agents, factors, foureyes, limits, people, secrets, soundness
 from policies.access import Verb, actor, may
@@ -18,7 +17,7 @@ from policies.foureyes import NeedsSecond, Wish
 from policies.foureyes_models import ProposedChange
 from policies.hands import Hands
 from policies.models import Agent, User
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 S = ProposedChange.State
@@ -167,7 +166,7 @@ def _told(row: ProposedChange) -> dict[str, Any]:
 
 
 def _stale(row: ProposedChange, kind: Kind) -> str:
-    if row.at < timezone.now() - LIFE:
+    if row.at < dbtime.now() - LIFE:
         return f"It waited for more than {LIFE.days} days: propose it again."
     if not _may_propose(row, kind):
         return "Whoever proposed this may not change it any more: propose it again."
@@ -186,7 +185,7 @@ def _may_propose(row: ProposedChange, kind: Kind) -> bool:
 
 
 def _decide(row: ProposedChange, state: str, by: str, why: str = "") -> None:
-    row.state, row.decided_by, row.decided_at, row.why = state, by, timezone.now(), why[:500]
+    row.state, row.decided_by, row.decided_at, row.why = state, by, dbtime.now(), why[:500]
     # Nobody needs the value here any more.
     row.sealed = b""
     row.save(update_fields=["state", "decided_by", "decided_at", "why", "sealed"])

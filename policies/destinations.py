@@ -28,7 +28,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SPOTS = ("header", "query", "body")
 MOST = 100
 LONGEST = 500
-_PORTS = {"https": 443, "http": 80}
+PORTS = {"https": 443, "http": 80}
 _LINE = re.compile(
     r"(?:(?P<methods>[A-Za-z]+(?:,[A-Za-z]+)*) +)?"
     r"(?:(?P<scheme>[A-Za-z]+)://)?"
@@ -83,7 +83,7 @@ class Destination:
         return (
             self.covers(where)
             and (not self.methods or method in self.methods)
-            and _under(self.path, where.path.partition("?")[0])
+            and under(self.path, where.path.partition("?")[0])
         )
 
 
@@ -156,9 +156,9 @@ def parse(text: str) -> Destination:
     host, below = _host(found["host"].lower(), text)
     plain = not (found["methods"] or found["path"] or found["secrets"])
     scheme = (found["scheme"] or ("" if plain else "https")).lower()
-    if scheme and scheme not in _PORTS:
+    if scheme and scheme not in PORTS:
         raise ValueError(f"{text[:80]!r} is neither http:// nor https://")
-    port = int(found["port"] or _PORTS[scheme or "https"])
+    port = int(found["port"] or PORTS[scheme or "https"])
     if not 0 < port < 65536:
         raise ValueError(f"{text[:80]!r} names no port")
     return Destination(
@@ -222,7 +222,8 @@ def strange(path: str) -> bool:
     return any(unquote(part).partition(";")[0].strip() in (".", "..") for part in path.split("/"))
 
 
-def _under(pattern: str, path: str) -> bool:
+def under(pattern: str, path: str) -> bool:
+    """Whether a line's path holds this one; what servers read differently is below none."""
     if not pattern:
         return True
     if strange(path):

@@ -208,6 +208,8 @@ def _shown(name: str, value: Any) -> str:
         return duration(value)
     if name == "escalate":
         return ", ".join(f"after {duration(step['after'])} to {step['to']}" for step in value or ())
+    if name == "egress":
+        return "all that its tool lists" if value is None else ", ".join(value) or "nothing at all"
     if name == "separate_duties":
         return written(bool(value))
     return written(value)

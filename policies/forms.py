@@ -11,10 +11,11 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
-from policies import escalating, worldfile, yamldump
+from policies import escalating, ruledesk, worldfile, yamldump
 from policies.arguments import ArgumentsRefused, canonical, check_schema, parse_json
 from policies.limit_models import Limit
 from policies.models import NAME, Agent, Case, Role, Rule, Secret, Switch, Tool, User
+from policies.ruledesk import NOTHING
 
 Wide = forms.Textarea(attrs={"rows": 3, "cols": 100, "spellcheck": "false"})
 Code = forms.Textarea(attrs={"rows": 14, "cols": 100, "spellcheck": "false"})
@@ -170,6 +171,12 @@ class RuleForm(FileForm):
         "for the asked group too.",
     )  # fmt: skip
 
+    egress = Lines(
+        required=False, widget=Wide,
+        help_text=f"Where it applies, the run reaches only these, one a line, and of them only what its tool "
+        f"lists. Empty: all that the tool lists; “{NOTHING}”: no network at all.",
+    )  # fmt: skip
+
     class Meta:
         model = Rule
         fields = "__all__"
@@ -191,6 +198,8 @@ class RuleForm(FileForm):
                 part.attrs["aria-label"] = f"Until, {name}"
         if self.instance.pk and "expires_after" in self.fields:
             self.initial["expires_after"] = yamldump.duration(self.instance.expires_after)
+        if self.instance.pk and "egress" in self.fields and self.instance.egress is not None:
+            self.initial["egress"] = "\n".join(self.instance.egress) or NOTHING
         if self.instance.pk and "escalate" in self.fields:
             steps = escalating.steps(self.instance.escalate)
             self.initial["escalate"] = "\n".join(
@@ -209,6 +218,9 @@ class RuleForm(FileForm):
         if strange := [to for _, to in found if to not in known]:
             raise ValidationError(f"There is no group {strange[0]}.")
         return escalating.plain(escalating.steps({"after": after, "to": to} for after, to in found))
+
+    def clean_egress(self) -> list[str] | None:
+        return ruledesk.egress_of(self.cleaned_data["egress"])
 
     def clean_expires_after(self) -> int:
         try:

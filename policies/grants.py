@@ -15,12 +15,11 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from policies.issuers import ISSUERS, Issued, IssuerFailed
 from policies.models import Agent, Grant
 from policies.tooling import ToolDef
-from traces import record
+from traces import dbtime, record
 from traces.models import Session
 from traces.problems import Refused
 
@@ -64,7 +63,7 @@ def mint(
         scope = ISSUERS[name].scope(grant_id=grant_id, config=config, args=args)
     except IssuerFailed as error:
         raise Refused("invalid", str(error)) from None
-    now = timezone.now()
+    now = dbtime.now()
     grant = Grant.objects.create(
         id=grant_id, action_id=action_id, agent=agent, session_id=session.id, tool=tool.name, digest=digest,
         issuer=name, scope=scope, fence=fence, minted_at=now, expires_at=now + _life(config, args),
@@ -133,7 +132,7 @@ def _taken_back(grant: Grant) -> str:
 
 def use(*, action_id: UUID, digest: str, fence: int) -> Grant:
     """Consume the grant of an action: once, alive, for this digest and this start. Raises Refused("gone")."""
-    now = timezone.now()
+    now = dbtime.now()
     alive = Grant.objects.filter(
         action_id=action_id,
         digest=digest,
@@ -150,14 +149,14 @@ def use(*, action_id: UUID, digest: str, fence: int) -> Grant:
 def alive(*, action_id: UUID) -> Grant | None:
     """The action's grant if it still holds."""
     return Grant.objects.filter(
-        action_id=action_id, state=Grant.State.ACTIVE, expires_at__gt=timezone.now()
+        action_id=action_id, state=Grant.State.ACTIVE, expires_at__gt=dbtime.now()
     ).first()
 
 
 def hold(*, action_id: UUID, fence: int) -> Grant:
     """The living grant of this start, its row locked until the transaction ends. Raises Refused("gone")."""
     rows = Grant.objects.select_for_update(no_key=True).filter(action_id=action_id, fence=fence)
-    grant = rows.filter(state=Grant.State.ACTIVE, expires_at__gt=timezone.now()).first()
+    grant = rows.filter(state=Grant.State.ACTIVE, expires_at__gt=dbtime.now()).first()
     if grant is None:
         raise Refused("gone", "the grant of this action has ended: nothing was changed")
     return grant
@@ -182,7 +181,7 @@ def revoke(*, grant: Grant, why: str, actor: str = "agentsec") -> bool:
         return False
     with transaction.atomic():
         ended = Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING)
-        if ended.update(state=Grant.State.REVOKED, revoked_at=timezone.now(), retry_at=None, problem=""):
+        if ended.update(state=Grant.State.REVOKED, revoked_at=dbtime.now(), retry_at=None, problem=""):
             body = {"grant": str(grant.id), "why": grant.why, "failed_before": grant.attempts}
             _log(grant, kind="grant.revoked", body=body, actor=actor)
     return True
@@ -193,7 +192,7 @@ def _failed(grant: Grant, why: str) -> None:
     Grant.objects.filter(id=grant.id).update(attempts=F("attempts") + 1, problem=why[:300])
     grant.refresh_from_db()
     pause = min(timedelta(seconds=1 << min(grant.attempts - 1, 20)), LONGEST_PAUSE)
-    Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING).update(retry_at=timezone.now() + pause)
+    Grant.objects.filter(id=grant.id, state=Grant.State.REVOKING).update(retry_at=dbtime.now() + pause)
     logger.error("grant %s cannot be revoked (attempt %s): %s", grant.id, grant.attempts, why)
     if grant.attempts & (grant.attempts - 1) == 0:  # 1, 2, 4, 8 …: an alert, not a flood
         with transaction.atomic():

@@ -55,7 +55,7 @@ def rule_gone(was: RuleSpec | None, now: RuleSpec | None) -> Lean | None:
         return SAME
     rule = now if holds else was
     more = _MORE.get(rule.effect, EITHER) if rule else EITHER
-    return more if holds else _OPPOSITE[more]
+    return _unbound(more if holds else _OPPOSITE[more], rule)
 
 
 def rule_field(name: str, was: RuleSpec, now: RuleSpec) -> Lean:
@@ -70,7 +70,9 @@ def rule_field(name: str, was: RuleSpec, now: RuleSpec) -> Lean:
     if name in _ASKING:
         # Who is asked matters while somebody is; where the effect changes too, that says it all.
         return _asking(name, was, now) if was.effect == now.effect == "ask" else SAME
-    return _scope(name, was, now)
+    if name == "egress":
+        return _egress(was.egress, now.egress) if now.effect != "block" else SAME
+    return _unbound(_scope(name, was, now), was, now)
 
 
 def tool_field(name: str, old: Any, new: Any) -> Lean:
@@ -131,6 +133,19 @@ def _scope(name: str, was: RuleSpec, now: RuleSpec) -> Lean:
     if name in ("agents", "tools"):
         return _globs(name, getattr(was, name), getattr(now, name), more)
     return EITHER
+
+
+def _unbound(lean: Lean, *rules: RuleSpec | None) -> Lean:
+    """A rule that bounds what runs reach bounds less where it applies to less: never simply stricter."""
+    bounding = any(rule is not None and rule.egress is not None for rule in rules)
+    return EITHER if bounding and lean == STRICTER else lean
+
+
+def _egress(was: Collection[str] | None, now: Collection[str] | None) -> Lean:
+    if was is None or now is None:
+        return STRICTER if was is None else LOOSER
+    before, after = set(was), set(now)
+    return SAME if before == after else STRICTER if after < before else LOOSER if before < after else EITHER
 
 
 def _condition(was: str, now: str, more: Lean) -> Lean:

@@ -9,12 +9,11 @@ from typing import Protocol
 
 from django.db import connection, transaction
 from django.db.models import F, Sum
-from django.utils import timezone
 
 from policies import foureyes
 from policies.facts import UsageFacts
 from policies.models import Agent, Switch, Tool, Usage
-from traces import live, record
+from traces import dbtime, live, record
 from traces.problems import Refused
 
 PENDING_RETRY = 15
@@ -59,7 +58,7 @@ def admit_text(agent: Agent, *, octets: int) -> None:
 
     Locks the agent's counter until commit. Raises Refused("limit") with `retry_after` in seconds.
     """
-    now = timezone.now()
+    now = dbtime.now()
     minute, _ = starts(now)
     with transaction.atomic():
         row = _window(agent, "text", minute)
@@ -96,7 +95,7 @@ def mode_block(agent: Agent, tool: Declared) -> str | None:
 
 def count_refusal(agent: Agent) -> int:
     """Count a call of this agent that was refused; how many there were today. For after the rollback."""
-    _, day = starts(timezone.now())
+    _, day = starts(dbtime.now())
     with transaction.atomic():
         Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
         row, _ = Usage.objects.get_or_create(agent=agent, window="day", starts_at=day)

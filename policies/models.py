@@ -257,6 +257,10 @@ class Rule(models.Model):
     step_up = models.BooleanField(default=False)
     separate_duties = models.BooleanField(default=False)
     escalate = models.JSONField(default=list, blank=True, help_text="Steps: {after (seconds), to (group)}.")
+    egress = ArrayField(
+        models.CharField(max_length=500), default=None, null=True, blank=True,
+        help_text="Where it applies, the run reaches only these of its tool's lines; null: all of them.",
+    )  # fmt: skip
     fallback = models.BooleanField(
         default=False, help_text="Considered only where no other live rule matches: the last word of a set."
     )

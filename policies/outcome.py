@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from policies import escalating
+from policies import escalating, reach
 from policies.facts import Facts
 from policies.rules import RuleSpec, sentence
 from policies.together import Answer
@@ -42,6 +42,7 @@ class Outcome:
     matched: list[tuple[RuleSpec, Match]] = field(default_factory=list)
     shadow: list[Match] = field(default_factory=list)
     considered: list[Considered] = field(default_factory=list)
+    bounds: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def settled(self) -> bool:
@@ -70,19 +71,31 @@ class Outcome:
 
     def _fail(self, rule: Speaker, error: str) -> None:
         self.considered.append(replace(rule.unmatched, outcome="error", why=error))
-        if rule.spec.effect != "allow":
+        if rule.spec.effect == "allow":
+            # It might have applied: what it allows is left out, what it takes away is not.
+            self._bound(rule.spec)
+        else:
             self._apply(rule.spec, replace(rule.match, why=_why(rule.spec, error), error=error))
 
     def _apply(self, rule: RuleSpec, match: Match) -> None:
         if rule.mode == "live":
             self.matched.append((rule, match))
+            self._bound(rule)
         else:
             self.shadow.append(match)
+
+    def _bound(self, rule: RuleSpec) -> None:
+        if rule.mode == "live" and rule.egress is not None:
+            self.bounds.append(rule.egress)
 
     def verdict(self, facts: Facts, *, release: str, micros: int) -> Verdict:
         effects = {rule.effect for rule, _ in self.matched}
         effect = next((name for name in ("block", "ask", "allow") if name in effects), "block")
-        reasons = [match.why for rule, match in self.matched if rule.effect == effect]
+        egress, unclear = self._egress()
+        if unclear:
+            effect = "block"
+        reasons = [unclear] if unclear else []
+        reasons += [match.why for rule, match in self.matched if rule.effect == effect]
         asking = [rule for rule, _ in self.matched if rule.effect == "ask"] if effect == "ask" else []
         return Verdict(
             effect=effect,
@@ -93,7 +106,17 @@ class Outcome:
             considered=tuple(self.considered),
             release=release,
             micros=micros,
+            egress=egress,
         )
+
+    def _egress(self) -> tuple[tuple[str, ...] | None, str]:
+        """What all rules that bound it leave, and why that cannot be worked out, if it cannot."""
+        if not self.bounds:
+            return None, ""
+        try:
+            return reach.joined(self.bounds), ""
+        except ValueError as error:
+            return (), f"what it may reach cannot be worked out: {error}"
 
 
 def _approvals(rules: Iterable[RuleSpec]) -> tuple[Approval, ...]:

@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from policies import foureyes, tokens
 from policies.access import actor
@@ -36,7 +35,7 @@ from policies.accounts import (
 )
 from policies.models import Link, PersonalToken, Role, User
 from policies.querysets import LinkQuerySet
-from traces import clean, record
+from traces import clean, dbtime, record
 from traces.problems import Refused
 
 __all__ = [
@@ -155,7 +154,7 @@ def request_reset(*, name: str) -> None:
 
 def _asked_just_now(user: User) -> bool:
     # Or anybody could flood a mailbox, and end each link before its reader opens it.
-    since = timezone.now() - RESET_PAUSE
+    since = dbtime.now() - RESET_PAUSE
     return Link.objects.filter(user=user, purpose=Link.Purpose.RESET, created_at__gt=since).exists()
 
 
@@ -183,7 +182,7 @@ def redeem(*, token: str, password: str, name: str = "", email: str = "") -> Use
         if not user.is_active:
             raise Refused("forbidden", "This account is switched off.")
         _set_password(user, password)
-        Link.objects.filter(pk=link.pk).update(used_at=timezone.now(), user=user)
+        Link.objects.filter(pk=link.pk).update(used_at=dbtime.now(), user=user)
         if link.purpose == Link.Purpose.RESET:
             _end_tokens(user)
         log("person.welcomed", actor(user), user, {"purpose": link.purpose}, f"used the {link.purpose} link")
@@ -210,7 +209,7 @@ def issue_token(user: User, *, days: int = TOKEN_DAYS, by: str = "") -> str:
         raise Refused("forbidden", f"The account {user.username} is switched off.")
     minted = tokens.mint("ast")
     with transaction.atomic():
-        ends = timezone.now() + timedelta(days=days)
+        ends = dbtime.now() + timedelta(days=days)
         token = PersonalToken.objects.create(
             user=user, prefix=minted.prefix, sha256=minted.sha256, expires_at=ends
         )
@@ -222,12 +221,12 @@ def issue_token(user: User, *, days: int = TOKEN_DAYS, by: str = "") -> str:
 def revoke_token(*, token: PersonalToken, by: str) -> None:
     """End a token. Appends `token.revoked`; ending an ended one changes nothing."""
     with transaction.atomic():
-        if PersonalToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        if PersonalToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=dbtime.now()):
             log("token.revoked", by, token.user, {"prefix": token.prefix}, "token revoked")
 
 
 def _end_tokens(user: User) -> None:
-    for living in PersonalToken.objects.usable(timezone.now()).filter(user=user):
+    for living in PersonalToken.objects.usable(dbtime.now()).filter(user=user):
         revoke_token(token=living, by=actor(user))
 
 
@@ -235,7 +234,7 @@ def authenticate_token(raw: str) -> User | None:
     """The person whose living token this is; counts the use."""
     if not tokens.well_formed(raw, "ast"):
         return None
-    now = timezone.now()
+    now = dbtime.now()
     rows = PersonalToken.objects.usable(now).select_related("user").filter(prefix=raw[: tokens.PREFIX])
     token: PersonalToken | None = tokens.pick(raw, rows)
     if token is None:
@@ -271,7 +270,7 @@ def _link_for(user: User, purpose: str, life: timedelta, kind: str, by: str, *, 
 
 def _link(user: User | None, purpose: str, life: timedelta, by: str) -> Linked:
     minted = tokens.mint("lnk")
-    expires_at = timezone.now() + life
+    expires_at = dbtime.now() + life
     Link.objects.create(user=user, purpose=purpose, sha256=minted.sha256, expires_at=expires_at, by=by)
     return Linked(minted.raw, f"{settings.AGENTSEC_URL.rstrip('/')}/welcome/{minted.raw}", expires_at)
 
@@ -279,7 +278,7 @@ def _link(user: User | None, purpose: str, life: timedelta, by: str) -> Linked:
 def _usable(links: LinkQuerySet, token: str) -> Link | None:
     if not tokens.well_formed(token, "lnk"):
         return None
-    return tokens.pick(token, links.usable(timezone.now()).filter(sha256=tokens.hashed(token)))
+    return tokens.pick(token, links.usable(dbtime.now()).filter(sha256=tokens.hashed(token)))
 
 
 def _is_loopback(remote: str) -> bool:

@@ -8,11 +8,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.utils import timezone
 
 from policies.issuers import ISSUERS, IssuerFailed
 from policies.models import Agent, Grant
-from traces import record
+from traces import dbtime, record
 from traces.models import Session
 from traces.problems import Refused
 
@@ -36,7 +35,7 @@ def mint(
     It ends like any other, by whoever made the plan or by the clock. Appends `grant.minted`. Raises
     Refused("invalid") when the issuer may not grant what is asked.
     """
-    grant_id, now = uuid4(), timezone.now()
+    grant_id, now = uuid4(), dbtime.now()
     try:
         scope = ISSUERS[ISSUER].scope(grant_id=grant_id, config=config, args=args)
     except IssuerFailed as error:

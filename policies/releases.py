@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from policies import cases, differ, escalating, foureyes, values
+from policies import cases, differ, engine, escalating, foureyes, reach, values
 from policies.arguments import ArgumentsRefused, canonical, check_schema, digest
 from policies.cases import Example
 from policies.engine import Compiled, RulesRefused, Verdict, compile_release
@@ -92,6 +92,7 @@ def spec(rule: Rule) -> RuleSpec:
         agents=tuple(rule.agents), tools=tuple(rule.tools), when=rule.when, approvers=rule.approvers,
         quorum=rule.quorum, expires_after=rule.expires_after, step_up=rule.step_up, fallback=rule.fallback,
         separate_duties=rule.separate_duties, escalate=escalating.steps(rule.escalate),
+        egress=tuple(rule.egress) if rule.egress is not None else None,
         mode=rule.mode, enabled=rule.enabled, until=rule.until,
     )  # fmt: skip
 
@@ -100,6 +101,18 @@ def asked(rule: RuleSpec) -> list[str]:
     """The groups that a rule asks, at once or later."""
     first = [rule.approvers] if rule.approvers and not rule.approvers.startswith("@") else []
     return first + [step.to for step in rule.escalate]
+
+
+def strays(rules: Iterable[RuleSpec]) -> list[tuple[str, str]]:
+    """(rule, why) of each line of egress that no tool of its rule lists: it never lets anything out."""
+    tools = [definition(tool) for tool in Tool.objects.all()]
+    found = []
+    for rule in (rule for rule in rules if rule.egress):
+        concerned = [tool for tool in tools if engine.fits(rule.tools, tool.name)]
+        found += [(rule.name, line) for line in reach.strays(rule.egress or (), concerned)]
+    return [
+        (name, f"nothing goes to {line}, which none of its tools lists in egress") for name, line in found
+    ]
 
 
 def definition(tool: Tool) -> ToolDef:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from policies import approvers, engine, escalating, worldfile
+from policies import approvers, engine, escalating, releases, worldfile
 from policies.celtext import Value
 from policies.conditions import MAX_ROWS, Condition, Row, RowRefused, term, write
 from policies.escalating import Step
@@ -23,7 +23,19 @@ from policies.subjects import Declared, Subject, guessed, offered, typed
 from traces.problems import Refused
 
 MAX_WISH = 64 * 1024
-_TEXTS = ("effect", "agents", "tools", "approvers", "quorum", "expires_after", "escalate", "when", "zone")
+NOTHING = "(nothing)"
+_TEXTS = (
+    "effect",
+    "agents",
+    "tools",
+    "approvers",
+    "quorum",
+    "expires_after",
+    "escalate",
+    "egress",
+    "when",
+    "zone",
+)
 _QUOTED = re.compile(r"""\"(?:\\.|[^"\\])*\"|'(?:\\.|[^'\\])*'""")
 _ARGUMENT = re.compile(r"(?<![\w.])args\s*\.\s*([A-Za-z_]\w*)")
 _FROM = ("came", "not_came", "any_from", "none_from", "all_from", "not_all_from")
@@ -54,6 +66,12 @@ def words_of(text: str) -> list[str]:
     return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
 
 
+def egress_of(text: str) -> list[str] | None:
+    """The lines of a rule's field `egress`; None where it is empty, none where it says NOTHING."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [] if lines == [NOTHING] else lines or None
+
+
 def look(wish: Any) -> dict[str, Any]:
     """What a rule that is being written says: `when` (None while a row is unfinished), `sentence`, `rows`
     (None where rows cannot show it) with the CEL that they write (`canonical`), `row_problems`, `problems`
@@ -80,7 +98,7 @@ def look(wish: Any) -> dict[str, Any]:
     return {
         "when": when,
         "sentence": sentence(rule) if when is not None else "",
-        "warnings": approvers.warnings(rule) if fields["approvers"] else [],
+        "warnings": [*(approvers.warnings(rule) if fields["approvers"] else []), *_strays(rule)],
         "rows": _shown(shown, subjects) if shown else None,
         "canonical": write(shown) if shown else None,
         "row_problems": [{"row": problem.row, "why": problem.why} for problem in refused],
@@ -144,7 +162,16 @@ def _spec(fields: Mapping[str, str], wish: Mapping[str, Any], when: str) -> Rule
         approvers=fields["approvers"] or "…", quorum=int(quorum[:4]) if quorum[:4].isdecimal() else 1,
         expires_after=waited, step_up=wish.get("step_up") is True, fallback=wish.get("fallback") is True,
         separate_duties=wish.get("separate_duties") is True, escalate=_steps(fields["escalate"]),
+        egress=tuple(lines) if (lines := egress_of(fields["egress"][:60_000])) is not None else None,
     )  # fmt: skip
+
+
+def _strays(rule: RuleSpec) -> list[str]:
+    """What of its egress leads nowhere; a line that cannot be read is said when it is saved."""
+    try:
+        return [why for _, why in releases.strays([rule])]
+    except ValueError:
+        return []
 
 
 def _steps(given: str) -> tuple[Step, ...]:

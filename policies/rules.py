@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from policies import escalating
+from policies import escalating, reach
 from policies.arguments import digest
 from policies.escalating import Step
 from policies.rowwords import aloud
@@ -18,7 +18,7 @@ MODES = ("live", "shadow")
 MAX_QUORUM = 20
 MAX_EXPIRY = 30 * 24 * 3600
 
-_LATER = frozenset({"separate_duties", "escalate"})
+_LATER = frozenset({"separate_duties", "escalate", "egress"})
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 
@@ -31,6 +31,8 @@ class RuleSpec:
     A `fallback` is the last word of a set: it is considered only where no other live rule matches, so that
     "ask about everything else" leaves room for every allow. With `separate_duties` those who own the agent or
     started the session are never the only ones who approve; `escalate` says whom else it asks, and when.
+    Where it applies, `egress` bounds what the run may reach within its tool's own lines: None does not bound
+    it, an empty one leaves nothing.
     """
 
     id: str
@@ -46,6 +48,7 @@ class RuleSpec:
     step_up: bool = False
     separate_duties: bool = False
     escalate: tuple[Step, ...] = ()
+    egress: tuple[str, ...] | None = None
     fallback: bool = False
     mode: str = "live"
     enabled: bool = True
@@ -56,8 +59,12 @@ class RuleSpec:
         plain = asdict(self) | {"agents": list(self.agents), "tools": list(self.tools)}
         plain["until"] = self.until.astimezone(UTC).isoformat() if self.until else None
         plain["escalate"] = escalating.plain(self.escalate)
+        plain["egress"] = list(self.egress) if self.egress is not None else None
         # A release that was frozen before there were these keeps its digest, as long as no rule uses them.
-        return {name: value for name, value in plain.items() if value or name not in _LATER}
+        absent = {name for name in _LATER if not plain[name]} - (
+            {"egress"} if self.egress is not None else set()
+        )
+        return {name: value for name, value in plain.items() if name not in absent}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> RuleSpec:
@@ -65,6 +72,7 @@ class RuleSpec:
         until = datetime.fromisoformat(stored["until"]) if stored["until"] else None
         lists = {"agents": tuple(stored["agents"]), "tools": tuple(stored["tools"]), "until": until}
         lists["escalate"] = escalating.steps(stored.get("escalate", ()))
+        lists["egress"] = tuple(stored["egress"]) if stored.get("egress") is not None else None
         return cls(**(dict(stored) | lists))
 
 
@@ -90,6 +98,7 @@ def problems_of(rule: RuleSpec) -> list[str]:
     found += escalating.problems(
         rule.escalate, approvers=rule.approvers.strip(), expires_after=rule.expires_after
     )
+    found += reach.problems(rule.egress, effect=rule.effect) if rule.egress is not None else []
     if rule.until is not None and rule.until.tzinfo is None:
         found.append("until must carry its time zone")
     return found
@@ -145,6 +154,7 @@ def _aloud(rule: RuleSpec, condition: str) -> str:
         parts.append(f"and {condition}")
     if rule.fallback:
         parts.append("and no other rule applies")
+    parts += [_reaching(rule.egress)] if rule.egress is not None else []
     if rule.until:
         parts.append(f"(until {rule.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC)")
     return " ".join(parts)
@@ -166,6 +176,10 @@ def _apart(rule: RuleSpec) -> str:
 
 def _later(rule: RuleSpec) -> str:
     return "".join(f"; after {duration(step.after)} also {step.to}" for step in rule.escalate)
+
+
+def _reaching(lines: Sequence[str]) -> str:
+    return f"and let it reach only {' or '.join(lines)}" if lines else "and let it reach nothing"
 
 
 def _names(globs: Sequence[str], anything: str) -> str:

@@ -11,14 +11,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
 from policies import foureyes, secretvalues
 from policies.firewall.forms import unfit
 from policies.models import PastValue, Secret, Tool, User
 from policies.sealing import opened, seal
 from policies.secret_models import new_version
-from traces import record
+from traces import dbtime, record
 from traces.problems import Refused
 
 MAX_BYTES = 64 * 1024
@@ -86,7 +85,7 @@ def read(name: str) -> str:
     secret = Secret.objects.filter(name=name).first()
     if secret is None:
         raise Refused("unavailable", f"the secret “{name}” is not stored: `manage.py secret set {name}`")
-    Secret.objects.filter(pk=secret.pk).update(last_used_at=timezone.now(), uses=F("uses") + 1)
+    Secret.objects.filter(pk=secret.pk).update(last_used_at=dbtime.now(), uses=F("uses") + 1)
     return opened(name, bytes(secret.sealed))
 
 
@@ -94,7 +93,7 @@ def usable(name: str) -> tuple[str, ...]:
     """The value, then those before it whose overlap lasts, the newest first: for who finds that the other
     side does not take the new one yet. Raises Refused("unavailable").
     """
-    past = PastValue.objects.filter(name=name, usable_until__gt=timezone.now())
+    past = PastValue.objects.filter(name=name, usable_until__gt=dbtime.now())
     return (read(name), *(opened(name, bytes(row.sealed)) for row in past))
 
 
@@ -110,7 +109,7 @@ def agreed_overlap(name: str) -> timedelta:
 
 def forget_past(now: datetime | None = None) -> int:
     """Delete values that nobody uses and that no running job can hold any more; how many they were."""
-    gone = PastValue.objects.filter(known_until__lte=now or timezone.now()).delete()[0]
+    gone = PastValue.objects.filter(known_until__lte=now or dbtime.now()).delete()[0]
     if gone:
         secretvalues.forget()
     return gone
@@ -143,7 +142,7 @@ def _replace(
         secret.save(force_insert=True)
         return secret, True
     _keep_past(known, overlap)
-    known.sealed, known.version, known.rotated_at = sealed, new_version(), timezone.now()
+    known.sealed, known.version, known.rotated_at = sealed, new_version(), dbtime.now()
     known.owner, known.expires_at = owner or known.owner, expires_at or known.expires_at
     known.save(update_fields=["sealed", "version", "rotated_at", "owner", "expires_at"])
     return known, False
@@ -151,7 +150,7 @@ def _replace(
 
 def _keep_past(secret: Secret, overlap: timedelta) -> None:
     """Keep what it was; nothing where it does not open: nobody can have used it, or could look for it."""
-    now = timezone.now()
+    now = dbtime.now()
     try:
         opened(secret.name, bytes(secret.sealed))
     except Refused:

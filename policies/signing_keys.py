@@ -23,12 +23,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.db.models import F
-from django.utils import timezone
 
 from policies import jose
 from policies.models import Grant, Tool
 from policies.token_models import IssuedToken, SigningKey
-from traces import keys, record
+from traces import dbtime, keys, record
 from traces.problems import Refused
 
 NONCE = 12
@@ -64,7 +63,7 @@ def ensure(*, by: str = AGENTSEC) -> None:
     Raises Refused("unavailable") where keys cannot be sealed.
     """
     with transaction.atomic():
-        _row(timezone.now(), by=by)
+        _row(dbtime.now(), by=by)
 
 
 def rotate(*, by: str, at_once: bool = False) -> SigningKey:
@@ -74,7 +73,7 @@ def rotate(*, by: str, at_once: bool = False) -> SigningKey:
     One at a time (advisory lock). Appends `signing_key.made`. Raises Refused: conflict while another key
     waits to take over, unavailable.
     """
-    return _rotate(timezone.now(), by=by, at_once=at_once)
+    return _rotate(dbtime.now(), by=by, at_once=at_once)
 
 
 def remove(*, kid: str, by: str) -> None:
@@ -89,7 +88,7 @@ def remove(*, kid: str, by: str) -> None:
         if not SigningKey.objects.filter(kid=kid).delete()[0]:
             raise Refused("not_found", "There is no such signing key.")
         _log("signing_key.removed", by, {"kid": kid, "why": "removed at once"}, f"Signing key {kid} removed")
-        now = timezone.now()
+        now = dbtime.now()
         if not SigningKey.objects.signing(now).exists():
             # The one that was to take over is published already.
             SigningKey.objects.announced(now).update(signs_from=now)
@@ -180,7 +179,7 @@ def _row(now: datetime, *, by: str) -> SigningKey:
     if found is None:
         _lock()
         # Another process may have made it meanwhile, and later than our moment was.
-        now = max(now, timezone.now())
+        now = max(now, dbtime.now())
         found = SigningKey.objects.signing(now).first()
     return found or _make(now, signs_from=now, by=by)
 

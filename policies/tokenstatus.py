@@ -19,11 +19,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Exists, Max, OuterRef, Q
-from django.utils import timezone
 
 from policies import jose, limits, signing_keys
 from policies.models import Agent, AgentKey, Grant, IssuedToken, Switch, Tool
-from traces import record
+from traces import dbtime, record
 from traces.models import Entry
 
 VALID, INVALID, SUSPENDED = 0, 1, 2
@@ -88,7 +87,7 @@ def introspect(token: str, *, agent: Agent | None = None) -> dict[str, Any]:
         claims = jose.verified(token, keys=signing_keys.published(), typ=TOKEN_TYP, issuer=site())
     except jose.NotValid:
         return {"active": False}
-    digest, now = hashlib.sha256(token.encode()).hexdigest(), timezone.now()
+    digest, now = hashlib.sha256(token.encode()).hexdigest(), dbtime.now()
     # By its digest too: what somebody else signed with a stolen key was never handed out.
     mine = IssuedToken.objects.filter(sha256=digest, grant_id=claims["jti"], expires_at__gt=now)
     if agent is not None:

@@ -71,7 +71,8 @@ class Verdict:
     """allow, ask or block, with every reason.
 
     `matched` are the live rules that applied, `shadow` those that would have; `considered` is every rule
-    for this tool and agent; `release` the digest that decided; `micros` the time it took.
+    for this tool and agent; `release` the digest that decided; `micros` the time it took. `egress` are the
+    lines beyond which the rules let the run reach nothing, None where they leave that to the tool.
     """
 
     effect: str
@@ -79,6 +80,7 @@ class Verdict:
     matched: tuple[Match, ...] = ()
     approvals: tuple[Approval, ...] = ()
     shadow: tuple[Match, ...] = ()
+    egress: tuple[str, ...] | None = None
     considered: tuple[Considered, ...] = ()
     release: str = ""
     micros: int = 0
@@ -87,6 +89,8 @@ class Verdict:
         """JSON values; `from_json` gives an equal verdict back."""
         plain = asdict(self)
         told = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        if self.egress is None:
+            del told["egress"]
         return told | {"approvals": [item.to_json() for item in self.approvals]}
 
     @classmethod
@@ -101,7 +105,13 @@ class Verdict:
             considered=tuple(Considered(**item) for item in stored["considered"]),
             release=stored["release"],
             micros=stored["micros"],
+            egress=lines(stored),
         )
+
+
+def lines(stored: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The `egress` of a stored verdict."""
+    return tuple(stored["egress"]) if stored.get("egress") is not None else None
 
 
 def spared(verdict: Verdict, *, allowance: str, why: str) -> Verdict:

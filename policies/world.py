@@ -16,6 +16,7 @@ from django.utils import timezone
 from policies import agents, approvers, budgets, changes, people, releases, worldfile, yamldump
 from policies.limit_models import Limit
 from policies.models import Agent, Case, Release, Rule, Tool, User
+from policies.rules import RuleSpec
 from policies.values import canonical
 from policies.worldfile import CONFIG, Fault, Item, World
 from traces import record
@@ -188,8 +189,9 @@ def _wanted(kind: str, item: Item, row: Model | None) -> dict[str, Any]:
 def _defaults(kind: str) -> dict[str, Any]:
     """The fields of a kind that a file may set, with the model's defaults."""
     model = _MODELS[kind]
-    names = [name for name in worldfile.FIELDS[kind] if name not in (*CONFIG, "name")]
-    names += ["config"] if kind == "tools" else []
+    inside = CONFIG if kind == "tools" else ()
+    names = [name for name in worldfile.FIELDS[kind] if name not in (*inside, "name")]
+    names += ["config"] if inside else []
     return {name: _default(model, name) for name in names}
 
 
@@ -331,12 +333,12 @@ def _warnings(world: World) -> list[str]:
         named = [name for name in item.values.get("tools", []) if not {"*", "?"} & set(name)]
         unknown = [name for name in named if name not in declared]
         found += [f"rule {item.name} names the tool {name}, which nobody declared" for name in unknown]
-    return found + _too_few({item.name for item in rules})
+    held = [releases.spec(rule) for rule in Rule.objects.filter(name__in={item.name for item in rules})]
+    return found + _too_few(held) + [f"rule {name}: {why}" for name, why in releases.strays(held)]
 
 
-def _too_few(names: set[str]) -> list[str]:
+def _too_few(rules: Sequence[RuleSpec]) -> list[str]:
     """Groups that cannot answer, each said once however many rules ask it."""
-    rules = [releases.spec(rule) for rule in Rule.objects.filter(name__in=names)]
     return list(dict.fromkeys(why for _, why in approvers.of_rules(rules)))
 
 

@@ -230,6 +230,7 @@ FIELDS: dict[str, dict[str, Reader]] = {
         "step_up": read_flag,
         "separate_duties": read_flag,
         "escalate": read_steps,
+        "egress": read_egress,
         "fallback": read_flag,
         "mode": read_choices(Rule.Mode.values),
         "enabled": read_flag,
@@ -277,6 +278,7 @@ def _check_rule(item: Item) -> list[Fault]:
         return [item.fault("effect", "is missing")]
     lists = {key: tuple(item.values.get(key, ())) for key in ("agents", "tools")}
     known = dict(item.values) | lists | {"escalate": escalating.steps(item.values.get("escalate", ()))}
+    known |= {"egress": tuple(item.values["egress"])} if "egress" in item.values else {}
     rule = RuleSpec(id=item.name, name=item.name, **known)
     faults = [item.fault("", why) for why in problems_of(rule)]
     return faults + [item.fault("when", str(problem)) for problem in engine.check_condition(rule.when)]

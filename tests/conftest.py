@@ -26,7 +26,7 @@ from tests import house, sharing, template, wipe
 from tests.dealing import ALONE, INSTANCES, Dealing, place
 from tests.lengths import tries
 from tests.live import Live, made_home, make_home
-from traces import keys
+from traces import dbtime, keys
 
 pytest_plugins = ["tests.cast", "tests.billing"]
 
@@ -88,6 +88,14 @@ def no_secrets_without_a_database(
     known.read_from(lambda: known.NOTHING)
     yield
     known.read_from(secretvalues.exact)
+
+
+@pytest.fixture(autouse=True)
+def one_clock() -> Iterator[None]:
+    """Tests move the time of their process; those about clocks that differ ask the database."""
+    dbtime.follow(None)
+    yield
+    dbtime.follow(None)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,8 @@ from typing import Any
 
 import rfc8785
 from django.db import connection, transaction
-from django.utils import timezone
 
-from traces import clean, live, problems, seal, search
+from traces import clean, dbtime, live, problems, seal, search
 from traces.ids import uuid7
 from traces.models import Entry, Outbox, Session, Span, SubjectKey
 from traces.verify import commitment, leaf_hash
@@ -288,7 +287,7 @@ def _entry(kind: str, actor: str, action: str | None, session: Session | None,
            chain: tuple[int, bytes] | None, key: SubjectKey) -> Entry:  # fmt: skip
     return Entry(
         uuid=uuid7(), session=session, seq=chain[0] + 1 if chain else None, kind=kind, action_id=action,
-        actor=actor, at=timezone.now(), subject_key=key,
+        actor=actor, at=dbtime.now(), subject_key=key,
     )  # fmt: skip
 
 
@@ -345,5 +344,5 @@ def _lock_sessions(subject: str) -> list[uuid.UUID]:
 
 
 def _forget(keys: Sequence[uuid.UUID]) -> int:
-    SubjectKey.objects.filter(pk__in=keys).update(wrapped=None, erased_at=timezone.now(), subject="")
+    SubjectKey.objects.filter(pk__in=keys).update(wrapped=None, erased_at=dbtime.now(), subject="")
     return Span.objects.filter(entry__subject_key__in=list(keys)).delete()[0]

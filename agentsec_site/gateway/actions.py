@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router
 
 from agentsec_site.gateway import auth, problems, reviewer
@@ -27,6 +26,7 @@ from agentsec_site.gateway.waiting import Seen, in_thread, settle
 from approvals import answers, decisions, files, handout, pipeline, queries, questions, results
 from approvals.models import Action
 from policies.models import Agent
+from traces import dbtime
 from traces.problems import Invalid, NotFound
 
 RECHECK_SECONDS = 1.0
@@ -168,7 +168,7 @@ def _again_in(action: Action) -> float | None:
     """Nobody announces that `not_before` has come, or that votes now stand under a checkpoint."""
     if action.state != Action.State.READY or action.runs not in ("agent", "credential"):
         return None
-    early = (action.not_before - timezone.now()).total_seconds() if action.not_before else 0.0
+    early = (action.not_before - dbtime.now()).total_seconds() if action.not_before else 0.0
     return max(early + 0.01, RECHECK_SECONDS)
 
 

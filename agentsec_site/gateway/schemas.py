@@ -211,7 +211,9 @@ class ActionOut(Out):
     ]  # fmt: skip
     args: dict[str, Any] = Field(description="As they stand now: run these.")
     digest: str = Field(description="What is voted on, granted and run.")
-    verdict: dict[str, Any] = Field(description="effect, reasons, rules, release.")
+    verdict: dict[str, Any] = Field(
+        description="effect, reasons, rules, release; egress where rules bound it."
+    )
     result: Any = None
     grant: dict[str, Any] | None = Field(
         None, description="While it lives the agent may act; credentials come once."

@@ -75,6 +75,7 @@ def _ruled(step: Ruled) -> dict[str, Any]:
         "rules": [_line(line) for line in step.explained.lines],
         "elsewhere": [asdict(rule) for rule in step.explained.elsewhere],
         "approvals": [item.to_json() for item in verdict.approvals],
+        "egress": verdict.egress,
         "facts": step.facts.to_json(),
         "held": step.held,
     }

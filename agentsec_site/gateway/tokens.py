@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Router
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +19,7 @@ from agentsec_site.gateway.replies import reply
 from agentsec_site.gateway.schemas import ERRORS, NOTHING, Nothing, Strict
 from policies import signing_keys, tokenstatus
 from policies.access import Verb, actor, require
+from traces import dbtime
 from traces.problems import Refused
 
 FORM = "application/x-www-form-urlencoded"
@@ -75,7 +75,7 @@ class RotationIn(Strict):
 def list_signing_keys(request: HttpRequest) -> HttpResponse:
     """The keys that sign tokens, newest first, with age and use."""
     require(auth.person(request), Verb.ACCOUNTS_READ)
-    return reply({"keys": [asdict(key) for key in signing_keys.listed(timezone.now())]})
+    return reply({"keys": [asdict(key) for key in signing_keys.listed(dbtime.now())]})
 
 
 @router.post("/signing-keys", auth=auth.people, response={200: SigningKeysOut, **ERRORS})

@@ -14,11 +14,11 @@ from typing import Any
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from agentsec_site.gateway import problems
 from policies import releases, signing_keys, tokenstatus, tokenterms
+from traces import dbtime
 from traces.problems import Refused
 
 KEYS_AGE = int(signing_keys.MAX_AGE.total_seconds())
@@ -74,14 +74,14 @@ def metadata(request: HttpRequest) -> HttpResponse:
 @_public
 def status_lists(request: HttpRequest) -> HttpResponse:
     """Where the status lists are that speak of tokens which may be alive."""
-    uris = [tokenstatus.address(number) for number in tokenstatus.numbers(timezone.now())]
+    uris = [tokenstatus.address(number) for number in tokenstatus.numbers(dbtime.now())]
     return _kept(request, problems.encode({"status_lists": uris}), "application/json", STATUS_AGE)
 
 
 @_public
 def status_list(request: HttpRequest, number: int) -> HttpResponse:
     """One status list, signed anew at each call."""
-    token = tokenstatus.status_list(number, timezone.now())
+    token = tokenstatus.status_list(number, dbtime.now())
     if token is None:
         raise Refused("not_found", "There is no such status list.")
     return _kept(request, token.encode(), f"application/{tokenstatus.TYP}", STATUS_AGE)

@@ -33,7 +33,7 @@
   const rows = new window.agentsecRows(byId("cond-list"), desk, () => { dirty = true; later(); });
 
   function wish() {
-    const given = Object.fromEntries(["effect", "agents", "tools", "approvers", "quorum", "expires_after", "escalate"].map((name) => [name, field(name)?.value ?? ""]));
+    const given = Object.fromEntries(["effect", "agents", "tools", "approvers", "quorum", "expires_after", "escalate", "egress"].map((name) => [name, field(name)?.value ?? ""]));
     const ticks = { step_up: Boolean(field("step_up")?.checked), separate_duties: Boolean(field("separate_duties")?.checked), fallback: Boolean(field("fallback")?.checked) };
     const condition = view === "rows" && !byHand ? { rows: rows.wish() } : { when: text.value };
     return { ...given, ...ticks, zone, ...condition };
@@ -278,7 +278,7 @@
   /* ---- what is typed is checked; what asks nobody shows no approvers */
   text.addEventListener("input", () => { turns += 1; dirty = true; later(); });
   text.addEventListener("scroll", () => { marks.scrollTop = text.scrollTop; });
-  for (const name of ["effect", "agents", "tools", "approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate", "fallback"]) {
+  for (const name of ["effect", "agents", "tools", "approvers", "quorum", "expires_after", "step_up", "separate_duties", "escalate", "egress", "fallback"]) {
     field(name)?.addEventListener("input", later);
   }
   const asks = document.querySelector(".field-approvers")?.closest("fieldset");

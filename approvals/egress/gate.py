@@ -19,11 +19,10 @@ from typing import Protocol
 
 from django.db import connections, transaction
 from django.db.models import Exists, OuterRef
-from django.utils import timezone
 
 from approvals.models import Action, Execution
 from policies.models import Grant
-from traces import record
+from traces import dbtime, record
 from traces.problems import Forbidden, Refused, Unavailable
 
 # Decisions of one run that have an entry of their own; those after them are counted in one at the end.
@@ -137,7 +136,7 @@ class RunGate:
     def _holds(self) -> bool:
         alive = Grant.objects.filter(
             pk=self._grant.pk, action_id=OuterRef("action_id"), fence=self._execution.fence,
-            state=Grant.State.ACTIVE, expires_at__gt=timezone.now(),
+            state=Grant.State.ACTIVE, expires_at__gt=dbtime.now(),
         )  # fmt: skip
         return Execution.objects.filter(
             Exists(alive), pk=self._execution.pk, ended_at=None, stop_requested="",

@@ -15,12 +15,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.utils import timezone
 
 from policies import jose, signing_keys, tokenstatus, tokenterms
 from policies.issuers.base import Issued, Issuer, IssuerFailed
 from policies.models import Grant, IssuedToken
-from traces import record
+from traces import dbtime, record
 from traces.models import Entry, Session
 from traces.problems import Refused
 
@@ -55,7 +54,7 @@ ISSUER: Issuer = _Token()
 
 
 def _issued(scope: Mapping[str, Any], expires_at: datetime) -> Issued:
-    now = timezone.now()
+    now = dbtime.now()
     # Taken first: it keeps tokens in the order of their numbers, and a second one for this grant waiting.
     row, key = signing_keys.take(now)
     grant = Grant.objects.filter(pk=str(scope["grant"])).first()

@@ -8,17 +8,28 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from agentsec_site import packages
 from agentsec_site.demo import mailbox
+from tests import receiver
 from tests.e2e.company import Company, open_company
 from tests.live import Live, made_home
+from tests.receiver import Receiver
 from tests.sharing import shared
 
 
 @pytest.fixture(scope="session")
-def company(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def echo() -> Iterator[Receiver]:
+    """A server that the company's tools may reach: what it answers, tests say."""
+    with receiver.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def company(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, echo: Receiver
+) -> Iterator[Company]:
     """A running company and a real SMTP server, shared by the end-to-end tests."""
     shared(request)
     folder: Path = tmp_path_factory.mktemp("mail")
-    live = Live(home=made_home(), command="demo")
+    live = Live(home=made_home(), command="demo", environment={"AGENTSEC_FETCH_ALLOW": echo.entry})
     try:
         live.start("--idle")
         with mailbox.running(folder) as smtp:

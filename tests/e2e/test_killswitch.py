@@ -18,7 +18,12 @@ from agentsec_site.home import secret
 from tests.e2e.company import Company
 
 CHROMIUM = "/usr/bin/chromium"
-SLOW = "import time\nprint('started', flush=True)\ntime.sleep(60)\n"
+SLOW = """
+import subprocess
+child = subprocess.Popen(["sleep", "60"])
+print("started", flush=True)
+child.wait()
+"""
 pytestmark = pytest.mark.e2e
 
 
@@ -65,14 +70,22 @@ def printed(company: Company, action: dict[str, Any]) -> str:
 
 
 def jobs(company: Company) -> list[psutil.Process]:
-    """The scripts that run inside sandboxes now."""
+    """The scripts that run inside sandboxes now, and what they started: sandboxes that stand ready have no
+    child that sleeps, and are alike otherwise.
+    """
     found = []
     for name in ("worker-1", "worker-2"):
         for process in company.live.child(name).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.cmdline()[-1:] == ["/run/job.py"]:
-                    found.append(process)
+                parent = process.parent()
+                if process.name() == "sleep" and parent is not None:
+                    found += [process, parent]
+    assert found, "no job runs"
     return found
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() for process in processes)
 
 
 def state(company: Company, action: dict[str, Any]) -> str:
@@ -92,9 +105,9 @@ def refused(company: Company) -> bool:
 @pytest.mark.parametrize("scope", ["all", "group:data", "agent:data-bot", "tool:python.run"])
 def test_a_running_job_is_gone_within_a_second(office: Company, scope: str) -> None:
     action = slow_job(office)
-    began = time.monotonic()
+    running, began = jobs(office), time.monotonic()
     throw(office, scope)
-    until(lambda: not jobs(office), "the job is stopped")
+    until(lambda: gone(running), "the job is stopped")
     seconds = time.monotonic() - began
     print(f"{scope}: the job is gone {seconds:.2f} s after the call was made")
     assert seconds < 1
@@ -150,6 +163,22 @@ def test_a_person_stops_and_resumes_by_keyboard_and_other_pages_follow(office: C
         playwright.expect(page.locator("#switches .switch-banner")).to_have_count(0, timeout=9000)
         browser.close()
     assert complaints == []
+
+
+def test_stop_on_the_page_of_a_running_job_ends_it_within_a_second(office: Company, page: Any) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    action = slow_job(office)
+    page.goto(f"{office.live.url}/actions/{action['id']}")
+    page.locator("summary", has_text="Stop it…").click()
+    page.get_by_label("Why?").fill("it runs wild")
+    running, began = jobs(office), time.monotonic()
+    page.get_by_role("button", name="Stop it now").click(no_wait_after=True)
+    until(lambda: gone(running), "the job is gone")
+    seconds = time.monotonic() - began
+    playwright.expect(page.locator("#panel-status")).to_contain_text("ailed")
+    playwright.expect(page.locator("main")).to_contain_text("it runs wild")
+    print(f"stop: the job is gone {seconds:.2f} s after the click began")
+    assert seconds < 1 and state(office, action) == "failed"
 
 
 def refused_by_switch(company: Company) -> bool:

@@ -195,7 +195,7 @@ def crowd(committed_cast: Cast) -> list[tuple[Agent, AgentKey, Session]]:
 def early(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Noon of today for the pipeline, so that no run meets the end of a minute."""
     moment = timezone.now().replace(second=1, microsecond=0)
-    monkeypatch.setattr(pipeline.timezone, "now", lambda: moment)
+    monkeypatch.setattr(timezone, "now", lambda: moment)
     yield
 
 

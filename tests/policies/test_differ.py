@@ -63,6 +63,18 @@ def test_each_field_says_what_it_was_and_is() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "lean"),
+    [(None, ("a.x.example",), "stricter"), (("a.x.example",), None, "looser"),
+     (("a.x.example",), (), "stricter"), (("a.x.example",), ("b.x.example",), "either")],
+)  # fmt: skip
+def test_what_a_rule_leaves_of_egress_leans(was: Any, now: Any, lean: str) -> None:
+    found = change(replace(ALLOW, egress=was), replace(ALLOW, egress=now))
+    assert [(field.name, field.lean) for field in found.fields] == [("egress", lean)]
+    said = "all that its tool lists" if now is None else ", ".join(now) or "nothing at all"
+    assert found.fields[0].after == said
+
+
 def test_a_changed_condition_shows_the_word_that_changed() -> None:
     was, now = (replace(ALLOW, when=f"args.amount < {limit} && has(args.to)") for limit in (100, 1000))
     (field,) = change(was, now).fields
@@ -178,6 +190,7 @@ RULES = st.builds(
     mode=st.sampled_from(["live", "live", "shadow"]),
     enabled=st.sampled_from([True, True, False]),
     until=st.sampled_from([None, EARLIER, LATER]),
+    egress=st.sampled_from([None, None, (), ("a.example",), ("a.example", "b.example")]),
 )
 TOOLS = {name: ToolDef(name=name).facts() for name in ("mail", "notes")}
 CALLS = [
@@ -195,7 +208,7 @@ RANK = {"allow": 0, "ask": 1, "block": 2}
 
 
 def named(rules: list[RuleSpec]) -> list[RuleSpec]:
-    return [replace(rule, id=f"r{at}", name=f"r{at}") for at, rule in enumerate(rules)]
+    return [sound(replace(rule, id=f"r{at}", name=f"r{at}")) for at, rule in enumerate(rules)]
 
 
 def covers(wishes: tuple[Approval, ...], wish: Approval) -> bool:
@@ -208,8 +221,19 @@ def covers(wishes: tuple[Approval, ...], wish: Approval) -> bool:
     )
 
 
+def reaches(verdict: Verdict) -> set[str]:
+    return {"anything", "a.example", "b.example"} if verdict.egress is None else set(verdict.egress)
+
+
+def sound(rule: RuleSpec) -> RuleSpec:
+    """What blocks names no egress."""
+    return replace(rule, egress=None) if rule.effect == "block" else rule
+
+
 def easier(before: Verdict, after: Verdict) -> bool:
-    """Whether a call passes more easily: a weaker effect, or fewer people asked."""
+    """Whether a call passes more easily: a weaker effect, fewer people asked, or more that it may reach."""
+    if "block" not in (before.effect, after.effect) and reaches(after) - reaches(before):
+        return True
     if before.effect == after.effect == "ask":
         return not all(covers(after.approvals, wish) for wish in before.approvals)
     return RANK[after.effect] < RANK[before.effect]
@@ -229,7 +253,8 @@ def test_what_is_called_stricter_or_the_same_lets_nothing_pass_more_easily(
     """One rule among others comes, goes or changes in one or two fields."""
     drawn = changes.draw(RULES)
     fields = changes.draw(st.sets(st.sampled_from(list(vars(drawn))), min_size=1, max_size=2))
-    now = replace(was, **{field: getattr(drawn, field) for field in fields})
+    now = sound(replace(was, **{field: getattr(drawn, field) for field in fields}))
+    was = sound(was)
     rest = named(others)
     for before, after in ([[was], [now]], [[], [now]], [[was], []]):
         if compare([*rest, *before], [*rest, *after]).lean in (differ.STRICTER, differ.SAME):

@@ -28,12 +28,14 @@ RULES = st.fixed_dictionaries(
         "expires_after": st.integers(1, 2_592_000),
         "quorum": st.integers(1, 20),
         "step_up": st.booleans(),
+        "egress": st.sampled_from([[], ["a.example"], ["GET https://a.example/v1/*", "*.b.example:8443"]]),
         "fallback": st.booleans(),
         "mode": st.sampled_from(["live", "shadow"]),
         "enabled": st.booleans(),
         "until": st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
     },
 )
+RULES = RULES.map(lambda rule: {k: v for k, v in rule.items() if k != "egress" or rule["effect"] != "block"})
 PARAMETERS = {"type": "object", "properties": {"to": {"type": "string"}, "on": {"type": "array"}}}
 TOOLS = st.fixed_dictionaries(
     {"description": TEXT, "effect": st.sampled_from(["read", "write", "destructive"])},

@@ -19,6 +19,7 @@ NAMES = {
         "inbox",
         "insights",
         "killswitch",
+        "later",
         "limits",
         "live",
         "provenance",
