@@ -50,7 +50,7 @@ def forget() -> str:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("approvals", "0017_warnings"),
+        ("approvals", "0018_database_time"),
         ("policies", "0013_signing_keys"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("sessions", "0001_initial"),
