@@ -18,6 +18,7 @@ from approvals.notify.channel import Destination
 from approvals.notify.letters import Letter
 from policies.models import User
 from tests.cast import Cast, person
+from traces.models import Entry
 from traces.problems import Refused
 
 
