@@ -4,8 +4,9 @@ An audience is the set of people to whom a message looks the same: those of the 
 What is sent to one is what `policies.access` lets them read at that moment; whether each still is what
 they were is asked beside it (`approvals.standing`).
 
-A topic with messages of its own has a renderer in `RENDERERS`: one function that is given the messages of a
-moment, reads what they are about once, and returns what each audience is told. Every other topic is a bell.
+The inbox is told rows (`row_notes`). Another topic with messages of its own has a renderer in `RENDERERS`:
+one function that is given the messages of a moment, reads what they are about once, and returns what each
+audience is told. Every other topic is a bell.
 """
 
 from __future__ import annotations
@@ -53,39 +54,36 @@ def waiting(audiences: Iterable[Audience]) -> dict[Audience, int]:
     return {audience: queries.waiting(audience.person, counted) for audience in audiences}
 
 
-def _inbox(messages: Messages) -> Teller:
-    """Rows: each changed action is read once and rendered once an audience, whoever it was announced to."""
-    rows = rows_of({UUID(str(each["id"])): int(each["v"]) for each in messages if each["type"] == "action"})
-
-    def tell(user: User) -> tuple[str, ...]:
-        return tuple(row_message(row) for row in rows if _may_read(user, row.action))
-
-    return tell
-
-
 def named(messages: Messages) -> frozenset[UUID]:
     """The actions that these messages are about. Raises ValueError for nonsense."""
     return frozenset(UUID(str(each["id"])) for each in messages if each.get("type") == "action")
 
 
-def rows_of(changes: Mapping[UUID, int]) -> list[presenters.Row]:
-    """The rows of these actions as they are now, in the order of these changes of theirs."""
-    if not changes:
-        return []
-    actions = changed.read(changes)
-    rows, holds = [], changed.holds(actions)
-    for action in actions:
-        # Read after the change was told: it may be newer than its number says, and never older.
-        action.version = changes[action.pk]  # type: ignore[attr-defined]
-        rows.append(presenters.row(action, holds))
-    return sorted(rows, key=lambda row: changes[row.action.pk])
+def rows_of(action_ids: Iterable[UUID]) -> list[presenters.Row]:
+    """The rows of these actions as they are now, in the order of their last changes."""
+    actions = sorted(changed.read(action_ids), key=changed.version)
+    holds = changed.holds(actions)
+    return [presenters.row(action, holds) for action in actions]
+
+
+def row_notes(
+    rows: Iterable[presenters.Row], audiences: Iterable[Audience]
+) -> dict[Audience, tuple[str, ...]]:
+    """For each audience, those of the rows that it may read, as messages; each is drawn once."""
+    drawn: dict[UUID, str] = {}
+    told: dict[Audience, list[str]] = {audience: [] for audience in audiences}
+    for row in rows:
+        for audience, texts in told.items():
+            if _may_read(audience.person, row.action):
+                texts.append(drawn.get(row.action.pk) or drawn.setdefault(row.action.pk, row_message(row)))
+    return {audience: tuple(texts) for audience, texts in told.items()}
 
 
 def row_message(row: presenters.Row) -> str:
     """One row as a page takes it over. `v` grows with each change: no page goes back to an older one."""
     action = row.action
     told = {"type": "row", "id": str(action.pk), "state": action.state, "digest": action.digest}
-    more = {"by": action.decided_by, "v": action.version, "html": rowtext.html(row)}  # type: ignore[attr-defined]
+    more = {"by": action.decided_by, "v": changed.version(action), "html": rowtext.html(row)}
     return json.dumps(told | more)
 
 
@@ -103,7 +101,7 @@ def bell(topic: str) -> Teller:
     return tell
 
 
-RENDERERS: dict[str, Callable[[Messages], Teller]] = {"inbox": _inbox, looking.TOPIC: looking.notes}
+RENDERERS: dict[str, Callable[[Messages], Teller]] = {looking.TOPIC: looking.notes}
 
 
 def _may_hear(user: User, topic: str) -> bool:

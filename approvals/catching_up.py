@@ -21,7 +21,7 @@ def missed(guest: Guest, since: Cursor | None) -> Packet | None:
     person = guest.audience.person
     changed = news.changed or {}
     visible = queries.visible(person).filter(pk__in=list(changed)).values_list("pk", flat=True)
-    rows = audience.rows_of({key: changed[key] for key in visible})
+    rows = audience.rows_of(visible)
     told = [audience.row_message(row) for row in rows] if news.changed is not None else [audience.RESYNC]
     waiting = queries.waiting(person, queries.pending_by_groups())
     if standing.fallen(Roll((guest,))):

@@ -19,10 +19,11 @@ from policies.models import Agent
 from traces.models import Session
 
 M = TypeVar("M", bound=Model)
-# `written` is as `feed.stamped` has it. What a row shows of its session and agent stands beside it; votes,
-# words, switches and pauses are there for the fewest rows, and are looked for where they are.
+# `version` and `written` are as `feed.versioned` has them. What a row shows of its session and agent stands
+# beside it; votes, words, switches and pauses are there for the fewest rows, and looked for where they are.
 _ROWS = """
     SELECT a.*, a.xmin::text || a.ctid::text AS written,
+        coalesce((SELECT max(c.id) FROM approvals_change c WHERE c.action_id = a.id), 0) AS version,
         s.user AS session_user_, s.labels AS session_labels, s.attested AS session_attested,
         g.name AS agent_name, g.mode AS agent_mode, g.team_id AS agent_team,
         EXISTS (SELECT FROM approvals_vote v WHERE v.action_id = a.id) AS has_votes,
@@ -36,7 +37,7 @@ _ROWS = """
 
 
 def read(action_ids: Iterable[UUID]) -> list[Action]:
-    """These actions with session, agent, votes and words, stamped. What was announced before is in it."""
+    """These actions with session, agent, votes and words. What was announced before is in it."""
     found = list(Action.objects.raw(_ROWS, [list(action_ids)]))
     for action in found:
         _join(action)
@@ -46,6 +47,11 @@ def read(action_ids: Iterable[UUID]) -> list[Action]:
             # As a prefetch leaves it that finds nothing.
             action.__dict__.setdefault("_prefetched_objects_cache", {}).setdefault(name, nothing)
     return found
+
+
+def version(action: Action) -> int:
+    """The number of its last change, as of the statement that read it."""
+    return int(action.version)  # type: ignore[attr-defined]
 
 
 def holds(actions: Sequence[Action]) -> Holds:

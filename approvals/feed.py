@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -84,19 +84,6 @@ def since(given: Cursor) -> News:
     rows = Change.objects.filter(xid__gte=given.xid).values("action_id").annotate(last=Max("id"))
     found = dict(rows.order_by().values_list("action_id", "last")[: MOST + 1])
     return News(now, found if len(found) <= MOST else None)
-
-
-def versions(action_ids: Iterable[UUID]) -> Mapping[UUID, int]:
-    """By action, the number of its last change; 0 where none is kept.
-
-    Read before the actions themselves, which are then as new as it says or newer.
-    """
-    wanted = list(action_ids)
-    with connection.cursor() as sql:
-        sql.execute(
-            "SELECT action_id, max(id) FROM approvals_change WHERE action_id = ANY(%s) GROUP BY 1", [wanted]
-        )
-        return dict.fromkeys(wanted, 0) | dict(sql.fetchall())
 
 
 def versioned(rows: ActionQuerySet) -> ActionQuerySet:

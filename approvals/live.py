@@ -26,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, connection
 
-from approvals import audience, catching_up, feed, standing
+from approvals import audience, catching_up, changed, feed, standing
 from approvals.seats import Packet, Seat
 from approvals.standing import Audience, Roll
 from traces import live
@@ -211,9 +211,9 @@ class Room:
         last: dict[UUID, int] = {}
 
         def work(audiences: Iterable[Audience]) -> Told:
-            last.update(feed.versions(actions))
-            changes = [{"type": "action", "id": key, "v": number} for key, number in last.items()]
-            return audience.notes(topic, audiences, changes)
+            rows = audience.rows_of(actions)
+            last.update({row.action.pk: changed.version(row.action) for row in rows})
+            return audience.row_notes(rows, audiences)
 
         await self._tell(topic, work)
         if self._known is not None:
@@ -331,10 +331,7 @@ async def _end_quietly(end: Callable[[int], Awaitable[None]], code: int) -> None
 
 async def _gathered(subscription: live.Subscription) -> list[dict[str, Any]]:
     """The next message, and those that came with it: a burst costs one look at the database."""
-    messages = [await subscription.get()]
-    while (message := await subscription.get(timeout=0)) is not None:
-        messages.append(message)
-    return [message for message in messages if message is not None]
+    return [await subscription.next(), *subscription.waiting()]
 
 
 _rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, Room] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -99,6 +99,15 @@ class Subscription:
             message = RESYNC
         self._queue.put_nowait(dict(message))
 
+    async def next(self) -> dict[str, Any]:
+        """The next message, however long it takes."""
+        return await self._queue.get()
+
+    def waiting(self) -> Iterator[dict[str, Any]]:
+        """The messages that are there already."""
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
+
     async def get(self, timeout: float | None = None) -> dict[str, Any] | None:
         """The next message, or None after `timeout` seconds."""
         try:
@@ -109,7 +118,7 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         while True:
-            yield await self._queue.get()
+            yield await self.next()
 
     def close(self) -> None:
         self._hub.forget(self)
