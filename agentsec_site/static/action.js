@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load } = window.agentsec;
+  const { latest, load } = window.agentsec;
   const card = document.getElementById("card");
   const id = card.dataset.id;
   const PAUSE = 500;
@@ -21,12 +21,12 @@
     }, wait);
   }
 
-  function refreshPanel() {
+  const refreshPanel = latest(() => {
     const typing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
     const busy = typing || document.getElementById("panel").contains(document.activeElement);
     const what = busy ? "#panel-status" : "#panel";
-    load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
-  }
+    return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+  });
 
   for (const name of ["changed", "resync", "open"]) {
     document.addEventListener(`live:${name}`, (event) => {
@@ -34,7 +34,7 @@
       if (!String(event.detail.topic ?? "").startsWith("output:")) refreshPanel();
     });
   }
-  document.addEventListener("switch:changed", refreshPanel);
+  document.addEventListener("switch:changed", () => refreshPanel());
   document.addEventListener("agentsec:decided", (event) => {
     window.agentsec.toast(event.detail.message);
     follow();

@@ -128,6 +128,37 @@
      Each place waits in a queue of its own: in one for all, htmx forgets every request but the last. */
   const load = (address, where) => htmx.ajax("GET", address, { source: where.target, ...where }).catch(() => undefined);
 
+  /* What is read again whenever something changed: one request at a time, each for what stands there by then, so that
+     none is lost with the part that it was asked for; and none while a person's own answer is on its way. */
+  let sending = 0;
+  const sends = (event) => event.detail.requestConfig.verb !== "get";
+  document.addEventListener("htmx:beforeSend", (event) => { if (sends(event)) sending += 1; });
+  document.addEventListener("htmx:afterRequest", (event) => { if (sends(event)) sending = Math.max(0, sending - 1); });
+  const PATIENCE = 5_000; // then it is waited for no more: the end of a request whose place is gone is told to nobody
+  const answered = () => new Promise((resolve) => {
+    const given = setTimeout(() => { sending = 0; resolve(); }, PATIENCE);
+    document.addEventListener("htmx:afterRequest", () => { clearTimeout(given); resolve(); }, { once: true });
+  });
+
+  function latest(read) {
+    let busy = false, wanted = null;
+    return async (...asked) => {
+      wanted = asked;
+      if (busy) return;
+      busy = true;
+      try {
+        while (wanted) {
+          while (sending) await answered();
+          const now = wanted;
+          wanted = null;
+          await read(...now);
+        }
+      } finally {
+        busy = false;
+      }
+    };
+  }
+
   /* Into a field of the bar below a card: what is read above it stays where it is. */
   function enter(field) {
     if (!field) return;
@@ -137,5 +168,5 @@
     if (hidden > 0) bar.scrollTop += hidden + 8;
   }
 
-  window.agentsec = { load, toast, tick, now, enter, csrf: () => meta("csrf-token") };
+  window.agentsec = { load, latest, toast, tick, now, enter, csrf: () => meta("csrf-token") };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { load, toast, tick, now, csrf, enter } = window.agentsec;
+  const { latest, load, toast, tick, now, csrf, enter } = window.agentsec;
   const inbox = document.getElementById("inbox");
   const detail = document.getElementById("detail");
   const announcer = document.getElementById("announcer");
@@ -307,14 +307,14 @@
   document.addEventListener("live:waiting", (event) => count(event.detail.n));
 
   /* The card that is open stays; only what is known about it changes, and never under somebody's hands. */
-  function refreshPanel(id, state) {
+  const refreshPanel = latest((id, state) => {
     const panel = $("panel"), card = $("card");
-    if (!panel || card.dataset.id !== id) return;
+    if (!panel || card.dataset.id !== id) return undefined;
     const busy = state === "pending" && panel.dataset.state === "pending" &&
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
-    load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
-  }
+    return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+  });
 
   /* Asked for before somebody opened a form in it, answered afterwards: what is being written stays. */
   document.addEventListener("htmx:beforeSwap", (event) => {

@@ -181,6 +181,23 @@ def test_stop_on_the_page_of_a_running_job_ends_it_within_a_second(office: Compa
     assert seconds < 1 and state(office, action) == "failed"
 
 
+def test_what_is_told_while_an_answer_is_on_its_way_is_shown(office: Company, page: Any) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    action = slow_job(office)
+
+    def slowly(route: Any) -> None:
+        answer = route.fetch()
+        time.sleep(0.7)
+        route.fulfill(response=answer)
+
+    page.goto(f"{office.live.url}/actions/{action['id']}")
+    page.locator("summary", has_text="Stop it…").click()
+    page.route("**/stop", slowly)
+    page.route("**/panel?*", slowly)
+    page.get_by_role("button", name="Stop it now").click(no_wait_after=True)
+    playwright.expect(page.locator("#panel-status")).to_contain_text("ailed")
+
+
 def refused_by_switch(company: Company) -> bool:
     thrown = company.people["demo"].call("GET", "/switch")["thrown"]
     return bool([switch["reason"] for switch in thrown] == ["it runs wild"])
