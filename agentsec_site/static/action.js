@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { latest, load } = window.agentsec;
+  const { inTurn, load } = window.agentsec;
   const card = document.getElementById("card");
   const id = card.dataset.id;
   const PAUSE = 500;
@@ -21,7 +21,7 @@
     }, wait);
   }
 
-  const refreshPanel = latest(() => {
+  const refreshPanel = inTurn(() => {
     const typing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
     const busy = typing || document.getElementById("panel").contains(document.activeElement);
     const what = busy ? "#panel-status" : "#panel";

@@ -140,7 +140,7 @@
     document.addEventListener("htmx:afterRequest", () => { clearTimeout(given); resolve(); }, { once: true });
   });
 
-  function latest(read) {
+  function inTurn(read) {
     let busy = false, wanted = null;
     return async (...asked) => {
       wanted = asked;
@@ -168,5 +168,5 @@
     if (hidden > 0) bar.scrollTop += hidden + 8;
   }
 
-  window.agentsec = { load, latest, toast, tick, now, enter, csrf: () => meta("csrf-token") };
+  window.agentsec = { load, inTurn, toast, tick, now, enter, csrf: () => meta("csrf-token") };
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { latest, load, toast, tick, now, csrf, enter } = window.agentsec;
+  const { inTurn, load, toast, tick, now, csrf, enter } = window.agentsec;
   const inbox = document.getElementById("inbox");
   const detail = document.getElementById("detail");
   const announcer = document.getElementById("announcer");
@@ -307,7 +307,7 @@
   document.addEventListener("live:waiting", (event) => count(event.detail.n));
 
   /* The card that is open stays; only what is known about it changes, and never under somebody's hands. */
-  const refreshPanel = latest((id, state) => {
+  const refreshPanel = inTurn((id, state) => {
     const panel = $("panel"), card = $("card");
     if (!panel || card.dataset.id !== id) return undefined;
     const busy = state === "pending" && panel.dataset.state === "pending" &&
