@@ -87,19 +87,15 @@ def since(given: Cursor) -> News:
 
 
 def versioned(rows: ActionQuerySet) -> ActionQuerySet:
-    """With `version`, the number of the last change, read in the same statement as the row itself."""
-    changes = Change.objects.filter(action_id=OuterRef("pk")).order_by("-id").values("id")[:1]
-    numbered = Coalesce(Subquery(changes), Value(0), output_field=BigIntegerField())
-    return stamped(rows).annotate(version=numbered)
-
-
-def stamped(rows: ActionQuerySet) -> ActionQuerySet:
-    """With `written`, PostgreSQL's own name of this state of the row: who wrote it last, and where it lies.
+    """With `version`, the number of the last change, read in the same statement as the row itself; and with
+    `written`, PostgreSQL's own name of this state of the row: who wrote it last, and where it lies.
 
     Another transaction is another xmin, and another write of the same one lies elsewhere.
     """
+    changes = Change.objects.filter(action_id=OuterRef("pk")).order_by("-id").values("id")[:1]
+    numbered = Coalesce(Subquery(changes), Value(0), output_field=BigIntegerField())
     own = RawSQL('"approvals_action"."xmin"::text || "approvals_action"."ctid"::text', [])
-    return rows.annotate(written=own)
+    return rows.annotate(version=numbered, written=own)
 
 
 def forget(now: datetime) -> int:

@@ -1,8 +1,8 @@
 """The text of a row, kept: it is the same for everybody who may see it, and drawing it is what costs.
 
 Who may see a row is asked each time, of what the database says now; kept is only what it looks like. What a
-row shows comes from its action, of which PostgreSQL itself names each state (`feed.stamped`), and from a few
-things beside it, each of which is part of the key. So a kept text is never an old one, whoever wrote.
+row shows comes from its action, of which PostgreSQL itself names each state (`feed.versioned`), and from a
+few things beside it, each of which is part of the key. So a kept text is never an old one, whoever wrote.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 def html(row: Row) -> str:
-    """The row as pages show it; its action was read by `feed.versioned`, with session, agent and words."""
+    """The row as pages show it; its action was read as `changed.read` and `feed.versioned` do."""
     key = _key(row)
     with _lock:
         if key in _kept:
