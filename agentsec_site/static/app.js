@@ -129,15 +129,24 @@
   const load = (address, where) => htmx.ajax("GET", address, { source: where.target, ...where }).catch(() => undefined);
 
   /* What is read again whenever something changed: one request at a time, each for what stands there by then, so that
-     none is lost with the part that it was asked for; and none while a person's own answer is on its way. */
-  let sending = 0;
-  const sends = (event) => event.detail.requestConfig.verb !== "get";
-  document.addEventListener("htmx:beforeSend", (event) => { if (sends(event)) sending += 1; });
-  document.addEventListener("htmx:afterRequest", (event) => { if (sends(event)) sending = Math.max(0, sending - 1); });
-  const PATIENCE = 5_000; // then it is waited for no more: the end of a request whose place is gone is told to nobody
-  const answered = () => new Promise((resolve) => {
-    const given = setTimeout(() => { sending = 0; resolve(); }, PATIENCE);
-    document.addEventListener("htmx:afterRequest", () => { clearTimeout(given); resolve(); }, { once: true });
+     none is lost with the part that it was asked for; and none while a person's own answer is on its way.
+     The end of a request is taken from itself: htmx tells it to the form, which may be gone by then. */
+  let sending = 0, sent = 0;
+  const waiting = [];
+  document.addEventListener("htmx:beforeSend", ({ detail }) => {
+    if (detail.requestConfig.verb === "get") return;
+    sending += 1;
+    sent += 1;
+    detail.xhr.addEventListener("loadend", () => {
+      sending -= 1;
+      if (!sending) for (const go of waiting.splice(0)) go();
+    });
+  });
+  const answered = () => new Promise((resolve) => { if (sending) waiting.push(resolve); else resolve(); });
+
+  /* Asked for before the person answered, come afterwards: it would take away the form whose answer is awaited. */
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (sending && detail.requestConfig.verb === "get" && detail.target.id === "panel") detail.shouldSwap = false;
   });
 
   function inTurn(read) {
@@ -148,10 +157,11 @@
       busy = true;
       try {
         while (wanted) {
-          while (sending) await answered();
-          const now = wanted;
+          await answered();
+          const now = wanted, before = sent;
           wanted = null;
           await read(...now);
+          if (sent !== before) wanted ??= now;
         }
       } finally {
         busy = false;

@@ -198,8 +198,8 @@
 
   /* ---- a panel that was on its way when somebody began to write takes no form away from under their hands ---- */
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const { target, requestConfig, xhr } = event.detail;
-    if (target.id !== "panel" || requestConfig.verb !== "get") return;
+    const { target, requestConfig, shouldSwap, xhr } = event.detail;
+    if (target.id !== "panel" || requestConfig.verb !== "get" || !shouldSwap) return;
     const writing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
     if (!(writing || target.contains(document.activeElement)) || !xhr.responseText.includes(`data-state="${target.dataset.state}"`)) return;
     event.detail.shouldSwap = false;

@@ -316,12 +316,6 @@
     return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
   });
 
-  /* Asked for before somebody opened a form in it, answered afterwards: what is being written stays. */
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const { target, requestConfig } = event.detail;
-    if (target.id === "panel" && requestConfig.verb === "get" && formOpen()) event.detail.shouldSwap = false;
-  });
-
   async function fragment(address) {
     const answer = await fetch(address, { headers: { "HX-Request": "true" } });
     if (!answer.ok || answer.redirected) throw new Error(`list: ${answer.status}`);

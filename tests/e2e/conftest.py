@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from agentsec_site import packages
 from agentsec_site.demo import mailbox
@@ -13,6 +13,9 @@ from tests.e2e.company import Company, open_company
 from tests.live import Live, made_home
 from tests.receiver import Receiver
 from tests.sharing import shared
+
+# Two cores, eight processes and a browser: what is told live comes, but not always within five seconds.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

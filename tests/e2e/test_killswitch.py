@@ -184,18 +184,41 @@ def test_stop_on_the_page_of_a_running_job_ends_it_within_a_second(office: Compa
 def test_what_is_told_while_an_answer_is_on_its_way_is_shown(office: Company, page: Any) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     action = slow_job(office)
-
-    def slowly(route: Any) -> None:
-        answer = route.fetch()
-        time.sleep(0.7)
-        route.fulfill(response=answer)
-
+    panels = Held(page, "**/panel?*")
     page.goto(f"{office.live.url}/actions/{action['id']}")
-    page.locator("summary", has_text="Stop it…").click()
-    page.route("**/stop", slowly)
-    page.route("**/panel?*", slowly)
+    panels.arrive()  # the socket is open: what happened before it is read
+    stops = Held(page, "**/stop")
+    form = page.locator("details.stop")
+    form.locator("summary").click()
     page.get_by_role("button", name="Stop it now").click(no_wait_after=True)
+    stops.arrive()
+    with page.expect_response("**/panel?*"):
+        panels.let_go()  # read before the click, come after it
+    page.wait_for_timeout(200)
+    assert form.get_attribute("open") is not None, (
+        "the form whose answer is awaited was exchanged for another"
+    )
+    stops.let_go()
     playwright.expect(page.locator("#panel-status")).to_contain_text("ailed")
+
+
+class Held:
+    """Requests of a page that are held back: those that `arrive` before they are `let_go`, and none after."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page, self.routes, self.open = page, list[Any](), False
+        page.route(address, lambda route: route.continue_() if self.open else self.routes.append(route))
+
+    def arrive(self) -> None:
+        ends = time.monotonic() + 20
+        while not self.routes:
+            assert time.monotonic() < ends, "no such request"
+            self.page.wait_for_timeout(20)
+
+    def let_go(self) -> None:
+        self.open = True
+        for route in self.routes:
+            route.continue_()
 
 
 def refused_by_switch(company: Company) -> bool:
