@@ -6,6 +6,7 @@ takes each kind of page once: light, and the daily ones dark and as wide as a ph
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from tests.e2e.company import Company, open_company
 from tests.e2e.crawl import pages
 from tests.live import Live, make_home
 
+PURPOSE = "Take pictures of every page of the demonstration, in place of those in FOLDER/pages."
 SCENES = ("mail", "csv", "deploy", "injection", "order")
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 # The rooms where people spend their day are shown in the dark and on a phone too.
@@ -103,9 +105,11 @@ def write_list(names: list[str], path: Path) -> None:
 
 
 def main(words: list[str]) -> None:
+    asked = argparse.ArgumentParser(prog="python -m tests.e2e.screenshots", description=PURPOSE)
+    asked.add_argument("folder", type=Path, nargs="?", default=REPOSITORY / "docs", help="default: docs")
+    docs: Path = asked.parse_args(words).folder
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentsec_site.settings")
     django.setup()
-    docs = Path(words[0]) if words else REPOSITORY / "docs"
     folder = docs / "pages"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.jpg"):
