@@ -35,10 +35,18 @@ def write(count: int, *, like: Action, groups: list[str]) -> None:
 
 
 def tidy(home: Path) -> None:
-    """What autovacuum does within its minute after so many new rows, done now: statistics and visibility."""
+    """What autovacuum does within its minute after so many new rows, done now: statistics and visibility.
+
+    An instance without fsync commits asynchronously, and nothing is marked visible whose commit is not yet in
+    the log's file: a checkpoint brings it there. Raises SystemExit where it was no help.
+    """
     place = connection.get_connection_params()
     with psycopg.connect(
         host=place["host"], port=place["port"], dbname=place["dbname"], user="postgres", autocommit=True,
         password=next(home.rglob("postgres.password")).read_text().strip(),
     ) as superuser:  # fmt: skip
+        superuser.execute("CHECKPOINT")
         superuser.execute("VACUUM ANALYZE approvals_action")
+        seen = "SELECT relallvisible = relpages FROM pg_class WHERE relname = 'approvals_action'"
+        if superuser.execute(seen).fetchone() != (True,):
+            raise SystemExit("VACUUM did not mark every page as visible")
