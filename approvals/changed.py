@@ -1,14 +1,16 @@
 """Changed actions as the inbox shows them: one statement, since what a thousand people wait for is this.
 
-The same in the query builder is five statements, and takes it three milliseconds more.
+The same in the query builder is five statements, and takes it three milliseconds more; as a raw query set,
+half a millisecond.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Model, prefetch_related_objects
 
 from approvals import holding
@@ -19,17 +21,28 @@ from policies.models import Agent
 from traces.models import Session
 
 M = TypeVar("M", bound=Model)
-# `version` and `written` are as `feed.versioned` has them. What a row shows of its session and agent stands
-# beside it; votes, words, switches and pauses are there for the fewest rows, and looked for where they are.
-_ROWS = """
-    SELECT a.*, a.xmin::text || a.ctid::text AS written,
-        coalesce((SELECT max(c.id) FROM approvals_change c WHERE c.action_id = a.id), 0) AS version,
-        s.user AS session_user_, s.labels AS session_labels, s.attested AS session_attested,
-        g.name AS agent_name, g.mode AS agent_mode, g.team_id AS agent_team,
-        EXISTS (SELECT FROM approvals_vote v WHERE v.action_id = a.id) AS has_votes,
-        EXISTS (SELECT FROM approvals_word w WHERE w.action_id = a.id) AS has_words,
-        EXISTS (SELECT FROM policies_switch)
-            OR EXISTS (SELECT FROM policies_tool WHERE paused) AS has_holds
+_FIELDS = tuple(Action._meta.concrete_fields)
+_NAMES = [field.attname for field in _FIELDS]
+_CONVERTED: list[tuple[int, Any]] = [
+    (place, field) for place, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")
+]
+# What a row shows of its session and agent stands beside it; votes, words, switches and pauses are there for
+# the fewest rows, and looked for where they are. `version` and `written` are as `feed.versioned` has them.
+_BESIDE = {
+    "version": "coalesce((SELECT max(c.id) FROM approvals_change c WHERE c.action_id = a.id), 0)",
+    "written": "a.xmin::text || a.ctid::text",
+    "session_user_": "s.user",
+    "session_labels": "s.labels",
+    "session_attested": "s.attested",
+    "agent_name": "g.name",
+    "agent_mode": "g.mode",
+    "agent_team": "g.team_id",
+    "has_votes": "EXISTS (SELECT FROM approvals_vote v WHERE v.action_id = a.id)",
+    "has_words": "EXISTS (SELECT FROM approvals_word w WHERE w.action_id = a.id)",
+    "has_holds": "EXISTS (SELECT FROM policies_switch) OR EXISTS (SELECT FROM policies_tool WHERE paused)",
+}
+_ROWS = f"""
+    SELECT {", ".join([*(f'a."{field.column}"' for field in _FIELDS), *_BESIDE.values()])}
     FROM approvals_action a JOIN traces_session s ON s.id = a.session_id
         JOIN policies_agent g ON g.id = a.agent_id
     WHERE a.id = ANY(%s)
@@ -38,9 +51,9 @@ _ROWS = """
 
 def read(action_ids: Iterable[UUID]) -> list[Action]:
     """These actions with session, agent, votes and words. What was announced before is in it."""
-    found = list(Action.objects.raw(_ROWS, [list(action_ids)]))
-    for action in found:
-        _join(action)
+    with connection.cursor() as sql:
+        sql.execute(_ROWS, [list(action_ids)])
+        found = [_action(row) for row in sql.fetchall()]
     for name, nothing in (("votes", Vote.objects.none()), ("words", Word.objects.none())):
         _prefetch([action for action in found if getattr(action, f"has_{name}")], name)
         for action in found:
@@ -62,16 +75,23 @@ def holds(actions: Sequence[Action]) -> Holds:
     return holding.holds()
 
 
-def _join(action: Action) -> None:
-    """Its session and agent with what a row shows of them; what else is asked of them is read then."""
-    row = action.__dict__
+def _action(row: Sequence[Any]) -> Action:
+    """An action, with its session and agent as far as a row shows them; what else is asked is read then."""
+    columns = list(row[: len(_FIELDS)])
+    for place, field in _CONVERTED:
+        columns[place] = field.from_db_value(columns[place], None, connection)
+    action = Action.from_db("default", _NAMES, columns)
+    beside = dict(zip(_BESIDE, row[len(_FIELDS) :], strict=True))
+    action.__dict__.update(beside)
     action.session = _loaded(
-        Session, id=action.session_id, user=row["session_user_"], labels=row["session_labels"],
-        attested=row["session_attested"],
+        Session, id=action.session_id, user=beside["session_user_"], labels=beside["session_labels"],
+        attested=beside["session_attested"],
     )  # fmt: skip
     action.agent = _loaded(
-        Agent, id=action.agent_id, name=row["agent_name"], mode=row["agent_mode"], team_id=row["agent_team"]
-    )
+        Agent, id=action.agent_id, name=beside["agent_name"], mode=beside["agent_mode"],
+        team_id=beside["agent_team"],
+    )  # fmt: skip
+    return action
 
 
 def _loaded(model: type[M], **columns: object) -> M:

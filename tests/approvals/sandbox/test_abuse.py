@@ -33,6 +33,7 @@ FOLDER = Path(os.environ.get("AGENTSEC_ABUSE_DIR", REPOSITORY.parent / "shared" 
 PROGRAMS = sorted(FOLDER.glob("*.py"))
 LIMITS = Limits(wall_seconds=20, cpu_seconds=2)
 SECRET = "planted-secret-" + secrets.token_hex(8)
+ALONE = os.environ.get("AGENTSEC_ABUSE_ALONE") == "1"
 SHM_KEY = 1396859904
 
 
@@ -168,16 +169,25 @@ def plant_environment(held: contextlib.ExitStack) -> None:
 @pytest.fixture(scope="session")
 def runs(world: World) -> dict[str, dict[str, Run]]:
     """Every program under every tier, several at a time, in sandboxes that a zygote brings forth, as
-    a worker's are. Those that bubblewrap makes are for test_hostile.py.
+    a worker's are; or, with AGENTSEC_ABUSE_ALONE=1, under a bubblewrap of its own each, as where no pool is.
     """
     results = {}
     for tier in TIERS:
-        with forced_tier(tier), sandbox.warm(1) as kept, ThreadPoolExecutor(6) as pool:
-            assert kept is not None
-            assert kept.wait_until_full(seconds=30)
+        with forced_tier(tier), standing(), ThreadPoolExecutor(6) as pool:
             futures = {program.name: pool.submit(run_one, program, tier, world) for program in PROGRAMS}
             results[tier] = {name: future.result() for name, future in futures.items()}
     return results
+
+
+@contextlib.contextmanager
+def standing() -> Iterator[None]:
+    if ALONE:
+        yield
+        return
+    with sandbox.warm(1) as kept:
+        assert kept is not None
+        assert kept.wait_until_full(seconds=30)
+        yield
 
 
 def run_one(program: Path, tier: str, world: World) -> Run:
