@@ -189,7 +189,7 @@ def test_stopping_in_the_middle_of_a_first_start_leaves_nothing_and_a_usable_hom
         )
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL if seconds < 1 else signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
         assert first_instance.gone()
     first_instance.start("--workers", "1")
     assert healthz(first_instance) == 200
