@@ -404,7 +404,7 @@
     "/": () => $("q").focus(), "?": () => $("keys").showModal(),
   };
   window.agentsec.inbox = { keys, select, openId, rows, row, say, closeForms, refreshPanel };
-  const ALWAYS = new Set(["j", "k", "/", "?"]);
+  const WALKS = new Set(["j", "k"]), APART = new Set(["z", "/", "?"]);
   // A box that was ticked by hand keeps the focus, and takes no letters.
   const typing = (node) => node.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {
@@ -417,8 +417,8 @@
     if (typing(event.target)) return;
     if (!Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
-    // A key that is held walks the list, and does nothing else; nor does any while the card is on its way.
-    if (ALWAYS.has(event.key) || !(event.repeat || detail.inert)) keys[event.key]();
+    // A key that is held walks the list, and does nothing else; none is about a card that is being exchanged.
+    if (WALKS.has(event.key) || !(event.repeat || (detail.inert && !APART.has(event.key)))) keys[event.key]();
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.id === "edit-slot") enter(event.target.querySelector("textarea"));
