@@ -117,8 +117,9 @@ def waiting(speaker: Speaker) -> int:
 
 def _of(speaker: Speaker) -> ActionQuerySet:
     """Every action that asks, or asked, for the word that this speaker may give."""
-    rows = _attested().filter(session__user=speaker.name)
-    if not speaker.name or (speaker.account is not None and not settings.AGENTSEC_WORD_BY_ACCOUNT):
+    name = speaker.name if speaker.account is None else word.account_name(speaker.account)
+    rows = _attested().filter(session__user=name)
+    if not name:
         return rows.none()
     if speaker.key is not None:
         return rows.filter(agent=speaker.key.agent_id)

@@ -525,6 +525,23 @@ def test_where_users_are_others_than_people_accounts_say_nothing(asking: Cast, s
     assert refusal(action, confirming.of_account(dana)) == "not_found"
 
 
+@pytest.mark.parametrize("by_account", [True, False])
+def test_who_is_told_who_sees_and_who_confirms_are_the_same(
+    asking: Cast, settings: Any, by_account: bool
+) -> None:
+    settings.AGENTSEC_WORD_BY_ACCOUNT = by_account
+    action, dana = order(asking), person("dana", roles=())
+    namesake = person("dan", roles=())
+    User.objects.filter(pk=namesake.pk).update(email="dana")
+    namesake.refresh_from_db()
+    for account, expected in ((dana, by_account), (namesake, False)):
+        speaker = confirming.of_account(account)
+        told = word.is_served(account, action.session)
+        assert (told, mine.asked(speaker).exists()) == (expected, expected)
+        if not expected:
+            assert refusal(action, speaker) == "not_found"
+
+
 # ---- at the start everything is checked again
 
 
