@@ -542,6 +542,34 @@ def test_who_is_told_who_sees_and_who_confirms_are_the_same(
             assert refusal(action, speaker) == "not_found"
 
 
+# ---- more than a page holds
+
+
+def test_what_waits_beyond_the_page_is_counted_and_not_told_as_missed(
+    asking: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mine, "MOST", 2)
+    session = asking.session(user="dana")
+    waiting = [asking.propose("order.place", {**ORDER, "amount": n}, session=session) for n in (1, 2, 3)]
+    page = text(browser(person("dana", roles=())).get("/mine"))
+    assert page.count('class="card mine-ask"') == 2
+    assert ("And 1 more waits" in page, 'data-waiting="3"' in page) == (True, True)
+    assert "You did not answer" not in page
+    reject(waiting[0], host(asking))
+    page = text(browser(User.objects.get(username="dana")).get("/mine"))
+    assert 'id="mine-more" hidden' in page and "You rejected" in page
+
+
+def test_where_more_was_answered_than_the_page_holds_it_says_so(
+    asking: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mine, "MOST", 2)
+    session, dana = asking.session(user="dana"), browser(person("dana", roles=()))
+    for n in (1, 2, 3):
+        reject(asking.propose("order.place", {**ORDER, "amount": n}, session=session), host(asking))
+        assert ("Older ones are not shown" in text(dana.get("/mine"))) == (n == 3)
+
+
 # ---- at the start everything is checked again
 
 
