@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from approvals import drawing, payloads, typed, word
+from approvals import drawing, typed, word
 from approvals.confirming import Speaker
 from approvals.models import Action, ActionQuerySet
 from approvals.origins import authorities
@@ -57,7 +57,7 @@ class Ask:
     """One thing that waits for the user's word."""
 
     action: Action
-    blocks: tuple[payloads.Block, ...]
+    payload: drawing.Drawn
     came: tuple[Came, ...]
 
     @property
@@ -170,12 +170,7 @@ def _ask(action: Action) -> Ask:
         )
         for item in found for quote in item.quotes
     )  # fmt: skip
-    return Ask(action, tuple(map(unfolded, drawn.blocks)), came)
-
-
-def unfolded(block: payloads.Block) -> payloads.Block:
-    """Here stand no figures but a block's own: nothing is folded away that is shown nowhere else."""
-    return block if block.figures else replace(block, fold="")
+    return Ask(action, drawn, came)
 
 
 def _mark(shown: Sequence[Action], number: int, past: Sequence[Past]) -> str:

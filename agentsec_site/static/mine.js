@@ -10,7 +10,7 @@
   let timer = 0, pause = PAUSE;
 
   const dirty = (card) => card.contains(document.activeElement) ||
-    [...card.querySelectorAll("textarea, input:not([type=hidden])")].some((field) => field.value);
+    [...card.querySelectorAll("textarea, input:not([type=hidden], [type=radio])")].some((field) => field.value);
 
   function say(text) {
     stale.textContent = text;
