@@ -223,6 +223,31 @@ def test_a_destructive_action_is_approved_by_typing_its_target(office: Office) -
     expect(ada.locator("#progress")).not_to_contain_text("waits for the next checkpoint", timeout=10_000)
 
 
+def test_single_keys_say_so_and_do_nothing_once_switched_off(office: Office) -> None:
+    cy, action = office.page("cy"), office.mass_mail("By voice")
+    open_(cy, action)
+    expect(cy.locator("#approve-form button[type=submit]")).to_have_attribute("aria-keyshortcuts", "a")
+    cy.goto(f"{office.live.url}/account")
+    cy.get_by_role("button", name="Switch single-key shortcuts off").click()
+    cy.goto(f"{office.live.url}/?open={action['id']}")
+    expect(cy.locator("#reject-why")).to_be_attached()
+    for key in ("a", "r", "e", "?", "/", "x", "w", "j"):
+        cy.keyboard.press(key)
+    expect(cy.locator("#reject-form:visible, #edit-form, dialog[open], [aria-keyshortcuts]")).to_have_count(0)
+    assert not cy.evaluate("document.activeElement.matches('input')")
+    cy.get_by_role("button", name="Keys").click()
+    expect(cy.locator("#keys")).to_contain_text("Switch them on")
+    cy.keyboard.press("Escape")
+    cy.get_by_role("button", name="Reject").click()
+    cy.keyboard.type("spoken")
+    cy.keyboard.press("Control+Enter")
+    expect(row(cy, action)).to_have_count(0)
+    assert "spoken" in str(office.agent.get(f"/actions/{action['id']}").json())
+    cy.goto(f"{office.live.url}/account")
+    cy.get_by_role("button", name="Switch single-key shortcuts on").click()
+    expect(cy.locator("body")).to_have_attribute("data-keys", "on")
+
+
 def test_typing_a_reason_is_not_disturbed_by_what_others_do(office: Office) -> None:
     ada, cy = office.page("ada"), office.page("cy")
     live(ada, cy)
@@ -514,11 +539,17 @@ def test_it_works_on_a_phone(office: Office) -> None:
     )
     page = context.new_page()
     page.goto(office.live.url)
-    row(page, action).locator("a").click()
-    expect(page.locator("#approve-form button[type=submit]")).to_be_in_viewport()
+    row(page, action).locator("a").tap()
+    approve = page.locator("#approve-form button[type=submit]")
+    expect(approve).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_text("← List").click()
+    page.get_by_text("← List").tap()
     expect(row(page, action)).to_be_visible()
+    row(page, action).locator("a").tap()
+    approve.tap()
+    page.locator(".toast").get_by_role("button", name="Undo").tap()
+    expect(page.locator(".toast")).to_contain_text("waits for a decision again")
+    assert office.agent.get(f"/actions/{action['id']}").json()["state"] == "pending"
     context.close()
 
 
