@@ -134,7 +134,17 @@ def launch(interpreter: Interpreter, *, counted: bool, zygote: bool = False) -> 
         init = parcel.sealed(code)
         held.callback(os.close, init)
         stdout, stderr = pipe(held, failed), pipe(held, failed)
-        argv = [*prefix, program, *_options(interpreter, counted=counted), "--", interpreter.path, "-I", "-u", "-c", _BOOT]
+        argv = [
+            *prefix,
+            program,
+            *_options(interpreter, counted=counted),
+            "--",
+            interpreter.path,
+            "-I",
+            "-u",
+            "-c",
+            _BOOT,
+        ]
         argv += [str(theirs.fileno()), str(init), *(["zygote"] if zygote else [])]
         process = _spawn(argv, passed=[init, theirs.fileno()], stdout=stdout[1], stderr=stderr[1])
         failed.pop_all()

@@ -156,7 +156,15 @@ def test_pipes_stay_small_where_they_are_not_counted(machine: str) -> None:
 @MACHINES
 @pytest.mark.parametrize(
     ("flags", "verdict"),
-    [(0x21, EPERM), (0x23, EPERM), (0x22, ALLOW), (0x01, ALLOW), (0x02, ALLOW), (0x4022, ALLOW), (0x40022, EPERM)],
+    [
+        (0x21, EPERM),
+        (0x23, EPERM),
+        (0x22, ALLOW),
+        (0x01, ALLOW),
+        (0x02, ALLOW),
+        (0x4022, ALLOW),
+        (0x40022, EPERM),
+    ],
 )
 def test_nameless_shared_memory_is_for_tiers_that_count_it(machine: str, flags: int, verdict: int) -> None:
     assert decide(machine, numbers(machine=machine)["mmap"], 0, 4096, 3, flags, counted=False) == verdict
