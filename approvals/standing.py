@@ -16,11 +16,14 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session as SignIn
 from django.db import connection
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from approvals.live_models import StandingChange
+from policies import factors
 from policies.models import User
 
 _PLAIN = re.compile(r"[0-9A-Za-z]+")
@@ -179,7 +182,21 @@ def _literal(values: Iterable[int | str]) -> str:
 
 
 def _why(guest: Guest) -> str:
-    """The word for somebody who does not stand as before: a changed room, or the door."""
-    alive = SignIn.objects.filter(session_key=guest.sign_in, expire_date__gt=timezone.now()).exists()
-    now = Guest.of(guest.user_id, guest.sign_in)
-    return CHANGED if alive and now is not None and now.audience != guest.audience else SIGNED_OUT
+    """The word for somebody who does not stand as before: a changed room, or the door for whoever would not
+    be let in again.
+    """
+    person = User.objects.filter(pk=guest.user_id, is_active=True).first()
+    if person is None or not _signed_in(guest, person) or factors.lacking(person):
+        return SIGNED_OUT
+    return CHANGED
+
+
+def _signed_in(guest: Guest, person: User) -> bool:
+    """Whether the sign-in still is one of theirs, under the password of today: as Django asks of a request,
+    without its writing anything.
+    """
+    row = SignIn.objects.filter(session_key=guest.sign_in, expire_date__gt=timezone.now()).first()
+    said = row.get_decoded() if row is not None else {}
+    valid = (person.get_session_auth_hash(), *person.get_session_auth_fallback_hash())
+    sealed = any(constant_time_compare(said.get(HASH_SESSION_KEY, ""), one) for one in valid)
+    return sealed and said.get(SESSION_KEY) == str(person.pk)

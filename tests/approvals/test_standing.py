@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -83,6 +84,55 @@ def test_what_changes_a_person_is_seen_by_a_glance(committed_cast: Cast, change:
     CHANGES[change](ada, ben, key)
     assert set(standing.fallen_since(roll)) == {0}
     assert set(standing.fallen_since(roll)) == {0}, "who has fallen stays so"
+
+
+# What ends a sign-in itself; whoever has one still is only read again.
+ENDS = {
+    "has a new password", "is switched off", "is switched off by hand", "signs out", "a sign-in is cut short",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_only_whose_sign_in_ended_is_called_signed_out(committed_cast: Cast, change: str) -> None:
+    """Berta shares Ada's groups, so what Ada may do stays exactly the same when she stands in."""
+    ada = committed_cast.approver
+    ben = person("berta", *ada.group_names)
+    key = sign_in(ada)
+    roll = listening(ada, key)
+    CHANGES[change](ada, ben, key)
+    told = standing.SIGNED_OUT if change in ENDS else standing.CHANGED
+    assert standing.fallen_since(roll) == {0: told}
+
+
+@pytest.mark.parametrize("what", ["begins", "ends"])
+def test_a_planned_absence_of_a_colleague_signs_nobody_out(committed_cast: Cast, what: str) -> None:
+    ada = committed_cast.approver
+    absent, now = person("berta", *ada.group_names), timezone.now()
+    away(absent, ada, since=now + HOUR / 2 if what == "begins" else None)
+    roll = listening(ada, sign_in(ada))
+    assert roll.vouched is not None
+    Absence.objects.update(**({"since": now - HOUR} if what == "begins" else {"until": now}))
+    roll.vouched = replace(roll.vouched, until=now)
+    assert standing.fallen_since(roll) == {0: standing.CHANGED}
+
+
+def test_whoever_is_deleted_is_signed_out(committed_cast: Cast) -> None:
+    zoe = person("zoe", "archive")
+    roll = listening(zoe, sign_in(zoe))
+    zoe.delete()
+    assert standing.fallen_since(roll) == {0: standing.SIGNED_OUT}
+
+
+def test_whoever_now_lacks_the_factor_that_the_site_wants_is_at_the_door(
+    committed_cast: Cast, settings: Any
+) -> None:
+    """A socket of theirs would be refused again and again."""
+    settings.AGENTSEC_REQUIRE_MFA = True
+    ada = committed_cast.approver
+    Passkey.objects.create(user=ada, name="key", credential="x", key={}, rp_id="x", handle="x", entry=uuid4())
+    roll = listening(ada, sign_in(ada))
+    Passkey.objects.all().delete()
+    assert standing.fallen_since(roll) == {0: standing.SIGNED_OUT}
 
 
 def test_whoever_only_uses_what_they_have_costs_no_look(
