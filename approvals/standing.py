@@ -10,15 +10,17 @@ nothing ends by itself, and the next look asks only whether that is still so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session as SignIn
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -69,7 +71,7 @@ _HORIZON = """
     )
 """
 _STIRRED = """
-    SELECT now() >= %s OR EXISTS (SELECT FROM approvals_standingchange WHERE xid >= %s)
+    SELECT clock_timestamp() >= %s OR EXISTS (SELECT FROM approvals_standingchange WHERE xid >= %s)
 """
 # How long a look is built on at most, and how long changes are kept, which is longer.
 TRUSTED, KEPT = timedelta(minutes=10), timedelta(hours=1)
@@ -138,6 +140,37 @@ class Roll:
         }
 
 
+@dataclass(eq=False)
+class Glance:
+    """Whether anything stirred since the last look at a roll. It may go in one message with another
+    statement: to wait for two answers takes longer than the question.
+    """
+
+    vouched: Vouched | None
+    _stirred: bool | None = field(default=None, init=False)
+
+    def after(self, sql: CursorWrapper, statement: str, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows of this statement; the glance is asked behind it, so that its snapshot is never older."""
+        if self.vouched is None:
+            sql.execute(statement, given)
+            return list(sql.fetchall())
+        sql.execute(f"{statement};{_STIRRED}", [*given, self.vouched.until, self.vouched.xid])
+        rows = list(sql.fetchall())
+        sql.nextset()
+        (self._stirred,) = sql.fetchone()
+        return rows
+
+    def stirred(self) -> bool:
+        """True also where there was no look; asked now where it went with nothing."""
+        if self.vouched is None:
+            return True
+        if self._stirred is None:
+            with connection.cursor() as sql:
+                sql.execute(_STIRRED, [self.vouched.until, self.vouched.xid])
+                (self._stirred,) = sql.fetchone()
+        return bool(self._stirred)
+
+
 def marks(user_ids: Iterable[int]) -> Mapping[int, str]:
     """The mark of each of these people who exists."""
     with connection.cursor() as sql:
@@ -158,14 +191,10 @@ def fallen(roll: Roll) -> Mapping[int, str]:
     return {place: _why(roll.guests[place]) for place in places}
 
 
-def fallen_since(roll: Roll) -> Mapping[int, str]:
+def fallen_since(roll: Roll, glance: Glance | None = None) -> Mapping[int, str]:
     """The same, by a glance where all stood at the last look and nothing has stirred."""
-    if roll.vouched is None:
-        return fallen(roll)
-    with connection.cursor() as sql:
-        sql.execute(_STIRRED, [roll.vouched.until, roll.vouched.xid])
-        (stirred,) = sql.fetchone()
-    return fallen(roll) if stirred else {}
+    glance = glance or Glance(roll.vouched)
+    return fallen(roll) if glance.stirred() else {}
 
 
 def forget(now: datetime) -> int:

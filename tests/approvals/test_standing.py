@@ -16,9 +16,9 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from approvals import standing
+from approvals import changed, standing
 from approvals.live_models import StandingChange
-from approvals.standing import Guest, Roll
+from approvals.standing import Glance, Guest, Roll
 from policies.absence_models import Absence
 from policies.factor_models import Passkey
 from policies.models import User
@@ -209,3 +209,33 @@ def test_nothing_is_built_on_a_look_of_which_changes_are_forgotten(committed_cas
     assert standing.forget(timezone.now()) == 0
     assert standing.forget(timezone.now() + standing.KEPT * 1.1) >= 1
     assert not StandingChange.objects.exists()
+
+
+def test_a_glance_beside_the_rows_costs_no_question_of_its_own(
+    committed_cast: Cast, django_assert_num_queries: Callable[..., AbstractContextManager[object]]
+) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    with django_assert_num_queries(1):
+        glance = Glance(roll.vouched)
+        assert [row.pk for row in changed.read([action.pk], glance)] == [action.pk]
+        assert standing.fallen_since(roll, glance) == {}
+
+
+def test_what_changed_before_the_rows_were_read_is_seen_beside_them(committed_cast: Cast) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    glance = Glance(roll.vouched)
+    ada.groups.clear()
+    changed.read([action.pk], glance)
+    assert standing.fallen_since(roll, glance) == {0: standing.CHANGED}
+
+
+def test_rows_are_read_where_nobody_was_looked_at_yet(committed_cast: Cast) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    guest = Guest.of(ada.pk, sign_in(ada))
+    assert guest is not None
+    roll = Roll((guest,))
+    glance = Glance(roll.vouched)
+    assert [row.pk for row in changed.read([action.pk], glance)] == [action.pk]
+    assert standing.fallen_since(roll, glance) == {} and roll.vouched is not None
