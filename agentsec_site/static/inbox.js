@@ -61,11 +61,11 @@
     if (node) link(node).focus();
   }
 
-  function clearDetail() {
+  function clearDetail(title = "All done", text = "Nothing else waits for you. What comes next appears on the left.") {
     const hint = document.createElement("div");
     hint.className = "empty";
-    hint.append(Object.assign(document.createElement("h2"), { textContent: "All done" }),
-      Object.assign(document.createElement("p"), { textContent: "Nothing else waits for you. What comes next appears on the left." }));
+    hint.append(Object.assign(document.createElement("h2"), { textContent: title }),
+      Object.assign(document.createElement("p"), { textContent: text }));
     detail.replaceChildren(hint);
     document.body.classList.remove("is-open");
     remember("");
@@ -335,6 +335,12 @@
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
     return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+  });
+
+  /* Whoever may not see it any more does not keep it open, unless they write: what they wrote is theirs. */
+  document.addEventListener("htmx:responseError", ({ detail }) => {
+    const asked = detail.requestConfig.verb === "get" && detail.requestConfig.path.startsWith(`/actions/${openId()}/panel?`);
+    if (asked && detail.xhr.status === 404 && !formOpen()) clearDetail("No longer yours to see", "What you may see has changed. Choose another one on the left.");
   });
 
   async function fragment(address) {

@@ -329,10 +329,13 @@ def test_whoever_stands_in_for_a_while_sees_it_without_reload(office: Office) ->
     ada.locator("form[data-away] [type=submit]").click()
     expect(row(sam, action)).to_be_visible()
     expect(sam.locator("#list-empty")).to_be_hidden()
+    open_(sam, action)
     ada.locator("form[action$='/end'] [type=submit]").first.click()
     expect(sam.locator("#rows .row")).to_have_count(0)
     expect(sam.locator("#waiting")).to_have_text("0")
+    expect(sam.locator("#detail")).to_contain_text("No longer yours to see")
     assert sam.evaluate("window.sameDocument") is True
+    office.complaints.clear()  # the browser reports that the open card was refused
 
 
 def test_every_list_and_search_is_live_and_what_one_reads_stays(office: Office) -> None:
