@@ -76,7 +76,7 @@ def approve(
     if action.words.filter(void=False).exists():
         raise Refused("conflict", "this was confirmed already")
     said = _say(action, speaker, Word.Verdict.APPROVE, comment)
-    came = decisions.count(action, by=said.actor, name=word.SERVED, undoable=speaker.key is None)
+    came = decisions.count(action, by=said.actor, name=word.SERVED)
     if came.effect == "approved":
         return Decision(action, "approved", "Confirmed.")
     return Decision(action, "counted", "Confirmed. Others still have to agree.")

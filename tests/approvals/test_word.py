@@ -480,6 +480,29 @@ def test_undo_within_five_seconds_and_not_later(asking: Cast) -> None:
     assert state(action) == "ready"
 
 
+@pytest.mark.parametrize("last", ["host", "link"])
+def test_the_word_by_key_does_not_cut_a_reviewers_undo_short(asking: Cast, last: str) -> None:
+    """A dear order asks comms too: Ada approves in her browser, then dana's application says yes for her."""
+    action = order(asking, amount=20_000)
+    decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest)
+    if last == "host":
+        approve(action, host(asking))
+    else:
+        answer(opened(asking, action.session), action)
+    action.refresh_from_db()
+    (vote,) = action.votes.all()
+    assert action.state == "ready" and action.not_before >= vote.at + timedelta(seconds=5)
+
+
+def test_a_vote_over_rest_does_not_cut_the_undo_of_the_word_short(asking: Cast) -> None:
+    action = order(asking, amount=20_000)
+    answer(opened(asking, action.session), action)
+    decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest, channel="rest")
+    action.refresh_from_db()
+    (said,) = action.words.all()
+    assert action.state == "ready" and action.not_before >= said.at + timedelta(seconds=5)
+
+
 def test_who_is_done_leaves_nothing_behind(asking: Cast) -> None:
     action = order(asking)
     client = opened(asking, action.session)

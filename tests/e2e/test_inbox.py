@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,62 @@ def test_a_page_that_lost_its_socket_catches_up_without_reload(office: Office) -
     ada.wait_for_load_state("networkidle")
     # What failed while the page was cut off is what this test provoked.
     office.forgive_lost_requests()
+
+
+def test_whoever_stands_in_for_a_while_sees_it_without_reload(office: Office) -> None:
+    action = office.mass_mail("While you were out")
+    ada, sam = office.page("ada"), office.page("sam")
+    live(sam)
+    sam.evaluate("window.sameDocument = true")
+    ada.goto(f"{office.live.url}/away")
+    ada.locator("[name=until]").fill(f"{datetime.now() + timedelta(days=2):%Y-%m-%dT%H:%M}")
+    ada.locator("[name=stand_in]").select_option("sam")
+    ada.locator("form[data-away] [type=submit]").click()
+    expect(row(sam, action)).to_be_visible()
+    expect(sam.locator("#list-empty")).to_be_hidden()
+    open_(sam, action)
+    ada.locator("form[action$='/end'] [type=submit]").first.click()
+    expect(sam.locator("#rows .row")).to_have_count(0)
+    expect(sam.locator("#waiting")).to_have_text("0")
+    expect(sam.locator("#detail")).to_contain_text("No longer yours to see")
+    assert sam.evaluate("window.sameDocument") is True
+    office.complaints.clear()  # the browser reports that the open card was refused
+
+
+def test_every_list_and_search_is_live_and_what_one_reads_stays(office: Office) -> None:
+    def opened(query: str) -> Any:
+        page = office.page("ada")
+        page.goto(f"{office.live.url}/?{query}")
+        return page
+
+    read = office.mass_mail("What ada answers meanwhile")
+    under_way, all_, search = opened("show=running"), opened("show=all"), opened("q=Needle")
+    live(under_way, all_, search)
+    # The newest is chosen by itself.
+    expect(all_.locator(f"#card[data-id='{read['id']}']")).to_be_visible()
+    all_.keyboard.press("r")
+    expect(all_.locator("#reject-why")).to_be_focused()
+    waiting = int(all_.locator("#waiting").inner_text())
+    action, other = office.mass_mail("A needle"), office.mass_mail("Hay")
+    expect(row(search, action)).to_be_visible()
+    expect(row(search, other)).to_have_count(0)
+    # The number comes after the rows; they wait for the form.
+    expect(all_.locator("#waiting")).to_have_text(str(waiting + 2))
+    assert row(all_, other).count() == 0
+    before = all_.evaluate(TOP, read["id"])
+    all_.keyboard.press("Escape")
+    expect(row(all_, other)).to_be_attached()
+    assert abs(all_.evaluate(TOP, read["id"]) - before) <= 1
+    cy = office.page("cy")
+    open_(cy, action)
+    cy.keyboard.press("a")
+    expect(row(search, action)).to_have_count(0)
+    expect(row(under_way, action)).to_be_visible()
+    office.agent.post(f"/actions/{action['id']}/cancel")
+    expect(row(under_way, action)).to_have_count(0)
+    expect(row(all_, action)).to_contain_text("ancelled")
+    expect(all_.locator(f"#card[data-id='{read['id']}']")).to_be_visible()
+    assert all_.locator(".row.is-chosen").get_attribute("data-id") == read["id"]
 
 
 # What the list does to the page, counted from inside.
