@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from approvals import claims, delegating, looking, presenters, queries, questions
 from approvals.models import Action
-from approvals.views import page_of, person
+from approvals.views import page_of, person, refused_panel
 from policies.access import Verb
 from traces.problems import HTTP_STATUS, Refused
 
@@ -44,7 +44,7 @@ def ask(request: HttpRequest, action_id: UUID) -> HttpResponse:
         more = f" There are {_minutes(asked.extended_by)} more to decide." if asked.extended_by else ""
         return f"Asked. You are told when the agent answers.{more}"
 
-    return done(request, action_id, work)
+    return done(request, action_id, work, form="ask")
 
 
 @require_POST
@@ -60,7 +60,7 @@ def delegate(request: HttpRequest, action_id: UUID) -> HttpResponse:
         )  # fmt: skip
         return f"Handed on: {post['to']} may decide it too."
 
-    return done(request, action_id, work)
+    return done(request, action_id, work, form="delegate")
 
 
 @require_safe
@@ -93,27 +93,36 @@ def everywhere(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"me": user.username, "looking": looking.everywhere(user)})
 
 
-def done(request: HttpRequest, action_id: UUID, work: Callable[[], str]) -> HttpResponse:
-    """Do it and show the panel, with what came of it; a page without scripts comes back to the inbox."""
+def done(request: HttpRequest, action_id: UUID, work: Callable[[], str], *, form: str = "") -> HttpResponse:
+    """Do it and show the panel, with what came of it; a page without scripts comes back to the inbox.
+
+    Where it is refused, what was typed into `form` comes back.
+    """
     action = queries.get_visible(person(request), action_id)
-    said, error, status = "", "", 200
     try:
         said = work()
     except Refused as refused:
-        error, status = refused.detail, 409 if HTTP_STATUS[refused.code] == 409 else 422
+        return _refused(request, action, form, refused)
     if request.headers.get("HX-Request"):
-        return _panel(request, action, said=said, error=error, status=status)
-    (messages.error if error else messages.success)(request, error or said)
+        return _panel(request, action, said)
+    messages.success(request, said)
     return redirect(f"/?open={action.pk}")
 
 
-def _panel(request: HttpRequest, action: Action, *, said: str, error: str, status: int) -> HttpResponse:
+def _refused(request: HttpRequest, action: Action, form: str, refused: Refused) -> HttpResponse:
+    if not request.headers.get("HX-Request"):
+        messages.error(request, refused.detail)
+        return redirect(f"/?open={action.pk}")
+    fresh = queries.get_visible(person(request), action.pk)
+    status = 409 if HTTP_STATUS[refused.code] == 409 else 422
+    return refused_panel(request, fresh, form, refused, status=status)
+
+
+def _panel(request: HttpRequest, action: Action, said: str) -> HttpResponse:
     user = person(request)
     fresh = queries.get_visible(user, action.pk)
-    shown = {"panel": presenters.panel(fresh, user=user), "error": error}
-    response = render(request, "approvals/_panel.html", shown, status=status)
-    if said:
-        response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
+    response = render(request, "approvals/_panel.html", {"panel": presenters.panel(fresh, user=user)})
+    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
     return response
 
 

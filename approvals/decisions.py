@@ -27,6 +27,7 @@ from approvals import (
     later,
     notify,
     pipeline,
+    rejecting,
     reviewing,
     states,
     stepup,
@@ -102,7 +103,7 @@ def reject(
     action_id: UUID | str,
     user: User,
     digest: str,
-    comment: str = "",
+    comment: str,
     advice: str = "",
     channel: str = "browser",
     attention: Attention = UNKNOWN,
@@ -111,9 +112,10 @@ def reject(
     should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
 
     Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as
-    approve.
+    approve, and: invalid (no comment).
     """
     action = _open_for(user, action_id, digest)
+    comment = rejecting.comment(comment)
     _vote(
         action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
     )

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 from approvals import (
     claims,
     decisions,
-    editing,
+    drafts,
     explain,
     files,
     forawhile,
@@ -28,6 +28,7 @@ from approvals import (
     presenters,
     queries,
     rejecting,
+    reviewing,
     signing,
     vigilance,
 )
@@ -35,13 +36,11 @@ from approvals.attention import Attention
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
-from approvals.reviewing import worded
 from policies.access import Verb, may
 from policies.models import User
 from traces.problems import Refused
 
 View = Callable[..., HttpResponse]
-LONGEST_COMMENT = 10_000
 
 
 def page_of(verb: Verb) -> Callable[[View], View]:
@@ -105,20 +104,6 @@ def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
     return _panel(request, action, changed=seen != action.digest)
 
 
-@require_safe
-@page_of(Verb.INBOX_SEE)
-def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The form to change the arguments, field by field or as JSON."""
-    action = queries.get_visible(person(request), action_id)
-    shown = {
-        "action": action,
-        "fields": editing.fields(action.args),
-        "as_json": request.GET.get("as") == "json",
-    }
-    shown["whole"] = editing.as_json(action.args)
-    return render(request, "approvals/_edit.html", shown)
-
-
 @require_POST
 @page_of(Verb.INBOX_SEE)
 def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
@@ -142,7 +127,7 @@ def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
     user, post = person(request), request.POST
     action = queries.get_visible(user, action_id)
     try:
-        args = editing.read(post.dict(), action.args) if post.get("verdict") == "edit" else None
+        args = drafts.read(action, post.dict()) if post.get("verdict") == "edit" else None
         wish = signing.request(
             action_id=action.pk, user=user, digest=post.get("digest", ""), comment=_comment(post), args=args
         )
@@ -226,12 +211,10 @@ def _decided(request: HttpRequest, action: Action, attention: Attention) -> Deci
     match post.get("verdict"):
         case "approve":
             return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post), answer=answer)
-        case "reject" if said["comment"]:
-            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
-            raise Refused("invalid", "say why: the reason goes to the agent")
+            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "edit":
-            args = editing.read(post.dict(), action.args)
+            args = drafts.read(action, post.dict())
             return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
@@ -239,7 +222,7 @@ def _decided(request: HttpRequest, action: Action, attention: Attention) -> Deci
 
 def _comment(post: QueryDict) -> str:
     """The comment as it is signed and stored."""
-    return worded(post.get("comment", ""), longest=LONGEST_COMMENT)
+    return reviewing.comment(post.get("comment", ""))
 
 
 def _minutes(post: QueryDict) -> int:
@@ -280,18 +263,29 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
     changed = request.POST.get("digest", fresh.digest) != fresh.digest
-    return _panel(
-        request,
-        fresh,
-        error=refused.detail,
-        changed=changed,
-        status=409 if refused.code == "conflict" else 422,
-    )
+    status = 409 if refused.code == "conflict" else 422
+    form = request.POST.get("verdict", "")
+    return refused_panel(request, fresh, form, refused, changed=changed, status=status)
 
 
-def _panel(request: HttpRequest, action: Action, *, status: int = 200, **shown: Any) -> HttpResponse:
+def refused_panel(
+    request: HttpRequest, action: Action, form: str, refused: Refused, *, changed: bool = False, status: int
+) -> HttpResponse:
+    """The panel, with why nothing was done, and with what was typed into the form that was sent: in that form
+    again, or to be copied where there is none or the arguments are others by now.
+    """
+    seen, post = presenters.panel(action, user=person(request)), request.POST.dict()
+    shown: dict[str, Any] = {"panel": seen, "error": refused.detail, "changed": changed}
+    if changed or not seen.open:
+        shown["kept"] = drafts.kept(action, form, post)
+    else:
+        shown["draft"] = drafts.of(action, form, post, refused)
+    return render(request, "approvals/_panel.html", shown, status=status)
+
+
+def _panel(request: HttpRequest, action: Action, **shown: Any) -> HttpResponse:
     seen = presenters.panel(action, user=person(request))
-    return render(request, "approvals/_panel.html", {"panel": seen, **shown}, status=status)
+    return render(request, "approvals/_panel.html", {"panel": seen, **shown})
 
 
 def _card(user: User, action: Action) -> presenters.Card:

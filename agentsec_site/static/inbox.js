@@ -310,7 +310,7 @@
   const refreshPanel = inTurn((id, state) => {
     const panel = $("panel"), card = $("card");
     if (!panel || card.dataset.id !== id) return undefined;
-    const busy = state === "pending" && panel.dataset.state === "pending" &&
+    const busy = document.querySelector("#kept:not([hidden])") || state === "pending" && panel.dataset.state === "pending" &&
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
     return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
@@ -394,7 +394,7 @@
     if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.target.id === "edit-slot") enter(event.target.querySelector("textarea"));
+    if (event.target.id === "edit-slot" && !event.target.querySelector(":focus")) enter(event.target.querySelector("textarea, select, input:not([type=hidden])"));
   });
 
   if (openId()) mark(openId());
