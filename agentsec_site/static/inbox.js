@@ -144,7 +144,8 @@
     if (!answer) { toast("The server cannot be reached. Nothing was undone.", { slot: "decision", danger: true }); return; }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const note = page.querySelector('.note[role="alert"]')?.textContent;
-    toast(answer.ok ? "Undone. It waits for a decision again." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
+    const told = JSON.parse(answer.headers.get("HX-Trigger-After-Settle") ?? "{}")["agentsec:decided"];
+    toast(answer.ok ? told?.message ?? "Undone." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
     if (answer.ok) select(id);
   }
 
