@@ -17,7 +17,17 @@ from uuid import UUID, uuid4
 
 from django.db import DatabaseError, transaction
 
-from approvals import alike, claims, decisions, presenters, queries, states, vigilance
+from approvals import (
+    alike,
+    claims,
+    decisions,
+    presenters,
+    queries,
+    rejecting,
+    reviewing,
+    states,
+    vigilance,
+)
 from approvals.attention import UNKNOWN, Attention
 from approvals.attention_models import Look
 from approvals.decisions import Decision
@@ -123,6 +133,7 @@ def decide_many(
     decided it raises Refused: invalid (none, too many, one twice, another verdict; not alike: `odd`).
     """
     _refuse_shape(verdict, items)
+    comment = rejecting.comment(comment) if verdict == "reject" else reviewing.comment(comment)
     bulk = attention.bulk or uuid4()
     same, seen = _common(user, items)
     look = Attention(seen_ms=attention.seen_ms, bulk=bulk)

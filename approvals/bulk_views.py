@@ -37,11 +37,9 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @page_of(Verb.INBOX_SEE)
 def decide(request: HttpRequest) -> HttpResponse:
     """The same vote on each of the actions that were listed, for exactly what was seen of it."""
-    user, comment, began = person(request), request.POST.get("comment", "").strip(), timezone.now()
+    user, comment, began = person(request), request.POST.get("comment", ""), timezone.now()
     verdict = request.POST.get("verdict", "")
     try:
-        if verdict == "reject" and not comment:
-            raise Refused("invalid", "say why: the reason goes to the agents")
         items = [_item(text) for text in request.POST.getlist("item")]
         look = vigilance.shared(user, uuid4(), [item.digest for item in items], request.POST.dict())
         done = bulk.decide_many(user=user, verdict=verdict, items=items, comment=comment, attention=look)

@@ -43,7 +43,7 @@ def ask(request: HttpRequest, action_id: UUID) -> HttpResponse:
         more = f" There are {_minutes(asked.extended_by)} more to decide." if asked.extended_by else ""
         return f"Asked. You are told when the agent answers.{more}"
 
-    return done(request, action_id, work)
+    return done(request, action_id, work, form="ask")
 
 
 @require_POST
@@ -59,7 +59,7 @@ def delegate(request: HttpRequest, action_id: UUID) -> HttpResponse:
         )  # fmt: skip
         return f"Handed on: {post['to']} may decide it too."
 
-    return done(request, action_id, work)
+    return done(request, action_id, work, form="delegate")
 
 
 @require_safe
@@ -92,21 +92,25 @@ def everywhere(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"me": user.username, "looking": looking.everywhere(user)})
 
 
-def done(request: HttpRequest, action_id: UUID, work: Callable[[], str]) -> HttpResponse:
-    """Do it and show the panel, with what came of it; a page without scripts comes back to the inbox."""
+def done(request: HttpRequest, action_id: UUID, work: Callable[[], str], *, form: str = "") -> HttpResponse:
+    """Do it and show the panel, with what came of it; a page without scripts comes back to the inbox.
+
+    Where it is refused, what was typed into `form` comes back.
+    """
     action = queries.get_visible(person(request), action_id)
-    said, error, status = "", "", 200
+    said, error, status = "", None, 200
     try:
         said = work()
     except Refused as refused:
-        error, status = refused.detail, 409 if HTTP_STATUS[refused.code] == 409 else 422
+        error, status = refused, 409 if HTTP_STATUS[refused.code] == 409 else 422
     if not request.headers.get("HX-Request"):
-        (messages.error if error else messages.success)(request, error or said)
+        (messages.error if error else messages.success)(request, error.detail if error else said)
         return redirect(f"/?open={action.pk}")
     fresh = queries.get_visible(person(request), action.pk)
-    response = panels.answer(request, fresh, error=error, status=status)
-    if said:
-        response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
+    if error:
+        return panels.refusal(request, fresh, error, form=form, status=status)
+    response = panels.answer(request, fresh)
+    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
     return response
 
 

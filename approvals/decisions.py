@@ -27,6 +27,7 @@ from approvals import (
     later,
     notify,
     pipeline,
+    rejecting,
     reviewing,
     states,
     stepup,
@@ -102,7 +103,7 @@ def reject(
     action_id: UUID | str,
     user: User,
     digest: str,
-    comment: str = "",
+    comment: str,
     advice: str = "",
     channel: str = "browser",
     attention: Attention = UNKNOWN,
@@ -111,9 +112,10 @@ def reject(
     should do instead. There is no undoing it, since the agent is told at once; it may propose the call again.
 
     Locks the action, then its session. Appends `vote.reject` and `action.rejected`. Raises Refused as
-    approve.
+    approve, and: invalid (no comment).
     """
     action = _open_for(user, action_id, digest)
+    comment = rejecting.comment(comment)
     _vote(
         action, user=user, verdict=Vote.Verdict.REJECT, comment=comment, channel=channel, attention=attention
     )
@@ -195,7 +197,8 @@ def foreseen(*, action_id: UUID | str, user: User, digest: str, args: Mapping[st
 
 @transaction.atomic
 def undo(*, action_id: UUID | str, user: User) -> Decision:
-    """Take one's own approval back within five seconds, before anything has started.
+    """Take one's own approval back within five seconds, before anything has started. Arguments that it came
+    with stay: what was edited is on record as a revision, which waits for new votes.
 
     Locks the action. Appends `vote.undone` and, if the action had become ready, `action.pending`.
     Raises Refused("conflict") when it is too late.
@@ -214,7 +217,7 @@ def undo(*, action_id: UUID | str, user: User) -> Decision:
         back_to_pending(action, by=actor(user), why="the approval was taken back")
     else:
         states.announce(action)
-    return Decision(action, "undone", "Undone. It waits for a decision again.")
+    return Decision(action, "undone", _undone(action, user))
 
 
 @transaction.atomic
@@ -365,6 +368,15 @@ def _revise(action: Action, *, user: User, args: Mapping[str, Any]) -> tuple[jud
     pipeline.take_on(action, args=checked, judged=judged)
     pipeline.set_approvals(action, asking.both(asked_before, judged.approvals))
     return judged, changed
+
+
+def _undone(action: Action, user: User) -> str:
+    edited = (
+        action.revision > 1 and action.revisions.filter(number=action.revision, by=user.username).exists()
+    )
+    if edited:
+        return f"Undone, but your edit stays: revision {action.revision} waits for new votes."
+    return "Undone. It waits for a decision again."
 
 
 def _original(action: Action) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def delegate(*, action_id: UUID | str, user: User, group: str, to: str, reason: 
     forbidden, conflict (decided, voted before, `to` answers for it already, too often), invalid (groups,
     nobody in `to` who could decide, no reason).
     """
-    said = worded(reason, longest=LONGEST_REASON, empty="say why you hand it on")
+    said = worded(reason, longest=LONGEST_REASON, empty="say why you hand it on", field="reason")
     action = open_for(user, action_id)
     if action.votes.filter(user=user, void=False).exists():
         raise Refused("conflict", "you have voted on this already: it is not yours to hand on")

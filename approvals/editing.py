@@ -1,100 +1,125 @@
 """The form by which a reviewer changes arguments: every argument as a field, or all of them as JSON. Pure.
 
 A form gives texts and Windows line ends back; what the reviewer did not touch must come back bit for bit, or
-an untouched argument would count as edited.
+an untouched argument would count as edited. What the tool's schema declares and the call left out has an
+empty field, and stays left out while that is empty.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from policies.arguments import ArgumentsRefused, parse_json
-from traces import presenters
+from approvals import fields as fitting
+from approvals.fields import JSON, LINES, MISSING, NUMBER, TEXT, Field, Shape, as_json, shape, shapes, written
+from policies.arguments import ArgumentsRefused, parse_json, pointer
 from traces.problems import Refused
 
+__all__ = ["ALL", "FORM", "PREFIX", "Field", "as_json", "fields", "read", "redrawn"]
 PREFIX = "arg."
+FORM = "form."  # beside each field: of which kind it was drawn
 ALL = "args_json"
+NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Field:
-    """One argument in the form. `form` is text (as it stands), lines (one value a line) or json."""
-
-    name: str
-    form: str
-    text: str
-
-    @property
-    def rows(self) -> int:
-        return max(1, min(18, self.text.count("\n") + 1 + len(self.text) // 90))
-
-
-def fields(args: Mapping[str, Any]) -> tuple[Field, ...]:
-    """The form of these arguments."""
-    return tuple(Field(name, form_of(value), written(value)) for name, value in args.items())
+def fields(
+    args: Mapping[str, Any], schema: Mapping[str, Any] = NOTHING, *, stored: Mapping[str, Any] = NOTHING
+) -> tuple[Field, ...]:
+    """The form of these arguments, by what the tool's `schema` says of them. What only `stored` has, and the
+    reviewer took out, is an empty field.
+    """
+    known = shapes(schema)
+    drawn = [fitting.field(name, args.get(name, MISSING), shape(known, name)) for name in {**known, **args}]
+    gone = [_taken_out(name, shape(known, name)) for name in stored if name not in args]
+    kept = {each.name for each in gone}
+    return (*(each for each in drawn if each.name not in kept), *gone)
 
 
-def form_of(value: Any) -> str:
-    if isinstance(value, str) and _faithful(value):
-        return "text"
-    return "lines" if _is_lines(value) else "json"
+def redrawn(
+    post: Mapping[str, str],
+    args: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    wrong: Mapping[str | None, str],
+) -> tuple[Field, ...]:
+    """The form as it was sent, each field with what stood in it; `wrong` says why of those at fault."""
+    known = shapes(schema)
+    sent = [name.removeprefix(PREFIX) for name in post if name.startswith(PREFIX)]
+    names = list({**dict.fromkeys(sent), **known, **args})
+    drawn = []
+    for name in names:
+        about = shape(known, name)
+        plain = fitting.field(name, args.get(name, MISSING), about)
+        if PREFIX + name in post:
+            form = _form(post, name, args.get(name, MISSING), about)
+            plain = fitting.dressed(replace(plain, form=form, text=_lines(post[PREFIX + name])), about)
+        drawn.append(replace(plain, wrong=wrong.get(name, "")))
+    return tuple(drawn)
 
 
-def written(value: Any) -> str:
-    """A value as the text of its field."""
-    if form_of(value) == "text":
-        return str(value)
-    return "\n".join(value) if _is_lines(value) else as_json(value)
-
-
-def as_json(value: Any) -> str:
-    """JSON to be edited. What cannot be seen is written as an escape, so that it is seen."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return text if _faithful(text) else json.dumps(value, indent=2)
-
-
-def read(post: Mapping[str, str], args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the reviewer sent. Raises Refused("invalid"), naming the field."""
+def read(
+    post: Mapping[str, str], args: Mapping[str, Any], schema: Mapping[str, Any] = NOTHING
+) -> dict[str, Any]:
+    """The arguments that the reviewer sent. Raises Refused("invalid"); `path` in its `extra` points to the
+    argument at fault.
+    """
     if ALL in post:
         edited = _json(post[ALL], "the arguments")
         if not isinstance(edited, dict):
-            raise Refused("invalid", "the arguments are one JSON object")
+            why = "the arguments are one JSON object"
+            raise Refused("invalid", why, path="", why=why)
         return edited
-    return {name: _field(name, value, post.get(PREFIX + name)) for name, value in args.items()}
+    known = shapes(schema)
+    added = [name.removeprefix(PREFIX) for name in post if name.startswith(PREFIX)]
+    found = {
+        name: _field(name, args.get(name, MISSING), post, shape(known, name))
+        for name in dict.fromkeys([*args, *added])
+    }
+    return {name: value for name, value in found.items() if value is not MISSING}
 
 
-def _field(name: str, before: Any, sent: str | None) -> Any:
-    if sent is None or _lines(sent) == _lines(written(before)):
+def _field(name: str, before: Any, post: Mapping[str, str], about: Shape) -> Any:
+    sent = post.get(PREFIX + name)
+    if sent is None:
         return before
-    text = _lines(sent)
-    if form_of(before) == "text":
-        return text
-    if _is_lines(before):
+    text, form = _lines(sent), _form(post, name, before, about)
+    if before is not MISSING and fitting.fits(before, form, about) and text == _lines(written(before, form)):
+        return before
+    empty = not (text if form in (TEXT, fitting.LINE) else text.strip())
+    if empty and _left_out(name, form, before, about):
+        return MISSING
+    if form == LINES:
         return [line.strip() for line in text.split("\n") if line.strip()]
-    return _json(text, name)
+    return _json(text, name) if form in (JSON, NUMBER, fitting.CHOICE) else text
 
 
-def _json(text: str, what: str) -> Any:
+def _left_out(name: str, form: str, before: Any, about: Shape) -> bool:
+    """Whether an empty field leaves its argument out. Raises Refused where the tool must have a value."""
+    free = form in (TEXT, fitting.LINE, LINES)
+    if about.required and not free:
+        raise Refused("invalid", f"{name}: the tool needs it", path=pointer([name]), why="the tool needs it")
+    return not about.required and (about.declared or before is MISSING or not free)
+
+
+def _form(post: Mapping[str, str], name: str, before: Any, about: Shape) -> str:
+    """Of which kind the field was drawn: what stood in a draft may differ from what is stored."""
+    said = post.get(FORM + name, "")
+    return said if said in fitting.FREE or (said and said == about.kind) else fitting.form_of(before, about)
+
+
+def _taken_out(name: str, about: Shape) -> Field:
+    # As JSON: nothing that is stored, not even an empty text, looks like an empty field of that kind.
+    plain = Field(name, JSON, "", declared=about.declared, required=about.required)
+    return fitting.dressed(plain, about)
+
+
+def _json(text: str, name: str) -> Any:
+    path = "" if name == "the arguments" else pointer([name])
     try:
         return parse_json(text.encode())
     except (ArgumentsRefused, UnicodeEncodeError) as error:
-        raise Refused("invalid", f"{what}: {error}") from None
-
-
-def _faithful(text: str) -> bool:
-    """Whether a text field shows all of it and gives it back as it was."""
-    return "\r" not in text and presenters.visible(text) == text
-
-
-def _is_lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) and _is_line(item) for item in value)
-
-
-def _is_line(text: str) -> bool:
-    return text != "" and text == text.strip() and "\n" not in text and _faithful(text)
+        why = error.why if isinstance(error, ArgumentsRefused) else "it holds a character that cannot be kept"
+        raise Refused("invalid", f"{name}: {why}", path=path, why=why) from None
 
 
 def _lines(text: str) -> str:

@@ -7,14 +7,15 @@ current, or is not said, the panel comes without anything that decides.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from approvals import presenters
+from approvals import drafts, presenters
 from approvals.models import Action
 from policies.models import User
+from traces.problems import Refused
 
 CARD = "X-Card-Digest"
 
@@ -24,8 +25,31 @@ def unseen(request: HttpRequest, action: Action) -> bool:
     return bool(request.headers.get(CARD, "") != action.digest)
 
 
-def answer(request: HttpRequest, action: Action, *, error: str = "", status: int = 200) -> HttpResponse:
-    """The panel of this action; `error` says why nothing was done."""
-    seen = presenters.panel(action, user=cast(User, request.user))
-    shown = {"panel": seen, "error": error, "unseen": unseen(request, action)}
+def answer(request: HttpRequest, action: Action) -> HttpResponse:
+    """The panel of this action."""
+    return _panel(request, action, {}, 200)
+
+
+def refusal(
+    request: HttpRequest, action: Action, refused: Refused | None, *, form: str, status: int
+) -> HttpResponse:
+    """The panel, with why nothing was done, and with what was typed into the form that was sent: in that form
+    again, or to be copied where there is none or the card shows other arguments.
+    """
+    post = request.POST.dict()
+    shown: dict[str, Any] = {"error": refused.detail if refused else ""}
+    if refused is None or unseen(request, action) or not presenters.panel(action, user=_user(request)).open:
+        shown["kept"] = drafts.kept(action, form, post)
+    else:
+        shown["draft"] = drafts.of(action, form, post, refused)
+    return _panel(request, action, shown, status)
+
+
+def _panel(request: HttpRequest, action: Action, shown: dict[str, Any], status: int) -> HttpResponse:
+    seen = presenters.panel(action, user=_user(request))
+    shown = {"panel": seen, "unseen": unseen(request, action), **shown}
     return render(request, "approvals/_panel.html", shown, status=status)
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from approvals.reviewing import worded
+from approvals.reviewing import LONGEST_COMMENT, worded
 
 LONGEST_ADVICE = 2_000
+NO_REASON = "say why in the comment: the reason goes to the agent"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ REASONS = (
 )
 
 
+def comment(text: str) -> str:
+    """Why it is rejected, as it is kept. Raises Refused("invalid") as worded, and where nothing is said: an
+    agent that is not told why proposes the same again.
+    """
+    return worded(text, longest=LONGEST_COMMENT, empty=NO_REASON, field="comment")
+
+
 def advice(text: str) -> str:
     """What a reviewer says to do instead, as it is kept. Raises Refused("invalid") where it is too long."""
-    return worded(text, longest=LONGEST_ADVICE)
+    return worded(text, longest=LONGEST_ADVICE, field="advice")

@@ -11,19 +11,26 @@ from policies.models import User
 from traces import dbtime
 from traces.problems import Refused
 
+LONGEST_COMMENT = 10_000
 
-def worded(text: str, *, longest: int, empty: str = "") -> str:
+
+def worded(text: str, *, longest: int, empty: str = "", field: str = "text") -> str:
     """What somebody wrote, as it is kept. Raises Refused("invalid") where it is too long, holds what the
-    database does not take, or is empty although `empty` says what is wanted.
+    database does not take, or is empty although `empty` says what is wanted; its `extra` names the `field`.
     """
     said = text.replace("\r\n", "\n").strip()
     if empty and not said:
-        raise Refused("invalid", empty)
+        raise Refused("invalid", empty, field=field)
     if len(said) > longest:
-        raise Refused("invalid", f"at most {longest} characters, not {len(said)}")
+        raise Refused("invalid", f"at most {longest} characters, not {len(said)}", field=field)
     if "\0" in said or any("\ud800" <= character <= "\udfff" for character in said):
-        raise Refused("invalid", "the text holds a character that cannot be kept")
+        raise Refused("invalid", "the text holds a character that cannot be kept", field=field)
     return said
+
+
+def comment(text: str) -> str:
+    """A comment on a vote, as it is signed and kept. Raises Refused("invalid") as worded."""
+    return worded(text, longest=LONGEST_COMMENT, field="comment")
 
 
 def theirs(user: User, action_id: UUID | str) -> Action:

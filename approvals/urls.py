@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from approvals import allowance_views, bulk_views, collab_views, stop_views, views
+from approvals import allowance_views, bulk_views, collab_views, edit_views, stop_views, views
 from approvals.sql import views as sql_views
 
 urlpatterns = [
@@ -24,7 +24,7 @@ urlpatterns = [
     path("actions/<uuid:action_id>", views.page, name="action"),
     path("actions/<uuid:action_id>/card", views.card, name="action-card"),
     path("actions/<uuid:action_id>/panel", views.panel, name="action-panel"),
-    path("actions/<uuid:action_id>/edit", views.edit, name="action-edit"),
+    path("actions/<uuid:action_id>/edit", edit_views.edit, name="action-edit"),
     path("actions/<uuid:action_id>/plan", sql_views.plan, name="action-plan"),
     path("actions/<uuid:action_id>/decide", views.decide, name="action-decide"),
     path("actions/<uuid:action_id>/sign", views.sign, name="action-sign"),

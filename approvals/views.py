@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 from approvals import (
     claims,
     decisions,
-    editing,
+    drafts,
     explain,
     files,
     forawhile,
@@ -29,6 +29,7 @@ from approvals import (
     presenters,
     queries,
     rejecting,
+    reviewing,
     signing,
     vigilance,
 )
@@ -36,13 +37,11 @@ from approvals.attention import Attention
 from approvals.decisions import Decision
 from approvals.journey import journey
 from approvals.models import Action
-from approvals.reviewing import worded
 from policies.access import Verb, may
 from policies.models import User
 from traces.problems import Refused
 
 View = Callable[..., HttpResponse]
-LONGEST_COMMENT = 10_000
 
 
 def page_of(verb: Verb) -> Callable[[View], View]:
@@ -103,24 +102,6 @@ def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
     return panels.answer(request, queries.get_visible(person(request), action_id))
 
 
-@require_safe
-@page_of(Verb.INBOX_SEE)
-def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The form to change the arguments, field by field or as JSON; of those that the card shows."""
-    action = queries.get_visible(person(request), action_id)
-    if panels.unseen(request, action):
-        refused = panels.answer(request, action, status=409)
-        refused.headers["HX-Retarget"], refused.headers["HX-Reswap"] = "#panel", "outerHTML"
-        return refused
-    shown = {
-        "action": action,
-        "fields": editing.fields(action.args),
-        "as_json": request.GET.get("as") == "json",
-    }
-    shown["whole"] = editing.as_json(action.args)
-    return render(request, "approvals/_edit.html", shown)
-
-
 @require_POST
 @page_of(Verb.INBOX_SEE)
 def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
@@ -144,7 +125,7 @@ def sign(request: HttpRequest, action_id: UUID) -> HttpResponse:
     user, post = person(request), request.POST
     action = queries.get_visible(user, action_id)
     try:
-        args = editing.read(post.dict(), action.args) if post.get("verdict") == "edit" else None
+        args = drafts.read(action, post.dict()) if post.get("verdict") == "edit" else None
         wish = signing.request(
             action_id=action.pk, user=user, digest=post.get("digest", ""), comment=_comment(post), args=args
         )
@@ -228,12 +209,10 @@ def _decided(request: HttpRequest, action: Action, attention: Attention) -> Deci
     match post.get("verdict"):
         case "approve":
             return decisions.approve(**said, confirm=confirm, for_minutes=_minutes(post), answer=answer)
-        case "reject" if said["comment"]:
-            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "reject":
-            raise Refused("invalid", "say why: the reason goes to the agent")
+            return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "edit":
-            args = editing.read(post.dict(), action.args)
+            args = drafts.read(action, post.dict())
             return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
@@ -241,7 +220,7 @@ def _decided(request: HttpRequest, action: Action, attention: Attention) -> Deci
 
 def _comment(post: QueryDict) -> str:
     """The comment as it is signed and stored."""
-    return worded(post.get("comment", ""), longest=LONGEST_COMMENT)
+    return reviewing.comment(post.get("comment", ""))
 
 
 def _minutes(post: QueryDict) -> int:
@@ -282,7 +261,7 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
     status = 409 if refused.code == "conflict" else 422
-    return panels.answer(request, fresh, error=refused.detail, status=status)
+    return panels.refusal(request, fresh, refused, form=request.POST.get("verdict", ""), status=status)
 
 
 def _card(user: User, action: Action) -> presenters.Card:

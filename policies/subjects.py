@@ -17,6 +17,7 @@ from policies.celtext import Value
 from policies.conditions import DAYS, MAX_STEPS, steps_of
 from policies.facts import FACTS
 from policies.operators import BY_KIND, OPERATORS, ORIGINS, SEVERITIES, fitting
+from policies.references import resolved
 from policies.rowwords import LABELS, label
 
 MAX_ARGUMENTS = 400
@@ -140,7 +141,7 @@ def _of_tool(tool: Declared) -> Iterator[Subject]:
 def _places(
     root: Mapping[str, Any], schema: Mapping[str, Any], above: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    declared = _resolved(root, schema).get("properties")
+    declared = resolved(root, schema).get("properties")
     if not isinstance(declared, Mapping) or len(above) >= MAX_STEPS - 1:
         return
     for name, inner in declared.items():
@@ -149,26 +150,9 @@ def _places(
             yield from _places(root, inner, (*above, name))
 
 
-def _resolved(root: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a reference stands for; one that leads nowhere, or round, stands for nothing."""
-    for _ in range(8):
-        reference = schema.get("$ref")
-        if not isinstance(reference, str):
-            return schema
-        found: Any = root
-        for step in reference.removeprefix("#").split("/")[1:]:
-            found = (
-                found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-            )
-        if not isinstance(found, Mapping):
-            return {}
-        schema = found
-    return {}
-
-
 def _kind(root: Mapping[str, Any], schema: Mapping[str, Any], depth: int = 0) -> tuple[str, bool]:
     """The kind of a value, and whether it may be null."""
-    schema = _resolved(root, schema)
+    schema = resolved(root, schema)
     branches = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(branches, list) and depth < 4:
         inner = [_kind(root, branch, depth + 1) for branch in branches if isinstance(branch, Mapping)]
@@ -194,7 +178,7 @@ def _of_type(root: Mapping[str, Any], schema: Mapping[str, Any], word: str, dept
 
 
 def _enum(root: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[str, ...]:
-    schema = _resolved(root, schema)
+    schema = resolved(root, schema)
     items = schema.get("items")
     values = schema.get("enum") or (items.get("enum") if isinstance(items, Mapping) else None) or ()
     return tuple(value for value in values if isinstance(value, str))[:100]

@@ -27,7 +27,7 @@ class DecisionsIn(Strict):
     items: Annotated[list[SeenIn], Field(min_length=1, max_length=bulk.MOST)] = Field(
         description="Of one tool, asked about by the same rules; each once."
     )
-    comment: Prose = ""
+    comment: Prose = Field("", description="With reject needed: it is what the agents are told.")
 
 
 class DecidedOut(BaseModel):

@@ -135,7 +135,7 @@ class StopIn(Strict):
 class DecisionIn(Strict):
     verdict: Literal["approve", "reject"]
     digest: Digest = Field(description="What was seen and is voted on; another is refused with 409.")
-    comment: Prose = ""
+    comment: Prose = Field("", description="With reject needed: it is what the agent is told.")
     args: dict[str, Any] | None = Field(
         None, description="With approve: edit to these arguments and approve them."
     )

@@ -167,7 +167,8 @@
     if (!answer) { toast("The server cannot be reached. Nothing was undone.", { slot: "decision", danger: true }); return; }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const note = page.querySelector('.note[role="alert"]')?.textContent;
-    toast(answer.ok ? "Undone. It waits for a decision again." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
+    const told = JSON.parse(answer.headers.get("HX-Trigger-After-Settle") ?? "{}")["agentsec:decided"];
+    toast(answer.ok ? told?.message ?? "Undone." : note ?? "It could not be undone.", { slot: "decision", danger: !answer.ok });
     if (answer.ok) select(id);
   }
 
@@ -354,7 +355,7 @@
   const refreshPanel = inTurn((id, state) => {
     const panel = $("panel"), card = $("card");
     if (!panel || card.dataset.id !== id) return undefined;
-    const busy = state === "pending" && panel.dataset.state === "pending" &&
+    const busy = document.querySelector("#kept:not([hidden])") || state === "pending" && panel.dataset.state === "pending" &&
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
     return load(`/actions/${id}/panel`, { target: what, select: what, swap: "outerHTML" });
@@ -507,7 +508,7 @@
     if (WALKS.has(event.key) || !(event.repeat || (detail.inert && !APART.has(event.key)))) keys[event.key]();
   });
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.target.id === "edit-slot") enter(event.target.querySelector("textarea"));
+    if (event.target.id === "edit-slot" && !event.target.querySelector(":focus")) enter(event.target.querySelector("textarea, select, input:not([type=hidden])"));
   });
 
   if (openId()) mark(openId());

@@ -22,6 +22,7 @@ from approvals.payloads.parts import (
     size,
 )
 from policies.lookalikes import Trick
+from policies.references import resolved
 
 LONG = 200
 DEEPEST, MOST_LEAVES = 12, 2_000
@@ -116,7 +117,7 @@ def _node(label: str, value: Any, path: str, context: Context, schema: Mapping[s
         )
         return Node(shown, note, children=inner)
     if isinstance(value, list) and value:
-        items = _resolved(root, schema.get("items"))
+        items = resolved(root, schema.get("items"))
         inner = tuple(_node("", item, f"{path}/{at}", context, items) for at, item in enumerate(value))
         return Node(shown, note, children=inner, listed=True)
     return Node(shown, note, value=leaf(value, path, context))
@@ -152,23 +153,7 @@ def _tricks(block: Block) -> Iterator[Trick]:
 
 def _property(root: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     properties = schema.get("properties")
-    return _resolved(root, properties.get(name) if isinstance(properties, Mapping) else None)
-
-
-def _resolved(root: Mapping[str, Any], schema: Any) -> Mapping[str, Any]:
-    """A schema, or what its local reference leads to; one that leads nowhere, or round, says nothing."""
-    for _ in range(8):
-        if not isinstance(schema, Mapping):
-            return {}
-        reference = schema.get("$ref")
-        if not isinstance(reference, str):
-            return schema
-        found: Any = root
-        for step in reference.removeprefix("#").split("/")[1:]:
-            step = step.replace("~1", "/").replace("~0", "~")
-            found = found.get(step) if isinstance(found, Mapping) else None
-        schema = found
-    return {}
+    return resolved(root, properties.get(name) if isinstance(properties, Mapping) else None)
 
 
 def _words(schema: Mapping[str, Any], key: str, name: str) -> str:

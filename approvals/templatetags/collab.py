@@ -41,14 +41,15 @@ def ways(context: dict[str, Any], panel: Panel) -> dict[str, Any]:
     return {
         "action": action, "me": _me(context), "claim": claims.of(action),
         "left": questions.MOST - len(questions.of(action)), "own": delegating.own_groups(action, user),
-        "targets": delegating.targets(action, user),
+        "targets": delegating.targets(action, user), "draft": context.get("draft"),
     }  # fmt: skip
 
 
-@register.inclusion_tag("collab/_reasons.html")
-def ready_reasons() -> dict[str, Any]:
+@register.inclusion_tag("collab/_reasons.html", takes_context=True)
+def ready_reasons(context: dict[str, Any]) -> dict[str, Any]:
     """In the form of a rejection: reasons to choose from, and room for advice."""
-    return {"reasons": rejecting.REASONS}
+    draft = context.get("draft")
+    return {"reasons": rejecting.REASONS, "draft": draft if draft and draft.form == "reject" else None}
 
 
 @register.inclusion_tag("collab/_talk.html")

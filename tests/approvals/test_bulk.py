@@ -112,7 +112,9 @@ def test_what_is_not_theirs_to_see_does_not_exist(cast: Cast) -> None:
 
 def test_an_auditor_decides_none(cast: Cast) -> None:
     action = cast.mass_mail()
-    assert [each.code for each in many(cast.auditor, "reject", action).outcomes] == ["forbidden"]
+    assert [each.code for each in many(cast.auditor, "reject", action, comment="no").outcomes] == [
+        "forbidden"
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 51])

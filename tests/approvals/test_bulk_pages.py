@@ -114,6 +114,8 @@ def test_one_that_changed_is_named_and_the_others_are_done(cast: Cast) -> None:
 def test_rejecting_many_needs_a_reason(cast: Cast) -> None:
     action = cast.mass_mail()
     assert "say why" in text(decide(cast.approver, "reject", action, comment=" ")).lower()
+    assert "At most 10000 characters" in text(decide(cast.approver, "reject", action, comment="x" * 10_001))
+    assert "cannot be kept" in text(decide(cast.approver, "reject", action, comment="no\0"))
     assert told(decide(cast.approver, "reject", action, comment="no"))["message"] == "1 rejected."
 
 

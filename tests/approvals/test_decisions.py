@@ -55,7 +55,9 @@ def test_a_stranger_does_not_learn_that_it_exists(cast: Cast) -> None:
 def test_an_auditor_reads_and_decides_nothing(cast: Cast) -> None:
     action = cast.mass_mail()
     assert queries.get_visible(cast.auditor, action.pk) == action
-    refused = refusal(decisions.reject, action_id=action.pk, user=cast.auditor, digest=action.digest)
+    refused = refusal(
+        decisions.reject, action_id=action.pk, user=cast.auditor, digest=action.digest, comment="no"
+    )
     assert refused.code == "forbidden"
 
 
@@ -238,7 +240,9 @@ def test_fifty_racing_deciders_have_one_winner(committed_cast: Cast) -> None:
         verb = decisions.approve if number % 2 else decisions.reject
         barrier.wait()
         try:
-            return verb(action_id=action.pk, user=user, digest=action.digest, channel="rest").effect
+            return verb(
+                action_id=action.pk, user=user, digest=action.digest, comment="x", channel="rest"
+            ).effect
         except Refused as refused:
             return refused.code
         finally:

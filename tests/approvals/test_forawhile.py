@@ -266,7 +266,7 @@ def test_under_an_altered_release_a_call_is_still_read_and_rejected(cast: Cast) 
     Release.objects.update(digest="0" * 64)
     page = text(browser(cast.approver).get(f"/actions/{action.pk}"))
     assert "Reject" in page and "for_minutes" not in page
-    decisions.reject(action_id=action.pk, user=cast.approver, digest=action.digest)
+    decisions.reject(action_id=action.pk, user=cast.approver, digest=action.digest, comment="no")
     action.refresh_from_db()
     assert action.state == "rejected"
 

@@ -42,7 +42,7 @@ def at_once(*acts: Callable[[], object]) -> list[str]:
 
 
 def vote(action: Action, user: User, verb: Callable[..., object]) -> Callable[[], object]:
-    return lambda: verb(action_id=action.pk, user=user, digest=action.digest, channel="rest")
+    return lambda: verb(action_id=action.pk, user=user, digest=action.digest, comment="x", channel="rest")
 
 
 def due(action: Action) -> None:

@@ -87,6 +87,16 @@ def test_undo_brings_it_back(cast: Cast) -> None:
     assert action.state == "pending" and 'id="approve-form"' in text(response)
 
 
+def test_undoing_an_edit_says_that_the_edit_stays(cast: Cast) -> None:
+    action = cast.mass_mail()
+    decide(cast.approver, action, "edit", args_json=json.dumps(action.args | {"subject": "B"}), comment="b")
+    response = browser(cast.approver).post(f"/actions/{action.pk}/undo", **HTMX)
+    told = json.loads(response["HX-Trigger-After-Settle"])["agentsec:decided"]
+    action.refresh_from_db()
+    assert (action.state, action.args["subject"]) == ("pending", "B")
+    assert told["message"] == "Undone, but your edit stays: revision 2 waits for new votes."
+
+
 def test_undo_after_it_is_over_says_so(cast: Cast) -> None:
     action = cast.mass_mail()
     decide(cast.approver, action, "reject", comment="no")

@@ -117,9 +117,23 @@ def test_a_vote_on_something_else_is_409(door: Door) -> None:
 
 def test_whoever_comes_second_is_told_who_was_first(door: Door) -> None:
     action = door.cast.mass_mail()
-    door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action))
+    door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action, comment="no"))
     status, told = door.approver.post(f"/actions/{action.pk}/decision", vote("approve", action))
     assert (status, told["decided_by"]) == (409, "ada")
+
+
+@pytest.mark.parametrize("comment", ["", " \n\t "])
+def test_a_rejection_without_a_reason_is_refused_and_says_what_to_do(door: Door, comment: str) -> None:
+    action = door.cast.mass_mail()
+    one = door.approver.post(f"/actions/{action.pk}/decision", vote("reject", action, comment=comment))
+    item = {"action": str(action.pk), "digest": action.digest}
+    many = door.approver.post("/decisions", {"verdict": "reject", "items": [item], "comment": comment})
+    assert [(status, told["code"], told["field"]) for status, told in (one, many)] == [
+        (422, "invalid", "comment")
+    ] * 2
+    assert "say why" in one[1]["detail"] and "say why" in many[1]["detail"]
+    action.refresh_from_db()
+    assert action.state == "pending"
 
 
 def test_an_edit_is_approved_as_edited(door: Door) -> None:

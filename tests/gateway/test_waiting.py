@@ -37,7 +37,8 @@ def propose(http: httpx.Client, args: dict[str, Any], **more: Any) -> httpx.Resp
 def reject(door: Door, action_id: str) -> None:
     """By somebody in another thread, whose connection is theirs to close."""
     digest = Action.objects.values_list("digest", flat=True).get(pk=action_id)
-    decisions.reject(action_id=action_id, user=door.cast.approver, digest=digest, channel="rest")
+    about = {"action_id": action_id, "user": door.cast.approver, "digest": digest, "channel": "rest"}
+    decisions.reject(**about, comment="no")
     connection.close()
 
 
