@@ -103,7 +103,7 @@ def test_each_way_of_approving_is_undone_and_a_rejection_is_not(page: Page, comp
     page.get_by_role("button", name="Save and approve").click()
     expect(page.locator("#toasts")).to_contain_text("Your vote counts")
     page.keyboard.press("z")
-    expect(page.locator("#toasts")).to_contain_text("Undone")
+    expect(page.locator("#toasts")).to_contain_text("your edit stays: revision 2")
 
     company.decide(last, who="priya")
     open_(page, company, last)
@@ -127,3 +127,31 @@ def test_each_way_of_approving_is_undone_and_a_rejection_is_not(page: Page, comp
     assert states[3]["rejection"] == advice
     for told in states[:3]:
         buyer.call("POST", f"/actions/{told['id']}/cancel", {})
+
+
+def test_a_refused_edit_keeps_what_was_typed_and_is_mended_and_sent(page: Page, company: Company) -> None:
+    buyer = company.stage.host("buyer-bot")
+    action = order(buyer, buyer.open_session(purpose="Supplies"), "paper")
+    open_(page, company, action)
+    page.keyboard.press("e")
+    page.get_by_label("item").fill("pencils")
+    page.locator("#edit-why").fill("clearer")
+    page.get_by_role("button", name="As JSON").click()
+    whole = page.locator("#args_json")
+    expect(whole).to_have_value(re.compile('"item": "pencils"'))
+    whole.fill(whole.input_value().replace('"quantity": 4', '"quantity": 1.5'))
+    page.get_by_role("button", name="Save and approve").click()
+    expect(page.locator("#args-wrong")).to_contain_text("quantity: must be of type")
+    expect(whole).to_be_focused()
+    expect(page.locator("#edit-why")).to_have_value("clearer")
+
+    page.get_by_role("button", name="As fields").click()
+    expect(page.get_by_label("quantity")).to_have_value("1.5")
+    page.get_by_label("quantity").fill("0")
+    page.get_by_role("button", name="Save and approve").click()
+    assert page.get_by_label("quantity").evaluate("field => field.validity.rangeUnderflow")
+    page.get_by_label("quantity").fill("2")
+    page.get_by_role("button", name="Save and approve").click()
+    expect(page.locator("#toasts")).to_contain_text("Your vote counts")
+    args = buyer.call("GET", f"/actions/{action['id']}")["args"]
+    assert (args["item"], args["quantity"]) == ("pencils", 2)
