@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 from approvals import outputs, states
 from approvals.models import Action, Execution
 from approvals.sandbox import Noticed, Watched
 from approvals.watch_models import JobWatch
+from policies.firewall import known
 from traces import record
+from traces.problems import Refused
 
 LISTS = {"opened": "file", "executed": "command", "connected": "connection"}
 WITHHELD = Watched(gap="the firewall withheld what it did")
@@ -58,14 +61,45 @@ def _lines(found: Mapping[str, Any]) -> str:
 
 
 def _masked(watched: Watched) -> Watched:
-    """All of it is inspected as one text, which takes no longer; each item is a line of it."""
+    """With what may not be told taken out of each item alone, so that none of them can hide the others."""
     items = [*watched.opened, *watched.executed, *watched.connected]
-    lines = outputs.masked("\n".join(item.what for item in items)).split("\n")
-    if items and len(lines) != len(items):
+    try:
+        values = known.current()
+    except Refused:
         return WITHHELD
-    safe = [Noticed(line, item.how, item.times) for line, item in zip(lines, items, strict=False)]
+    with known.holding(values):
+        texts = _without_values([item.what for item in items], values)
+        safe = [
+            Noticed(_inspected(text, values), item.how, item.times)
+            for text, item in zip(texts, items, strict=True)
+        ]
     first, second = len(watched.opened), len(watched.opened) + len(watched.executed)
-    return Watched(
-        tuple(safe[:first]), tuple(safe[first:second]), tuple(safe[second:]),
-        watched.library_reads, watched.unlisted, watched.unread, watched.gap,
-    )  # fmt: skip
+    return replace(
+        watched,
+        opened=tuple(safe[:first]),
+        executed=tuple(safe[first:second]),
+        connected=tuple(safe[second:]),
+    )
+
+
+def _without_values(texts: list[str], values: known.Known) -> list[str]:
+    """Without the values of stored secrets, also those that a job spread over several items."""
+    found, start = list(texts), 0
+    spans = values.spans("\n".join(texts))
+    for index, text in enumerate(texts):
+        end = start + len(text)
+        parts = [
+            name
+            for first, last, name in spans
+            if first < end and last > start and not start <= first <= last <= end
+        ]
+        found[index] = known.written(parts[0]) if parts else text
+        start = end + 1
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _inspected(text: str, values: known.Known) -> str:
+    """One item as it may be told. While a job runs its list is told again and again, mostly the same."""
+    del values
+    return outputs.masked(text)

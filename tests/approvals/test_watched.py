@@ -9,9 +9,11 @@ from approvals import execution, watched
 from approvals.models import Action, Execution
 from approvals.sandbox import Noticed, Watched
 from approvals.watch_models import JobWatch
+from policies.firewall import known
 from tests.cast import Cast
 from traces import record
 from traces.models import Entry
+from traces.problems import Refused
 
 TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 CODE = f"""
@@ -72,6 +74,37 @@ def test_what_a_running_job_did_so_far_can_be_seen(cast: Cast) -> None:
 
 def test_a_gap_is_said_in_words() -> None:
     assert watched.summary(watched.described(Watched(gap="it is switched off"))) == "it is switched off"
+
+
+def told(*opened: str, connected: tuple[str, ...] = ()) -> list[str]:
+    lists = {"opened": opened, "connected": connected}
+    found = watched.described(
+        Watched(**{kind: tuple(Noticed(what, "read") for what in names) for kind, names in lists.items()})
+    )
+    return [item["what"] for kind in lists for item in found[kind]]
+
+
+def test_one_name_that_looks_like_a_key_hides_no_other() -> None:
+    with known.holding(known.NOTHING):
+        names = told(
+            "/tmp/-----BEGIN PRIVATE KEY-----" + "A" * 60, "/etc/shadow", connected=("192.0.2.1:443",)
+        )
+    assert "AAAA" not in names[0]
+    assert names[1:] == ["/etc/shadow", "192.0.2.1:443"]
+
+
+def test_a_stored_value_is_masked_where_it_stands_and_where_it_is_spread_over_names() -> None:
+    with known.holding(known.Known([("mail", "correct-horse-battery")])):
+        names = told("/one", "/tmp/correct-horse-battery", "correct-horse", "-battery", "/two")
+    assert names == ["/one", "/tmp/[secret mail]", "[secret mail]", "[secret mail]", "/two"]
+
+
+def test_where_values_cannot_be_read_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shut() -> known.Known:
+        raise Refused("unavailable", "the secret does not open")
+
+    monkeypatch.setattr(known, "_source", [shut])
+    assert watched.described(Watched(opened=(Noticed("/one", "read"),)))["opened"] == ()
 
 
 def test_what_did_not_fit_is_said() -> None:
