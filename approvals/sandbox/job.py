@@ -116,7 +116,8 @@ class Watched:
     """What a job opened, executed and connected to: asked for, whether or not it was refused. Audit only.
 
     ``library_reads`` were opens for reading below the read-only system; ``unlisted`` did not fit into the
-    lists; ``unread`` could not be read or came too many; ``gap`` says why nothing was watched at all.
+    lists; ``unread`` could not be read or came too many, and are listed by the name of the call (of an open
+    whose flags are unknown too, how is "open"); ``gap`` says why nothing was watched at all.
     """
 
     opened: tuple[Noticed, ...] = ()
