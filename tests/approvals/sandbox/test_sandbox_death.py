@@ -41,6 +41,15 @@ outcome = sandbox.run(sandbox.Job(source=source, files={"x": b"in"}))
 bomb = sandbox.run(sandbox.Job(source="a = []\\nwhile True: a.append(bytearray(1 << 26))"))
 print(json.dumps([outcome.status, outcome.stdout, outcome.artifacts[0].content.decode(), bomb.ended]))
 """
+# The kernel lets nobody but root read a process whose program may be executed and not read.
+UNREADABLE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from approvals import sandbox
+source = "import os, shutil; shutil.copy('/bin/cat', '/tmp/cat'); os.chmod('/tmp/cat', 0o111); "
+outcome = sandbox.run(sandbox.Job(source=source + "os.execv('/tmp/cat', ['cat', '/etc/shadow'])"))
+print(outcome.executed, [item.how for item in outcome.watched.opened if item.what.startswith('call ')])
+"""
 
 
 @pytest.fixture
@@ -184,16 +193,26 @@ def test_many_jobs_at_once_do_not_mix() -> None:
     assert results == [(f"{number}\n", str(number).encode()) for number in range(40)]
 
 
-def test_it_works_as_a_normal_user() -> None:
+def as_normal_user(program: str) -> str:
+    """What a program prints that has the sandbox, and no privileges."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-"))
     try:
         folder.chmod(0o755)
         (folder / "approvals").mkdir(mode=0o755)
         shutil.copytree(REPOSITORY / "approvals/sandbox", folder / "approvals/sandbox")
-        argv = ["/usr/bin/python3", "-B", "-c", AS_NORMAL_USER, str(folder)]
+        argv = ["/usr/bin/python3", "-B", "-c", program, str(folder)]
         if os.geteuid() == 0:
             argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
         done = subprocess.run(argv, capture_output=True, text=True, cwd="/", timeout=60)
-        assert (done.stdout, done.stderr) == ('[0, "1\\n", "in", "memory"]\n', "")
+        assert done.stderr == ""
+        return done.stdout
     finally:
         shutil.rmtree(folder)
+
+
+def test_it_works_as_a_normal_user() -> None:
+    assert as_normal_user(AS_NORMAL_USER) == '[0, "1\\n", "in", "memory"]\n'
+
+
+def test_a_job_that_cannot_be_read_cannot_hide_that_it_asked() -> None:
+    assert as_normal_user(UNREADABLE) == "('/tmp/cat /etc/shadow',) ['read']\n"
