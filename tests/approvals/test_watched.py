@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from approvals import execution, watched
+from approvals import clock, execution, outputs, starting, watched
 from approvals.models import Action, Execution
 from approvals.sandbox import Noticed, Watched
 from approvals.watch_models import JobWatch
@@ -70,6 +74,44 @@ def test_what_a_running_job_did_so_far_can_be_seen(cast: Cast) -> None:
     watched.show(running, Watched(opened=(Noticed("/one", "read"),)))
     watched.show(running, Watched(opened=(Noticed("/one", "read", 2),)))
     assert JobWatch.objects.get().found["opened"] == [{"what": "/one", "how": "read", "times": 2}]
+
+
+def abandoned(cast: Cast, *seen: Watched) -> dict[str, Any]:
+    """What is sealed of a job whose worker was killed after it had told that much."""
+    action = cast.propose("script.run", {"code": "pass"})
+    begun = starting.start(action_id=action.pk, worker="killed with -9")
+    assert isinstance(begun, starting.Started)
+    for found in seen:
+        watched.show(begun.execution, found)
+    Execution.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    assert (clock.recover(timezone.now()), clock.recover(timezone.now())) == (1, 0)
+    watched.show(begun.execution, Watched())
+    entry = Entry.objects.about(str(action.pk)).get(kind="action.watched")
+    return dict(record.open_payload(entry))
+
+
+def test_what_a_killed_worker_had_told_is_sealed_once_and_marked(committed_cast: Cast) -> None:
+    body = abandoned(
+        committed_cast,
+        Watched((Noticed("/etc/shadow", "read"),)),
+        Watched((Noticed("/etc/shadow", "read", 2),)),
+    )
+    assert (body["opened"], body["cut_off"]) == ([{"what": "/etc/shadow", "how": "read", "times": 2}], True)
+    assert watched.summary(JobWatch.objects.get().found).endswith("cut off, its end was not reported")
+
+
+def test_that_a_killed_worker_had_told_nothing_is_sealed_too(committed_cast: Cast) -> None:
+    assert abandoned(committed_cast)["gap"].startswith("nobody knows what it did")
+
+
+def test_a_job_whose_run_failed_inside_is_sealed_as_far_as_it_was_told(committed_cast: Cast) -> None:
+    action = committed_cast.propose("script.run", {"code": "pass"})
+    begun = starting.start(action_id=action.pk, worker="tests")
+    assert isinstance(begun, starting.Started)
+    watched.show(begun.execution, Watched((Noticed("/one", "read"),)))
+    execution.finish(begun.execution, outputs.failure("agentsec failed while it ran this"))
+    entry = Entry.objects.about(str(action.pk)).get(kind="action.watched")
+    assert record.open_payload(entry)["opened"][0]["what"] == "/one"
 
 
 def test_a_gap_is_said_in_words() -> None:
