@@ -166,12 +166,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether the sandbox can run jobs here, under which tier and interpreter, and why (not)."""
+    """Whether the sandbox can run jobs here, under which tier and interpreter, and why (not); the host's
+    folder of packages that jobs may import, if there is one.
+    """
 
     available: bool
     tier: str
     reason: str
     interpreter: str
+    packages: str = ""
 
 
 def _check_argv(argv: tuple[str, ...]) -> None:
