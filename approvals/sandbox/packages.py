@@ -33,6 +33,7 @@ def find(given: str, *, account: int, apart_from: Iterable[Path] = ()) -> str:
         raise SandboxUnavailable(f"{VARIABLE} must be an absolute path, not {given[:80]!r}")
     try:
         folder = _site_packages(Path(given).resolve(strict=True))
+        _keep_apart(folder, apart_from)
         changeable, rights = _changeable(folder, account), _rights(folder, account)
     except OSError as error:
         raise SandboxUnavailable(f"{VARIABLE}: {given} cannot be read: {error.strerror}") from error
@@ -43,9 +44,6 @@ def find(given: str, *, account: int, apart_from: Iterable[Path] = ()) -> str:
         )
     if rights & 5 != 5:
         raise SandboxUnavailable(f"{VARIABLE}: the account that runs jobs ({account}) cannot read {folder}")
-    for other in (path.resolve() for path in apart_from):
-        if folder.is_relative_to(other) or other.is_relative_to(folder):
-            raise SandboxUnavailable(f"{VARIABLE}: {folder} must lie apart from {other}")
     return str(folder)
 
 
@@ -56,6 +54,12 @@ def fit(folder: str, *, version: str) -> None:
         raise SandboxUnavailable(
             f"{VARIABLE}: {folder} holds packages for Python {named[1]}, the sandbox has {version}"
         )
+
+
+def _keep_apart(folder: Path, apart_from: Iterable[Path]) -> None:
+    for other in (path.resolve() for path in apart_from):
+        if folder.is_relative_to(other) or other.is_relative_to(folder):
+            raise SandboxUnavailable(f"{VARIABLE}: {folder} must lie apart from {other}")
 
 
 def _site_packages(folder: Path) -> Path:

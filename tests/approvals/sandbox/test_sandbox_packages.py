@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
+from agentsec_site import settings
 from approvals import sandbox
 from approvals.sandbox import Job, SandboxUnavailable, bwrap, packages
 
@@ -17,7 +19,8 @@ try: import greeting; print(greeting.WORDS, greeting.__file__)
 except ImportError as error: print(error)
 print(sys.path[-1], os.path.isdir('/packages'), os.environ.get('PYTHONPATH'))
 for attempt in (lambda: open('/packages/greeting/more.py', 'w'),
-                lambda: os.remove('/packages/greeting/__init__.py'), lambda: os.chmod('/packages/greeting', 0o777), lambda: open('/packages/json.py')):
+                lambda: os.remove('/packages/greeting/__init__.py'),
+                lambda: os.chmod('/packages/greeting', 0o777), lambda: open('/packages/json.py')):
     try: attempt(); print('done')
     except OSError as error: print(error.strerror)
 print(sys.modules['json'].__file__ if 'json' in sys.modules else __import__('json').__file__)
@@ -143,6 +146,16 @@ def test_the_sites_own_folders_are_refused(folder: Path) -> None:
     for own in (folder, folder / "greeting", folder.parent):
         with pytest.raises(SandboxUnavailable, match="must lie apart from"):
             find(folder, own)
+
+
+def test_the_site_does_not_start_with_its_own_home_for_packages(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(packages.VARIABLE, str(folder))
+    assert settings.sandbox_packages() == str(folder)
+    monkeypatch.setattr(settings, "HOME", folder)
+    with pytest.raises(ImproperlyConfigured, match="must lie apart from"):
+        settings.sandbox_packages()
 
 
 def test_what_is_refused_keeps_every_job_from_running(monkeypatch: pytest.MonkeyPatch) -> None:
