@@ -147,7 +147,8 @@ def _sandbox() -> Part:
         return Part("Sandbox", "danger", "Refuses", status.reason)
     kept = settings.AGENTSEC_SANDBOX_POOL
     ahead = f"each worker keeps {kept} started ahead" if kept else "none is started ahead"
-    return Part("Sandbox", "ok", status.tier, f"{status.reason}; {status.interpreter}; {ahead}")
+    more = f"packages of {status.packages}" if status.packages else "no packages besides its own"
+    return Part("Sandbox", "ok", status.tier, f"{status.reason}; {status.interpreter}, {more}; {ahead}")
 
 
 def _actions() -> Part:

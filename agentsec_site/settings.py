@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from approvals.sandbox import SandboxUnavailable, packages
+from approvals.sandbox.bwrap import account
 from policies.addresses import read_list
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -53,6 +55,17 @@ def choice(name: str, values: tuple[str, ...]) -> str:
     if given not in values:
         raise ImproperlyConfigured(f"{name} is {' or '.join(values)}, not {given[:40]!r}")
     return given
+
+
+def sandbox_packages() -> str:
+    """The folder of packages that scripts may import, as the operator names it; any but a plain folder
+    apart from the site's own is refused at the start.
+    """
+    try:
+        given = os.environ.get(packages.VARIABLE, "")
+        return packages.find(given, account=account(), apart_from=(HOME, KEYS))
+    except SandboxUnavailable as error:
+        raise ImproperlyConfigured(str(error)) from None
 
 
 def fetch_allow() -> list[str]:
@@ -155,6 +168,8 @@ AGENTSEC_NOTIFY_BARE = os.environ.get("AGENTSEC_NOTIFY_BARE") == "1"
 AGENTSEC_FETCH_ALLOW = fetch_allow()
 # How many sandboxes a worker keeps started ahead of their jobs.
 AGENTSEC_SANDBOX_POOL = number("AGENTSEC_SANDBOX_POOL", 2, least=0, most=32)
+# Packages that scripts may import in the sandbox: a folder of them, or a virtual environment.
+AGENTSEC_SANDBOX_PACKAGES = sandbox_packages()
 # Certificates of the operator's own authorities, which servers on the way out may show beside public ones.
 AGENTSEC_EGRESS_CA_FILE = os.environ.get("AGENTSEC_EGRESS_CA_FILE", "")
 AGENTSEC_HEARTBEAT_SECONDS = 1.0

@@ -245,12 +245,15 @@ def finish(execution: Execution, output: outputs.Output) -> str:
 def interrupt(*, action_id: UUID | str, fence: int, why: str) -> None:
     """End a start that nobody can answer for any more: its worker is gone, or its agent never reported.
 
-    Locks the action. Appends `action.interrupted`. Raises Refused("conflict") if the start is over already.
+    Locks the action. Appends `action.watched`, with what was kept of a job in the sandbox, and
+    `action.interrupted`. Raises Refused("conflict") if the start is over already.
     """
     action = states.lock(action_id)
     if action.state != S.RUNNING or action.fence != fence:
         raise Refused("conflict", f"this start is over: {states.already(action)}")
-    Execution.objects.filter(action=action, fence=fence, ended_at=None).update(ended_at=Now(), ended="lost")
+    mine = Execution.objects.filter(action=action, fence=fence)
+    mine.filter(ended_at=None).update(ended_at=Now(), ended="lost")
+    watched.seal_cut_off(mine.get(), action)
     states.move(
         action, to=S.INTERRUPTED, actor=states.AGENTSEC, where={"fence": fence}, error=why,
         body={"fence": fence, "why": why},

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
+
+from django.db import transaction
 
 from approvals import outputs, states
 from approvals.models import Action, Execution
 from approvals.sandbox import Noticed, Watched
 from approvals.watch_models import JobWatch
+from policies.firewall import known
 from traces import record
+from traces.problems import Refused
 
 LISTS = {"opened": "file", "executed": "command", "connected": "connection"}
+IN_SANDBOX = ("python", "shell")
+UNKNOWN = Watched(gap="nobody knows what it did: its worker was gone before it told")
 WITHHELD = Watched(gap="the firewall withheld what it did")
 
 
@@ -22,17 +29,35 @@ def described(watched: Watched) -> dict[str, Any]:
 
 
 def show(execution: Execution, watched: Watched) -> None:
-    """Keep what a running job did so far, for pages. Nothing of it is in the log yet."""
-    JobWatch.objects.update_or_create(execution=execution, defaults={"found": described(watched)})
+    """Keep what a running job did so far, for pages, and for the log should its worker be killed. Of an
+    execution that is over nothing is kept: its record is sealed.
+    """
+    found = described(watched)
+    with transaction.atomic():
+        if Execution.objects.select_for_update().filter(pk=execution.pk, ended_at=None).exists():
+            JobWatch.objects.update_or_create(execution=execution, defaults={"found": found})
 
 
 def seal(execution: Execution, action: Action, watched: Watched | None) -> None:
-    """Keep what a job did and append `action.watched`. Nothing for what runs in no sandbox. The caller holds
-    the action's lock.
+    """Keep what a job did and append `action.watched`: without a report, what was kept while it ran, and
+    nothing for what runs in no sandbox. The caller holds the action's lock.
     """
-    if watched is None:
-        return
-    found = described(watched)
+    if watched is not None:
+        _seal(execution, action, described(watched))
+    elif kept := JobWatch.objects.filter(execution=execution).first():
+        _seal(execution, action, {**kept.found, "cut_off": True})
+
+
+def seal_cut_off(execution: Execution, action: Action) -> None:
+    """Append `action.watched` with what is known of a job whose worker is gone: what was kept while it ran,
+    or that nobody knows. The caller holds the action's lock, and ends this start.
+    """
+    seal(execution, action, None)
+    if action.runs in IN_SANDBOX and not JobWatch.objects.filter(execution=execution).exists():
+        _seal(execution, action, {**asdict(UNKNOWN), "cut_off": True})
+
+
+def _seal(execution: Execution, action: Action, found: dict[str, Any]) -> None:
     JobWatch.objects.update_or_create(execution=execution, defaults={"found": found})
     record.append(
         kind="action.watched", actor=states.AGENTSEC, session=action.session, action=str(action.pk),
@@ -46,7 +71,8 @@ def summary(found: Mapping[str, Any]) -> str:
     if found["gap"]:
         return str(found["gap"])
     more = " and more" if found["unlisted"] or found["unread"] else ""
-    return ", ".join(_counted(len(found[kind]), noun) for kind, noun in LISTS.items()) + more
+    cut = "; cut off, its end was not reported" if found.get("cut_off") else ""
+    return ", ".join(_counted(len(found[kind]), noun) for kind, noun in LISTS.items()) + more + cut
 
 
 def _counted(number: int, noun: str) -> str:
@@ -58,14 +84,45 @@ def _lines(found: Mapping[str, Any]) -> str:
 
 
 def _masked(watched: Watched) -> Watched:
-    """All of it is inspected as one text, which takes no longer; each item is a line of it."""
+    """With what may not be told taken out of each item alone, so that none of them can hide the others."""
     items = [*watched.opened, *watched.executed, *watched.connected]
-    lines = outputs.masked("\n".join(item.what for item in items)).split("\n")
-    if items and len(lines) != len(items):
+    try:
+        values = known.current()
+    except Refused:
         return WITHHELD
-    safe = [Noticed(line, item.how, item.times) for line, item in zip(lines, items, strict=False)]
+    with known.holding(values):
+        texts = _without_values([item.what for item in items], values)
+        safe = [
+            Noticed(_inspected(text, values), item.how, item.times)
+            for text, item in zip(texts, items, strict=True)
+        ]
     first, second = len(watched.opened), len(watched.opened) + len(watched.executed)
-    return Watched(
-        tuple(safe[:first]), tuple(safe[first:second]), tuple(safe[second:]),
-        watched.library_reads, watched.unlisted, watched.unread, watched.gap,
-    )  # fmt: skip
+    return replace(
+        watched,
+        opened=tuple(safe[:first]),
+        executed=tuple(safe[first:second]),
+        connected=tuple(safe[second:]),
+    )
+
+
+def _without_values(texts: list[str], values: known.Known) -> list[str]:
+    """Without the values of stored secrets, also those that a job spread over several items."""
+    found, start = list(texts), 0
+    spans = values.spans("\n".join(texts))
+    for index, text in enumerate(texts):
+        end = start + len(text)
+        parts = [
+            name
+            for first, last, name in spans
+            if first < end and last > start and not start <= first <= last <= end
+        ]
+        found[index] = known.written(parts[0]) if parts else text
+        start = end + 1
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _inspected(text: str, values: known.Known) -> str:
+    """One item as it may be told. While a job runs its list is told again and again, mostly the same."""
+    del values
+    return outputs.masked(text)

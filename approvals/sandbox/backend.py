@@ -9,9 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from approvals.sandbox import cgroup, poller
+from approvals.sandbox import cgroup, packages, poller
 from approvals.sandbox.box import Box
-from approvals.sandbox.bwrap import Interpreter, Launched, Programs, find_interpreter, launch, programs
+from approvals.sandbox.bwrap import (
+    Interpreter,
+    Launched,
+    Programs,
+    account,
+    find_interpreter,
+    launch,
+    programs,
+)
 from approvals.sandbox.cgroup import Cgroup, Place
 from approvals.sandbox.job import Job, Limits, Outcome, SandboxUnavailable, Status
 from approvals.sandbox.meter import Meter
@@ -52,8 +60,7 @@ class _Setting:
                 start = zygote.bear
                 ended.callback(zygote.release)
             failed.callback(ended.close)
-            prefix = self.interpreter.prefix
-            box = Box(start, libraries=(prefix,) if prefix else (), counted=self.counted)
+            box = Box(start, libraries=self.interpreter.libraries, counted=self.counted)
             closing = failed.push(contextlib.ExitStack())
             closing.callback(box.close)
             meter = self.meter(limits)
@@ -72,7 +79,7 @@ class BubblewrapBackend:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._settings: dict[tuple[str | None, str | None, int], _Setting] = {}
+        self._settings: dict[tuple[str | int | None, ...], _Setting] = {}
         self._pool: Pool | None = None
 
     def status(self) -> Status:
@@ -138,11 +145,11 @@ class BubblewrapBackend:
             yield started
 
     def _setting(self) -> _Setting:
-        key = (os.environ.get("PATH"), os.environ.get(TIER_VARIABLE), os.geteuid())
+        named = [os.environ.get(name) for name in ("PATH", TIER_VARIABLE, packages.VARIABLE)]
         with self._lock:
-            known = self._settings.get(key)
+            known = self._settings.get(key := (*named, os.geteuid()))
             if known is None or not known.programs.unchanged():
-                self._settings[key] = known = _probe(forced=key[1])
+                self._settings[key] = known = _probe(forced=named[1])
             return known
 
 
@@ -181,13 +188,19 @@ def _proved(place: Place | None, why: str) -> _Setting:
             version = standing.box.version
             outcome = _run(_PROBE, parcel, standing, hooks=Hooks(), interpreter=interpreter.path)
     except SandboxUnavailable as error:
-        hint = (
-            ""
-            if interpreter.prefix is None
-            else f"; /usr/bin/python3 is missing, {interpreter.path} was tried"
-        )
-        raise SandboxUnavailable(f"{error}{hint}") from error
+        raise SandboxUnavailable(f"{error}{_hint(interpreter)}") from error
     if outcome.ended != "exited" or outcome.status != 0:
         raise SandboxUnavailable(f"the sandbox's probe failed ({outcome.ended}): {outcome.stderr[-400:]}")
-    proved = Status(True, tier, why, f"{interpreter.path} ({version})")
+    packages.fit(interpreter.packages, version=version)
+    proved = Status(True, tier, why, f"{interpreter.path} ({version})", interpreter.packages)
     return _Setting(place, interpreter, proved, untried.programs)
+
+
+def _hint(interpreter: Interpreter) -> str:
+    """What may be amiss where nothing starts inside."""
+    hints = ""
+    if interpreter.prefix is not None:
+        hints += f"; /usr/bin/python3 is missing, {interpreter.path} was tried"
+    if interpreter.packages:
+        hints += f"; {packages.VARIABLE} names {interpreter.packages}, which account {account()} must reach"
+    return hints

@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from approvals.sandbox import parcel
+from approvals.sandbox import packages, parcel
 from approvals.sandbox.job import SandboxUnavailable
 
 # The account that runs jobs when the caller is root: numeric, without an entry, groups or files anywhere.
@@ -60,10 +60,18 @@ for name, code in marshal.loads(parts[4:]):
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The Python inside: its path there, and the folder to bind for it where /usr does not hold it."""
+    """The Python inside: its path there, and the folder to bind for it where /usr does not hold it; and the
+    folder of packages that jobs may import besides, if the operator names one.
+    """
 
     path: str
     prefix: str | None
+    packages: str = ""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Folders inside of which it reads what it imports, and that /usr does not hold."""
+        return (*([self.prefix] if self.prefix else []), *([packages.INSIDE] if self.packages else []))
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,20 @@ class Launched:
 
 
 def find_interpreter(*, system: Path = _SYSTEM_PYTHON) -> Interpreter:
-    """The system's Python, else this one's base prefix. Whether it starts inside is for the probe to say."""
+    """The system's Python, else this one's base prefix. Whether it starts inside is for the probe to say.
+
+    Raises SandboxUnavailable where the operator's folder of packages cannot be used.
+    """
+    found = packages.find(os.environ.get(packages.VARIABLE, ""), account=account())
     if os.access(system, os.X_OK):
-        return Interpreter(str(system), None)
+        return Interpreter(str(system), None, found)
     path = Path(sys.base_prefix, "bin", "python3")
-    return Interpreter(str(path), None if path.is_relative_to("/usr") else sys.base_prefix)
+    return Interpreter(str(path), None if path.is_relative_to("/usr") else sys.base_prefix, found)
+
+
+def account() -> int:
+    """The numeric account that runs jobs."""
+    return os.geteuid() or UNPRIVILEGED_ID
 
 
 @dataclass(frozen=True)
@@ -102,7 +119,9 @@ class Programs:
 
 def programs(interpreter: Interpreter) -> Programs:
     """Those that are found now. Raises SandboxUnavailable where one is missing."""
-    paths = (_bubblewrap(), interpreter.path, *_privilege_drop()[:1])
+    # What is installed or removed at the top of the packages changes that folder.
+    more = (interpreter.packages,) if interpreter.packages else ()
+    paths = (_bubblewrap(), interpreter.path, *_privilege_drop()[:1], *more)
     facts = _facts(paths)
     if not facts:
         raise SandboxUnavailable(f"a program of the sandbox is gone: one of {', '.join(paths)}")
@@ -210,8 +229,8 @@ def _privilege_drop() -> list[str]:
         return []
     # setpriv does the same and takes half a millisecond longer, for the library it has.
     program = _which("chroot", "install coreutils (its chroot lets root leave its privileges)")
-    account = str(UNPRIVILEGED_ID)
-    return [program, f"--userspec={account}:{account}", "--groups=", "/"]
+    jobs = str(UNPRIVILEGED_ID)
+    return [program, f"--userspec={jobs}:{jobs}", "--groups=", "/"]
 
 
 def _bubblewrap() -> str:
@@ -245,6 +264,10 @@ def _options(interpreter: Interpreter, *, counted: bool) -> tuple[str, ...]:
         options += ["--perms", "0700", *(["--size", "4096", "--tmpfs"] if inside else ["--dir"]), folder]
     if interpreter.prefix is not None:
         options += ["--ro-bind", interpreter.prefix, interpreter.prefix]
+    if interpreter.packages:
+        # For commands; the job's own Python is isolated from it and told by the init.
+        options += ["--setenv", "PYTHONPATH", packages.INSIDE]
+        options += ["--ro-bind", interpreter.packages, packages.INSIDE]
     return (*options, "--dir", "/in", "--chdir", "/")
 
 

@@ -6,8 +6,9 @@ File names and formats: the kernel's admin-guide/cgroup-v1 and admin-guide/cgrou
 from __future__ import annotations
 
 import contextlib
-import itertools
+import fcntl
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from approvals.sandbox.meter import Folders, Reading
 
 TIER = "bwrap+cgroup"
 _INTERVAL = 0.05
-_PREFIX = "agentsec-"
+_PREFIX = "agentsec-job-"
 _V1_CONTROLLERS = ("memory", "pids", "cpuacct")
-_serial = itertools.count()
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ def sweep(place: Place) -> None:
     """Remove empty cgroups left by workers that are gone."""
     for folder in place.distinct():
         for left in folder.glob(_PREFIX + "*"):
-            owner = left.name.split("-")[1]
-            if owner.isdigit() and not Path("/proc", owner).exists():
-                # A cgroup that is still in use refuses its removal; the next sweep comes.
-                with contextlib.suppress(OSError):
+            # One whose owner lives is locked, one that is still in use refuses its removal: the next sweep
+            # comes.
+            with contextlib.suppress(OSError):
+                owned = _own(left)
+                try:
                     left.rmdir()
+                finally:
+                    os.close(owned)
 
 
 class Cgroup:
@@ -72,21 +76,36 @@ class Cgroup:
     interval = _INTERVAL
 
     def __init__(self, place: Place, limits: Limits) -> None:
-        name = f"{_PREFIX}{os.getpid()}-{next(_serial)}"
         self._place = place
         self._limits = limits
         self._made: list[Path] = []
-        self._paths = {controller: folder / name for controller, folder in place.folders}
+        self._owned: list[int] = []
+        self._paths: dict[str, Path] = {}
         self._peak = 0
         self._locks = Locks()
         try:
-            for folder in place.distinct():
-                (folder / name).mkdir()
-                self._made.append(folder / name)
+            self._make()
             self._limit()
         except OSError as error:
             self.close()
             raise SandboxUnavailable(f"cannot make a cgroup: {error}") from error
+
+    def _make(self) -> None:
+        """Raises OSError where it cannot be made, after all tries. A sweep may take one before it is ours."""
+        for left in reversed(range(_TRIES)):
+            # The job can read its name, which tells it nothing.
+            name = f"{_PREFIX}{secrets.token_hex(8)}"
+            self._paths = {controller: folder / name for controller, folder in self._place.folders}
+            try:
+                for folder in self._place.distinct():
+                    (folder / name).mkdir()
+                    self._made.append(folder / name)
+                    self._owned.append(_own(folder / name))
+                return
+            except OSError:
+                self.close()
+                if not left:
+                    raise
 
     def approach(self) -> None:
         """Have the kernel ready for ``admit``: its lock for moving processes takes a grace period, some
@@ -146,6 +165,8 @@ class Cgroup:
                     time.sleep(pause)
                     pause = min(0.005, 2 * pause)
         self._made = []
+        while self._owned:
+            os.close(self._owned.pop())
 
     def _limit(self) -> None:
         memory, pids = str(int(self._limits.memory_bytes)), str(int(self._limits.pids))
@@ -186,6 +207,20 @@ class Cgroup:
         """A flat-keyed file: one key and one number a line."""
         lines = _ask(self._paths[controller] / name).splitlines()
         return {key: int(value) for key, value in (line.split() for line in lines) if value.isdigit()}
+
+
+def _own(folder: Path) -> int:
+    """Hold a cgroup until the descriptor is closed, as the kernel does when its process ends. OSError where
+    somebody else holds it, or it is gone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _number(path: Path) -> int:

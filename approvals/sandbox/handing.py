@@ -12,17 +12,24 @@ MAX_DEPTH = 8
 
 
 def collect(link: _socket.socket) -> None:
-    """Hand out /out, sorted, folder by folder. Nothing else runs any more, so no path can be swapped."""
-    root = os.open("/out", os.O_RDONLY | os.O_DIRECTORY)
+    """Hand out /out, sorted, folder by folder. Nothing else runs any more, so no path can be swapped.
+
+    Whatever the job has made unreadable is refused by its name, and costs nothing else.
+    """
+    try:
+        root = os.open("/out", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        refuse(link, b".", error.strerror or "unreadable")
+        return
     pending = [b""]
     while pending:
         folder = pending.pop()
         try:
             inside = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+            names = sorted(os.fsencode(name) for name in os.listdir(inside))  # noqa: PTH208
         except OSError as error:
-            refuse(link, folder, error.strerror or "unreadable")
+            refuse(link, folder or b".", error.strerror or "unreadable")
             continue
-        names = sorted(os.fsencode(name) for name in os.listdir(inside))  # noqa: PTH208
         folders = [path for name in names if (path := offer(link, inside, folder, name))]
         pending.extend(reversed(folders))
         os.close(inside)
@@ -31,17 +38,16 @@ def collect(link: _socket.socket) -> None:
 def offer(link: _socket.socket, inside: int, folder: bytes, name: bytes) -> bytes | None:
     """Send one entry, or return its path when it is a folder to look into."""
     path = folder + b"/" + name if folder else name
-    facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
-    if stat.S_ISDIR(facts.st_mode) and path.count(b"/") + 1 < MAX_DEPTH:
-        return path
-    why = unfit(facts)
+    try:
+        facts = os.stat(name, dir_fd=inside, follow_symlinks=False)
+        if stat.S_ISDIR(facts.st_mode) and path.count(b"/") + 1 < MAX_DEPTH:
+            return path
+        why = unfit(facts)
+        descriptor = -1 if why else os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
+    except OSError as error:
+        why = error.strerror or "unreadable"
     if why:
         refuse(link, path, why)
-        return None
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
-    except OSError as error:
-        refuse(link, path, error.strerror or "unreadable")
         return None
     link.sendmsg([b"A" + path], rights(descriptor))
     os.close(descriptor)

@@ -58,7 +58,7 @@ from approvals.sandbox.kernel import (
     receive,
     rights,
 )
-from approvals.sandbox.script import SOURCE, as_main, play
+from approvals.sandbox.script import SOURCE, as_main, offer_packages, play
 from approvals.sandbox.zygote import GIVEN, breed
 
 # For a type checker; importing typing would take milliseconds.
@@ -101,6 +101,7 @@ def main() -> bytes | None:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     os.umask(0o022)
     write_accounts()
+    offer_packages()
     if sys.argv[3:] == ["zygote"]:
         link = breed(link)
     kind, rules, _ = receive(link)

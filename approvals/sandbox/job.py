@@ -116,7 +116,8 @@ class Watched:
     """What a job opened, executed and connected to: asked for, whether or not it was refused. Audit only.
 
     ``library_reads`` were opens for reading below the read-only system; ``unlisted`` did not fit into the
-    lists; ``unread`` could not be read or came too many; ``gap`` says why nothing was watched at all.
+    lists; ``unread`` could not be read or came too many, and are listed by the name of the call (of an open
+    whose flags are unknown too, how is "open"); ``gap`` says why nothing was watched at all.
     """
 
     opened: tuple[Noticed, ...] = ()
@@ -165,12 +166,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether the sandbox can run jobs here, under which tier and interpreter, and why (not)."""
+    """Whether the sandbox can run jobs here, under which tier and interpreter, and why (not); the host's
+    folder of packages that jobs may import, if there is one.
+    """
 
     available: bool
     tier: str
     reason: str
     interpreter: str
+    packages: str = ""
 
 
 def _check_argv(argv: tuple[str, ...]) -> None:

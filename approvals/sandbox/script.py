@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SOURCE = "/run/job.py"
+PACKAGES = "/packages"
 
 
 def play(text: bytes | None) -> None:
@@ -41,6 +42,14 @@ def play(text: bytes | None) -> None:
             os.kill(os.getpid(), _signal.SIGINT)
         status = 1
     leave(module, before, status)
+
+
+def offer_packages() -> None:
+    """Those of the operator's folder come last, so that they hide nothing. No .pth file in it is read: it
+    would be code that runs before the job's.
+    """
+    if os.path.isdir(PACKAGES):  # noqa: PTH112
+        sys.path.append(PACKAGES)
 
 
 def content() -> bytes:

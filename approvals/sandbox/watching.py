@@ -20,6 +20,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from approvals.sandbox import seccomp
@@ -51,6 +52,25 @@ _SYSTEM_FILES = frozenset(("/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/
 
 _Arguments = tuple[int, ...]
 _Reader = Callable[[int, _Arguments], list[Noticed]]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call that is told: the list it belongs to, how that list says it, and what reads its arguments."""
+
+    name: str
+    kind: str
+    how: str
+    read: _Reader
+    flags: int | None = None  # which argument says what an open is for
+
+    def purpose(self, arguments: _Arguments) -> str:
+        return self.how if self.flags is None else _purpose(arguments[self.flags])
+
+    @property
+    def names(self) -> str:
+        """What it names its object by."""
+        return "address" if self.kind == "connected" else "path"
 
 
 def orders(rules: bytes) -> bytes:
@@ -181,21 +201,28 @@ class Watch:
                 )
 
     def _note(self, request: bytearray) -> None:
-        _, thread, _, number, _, _, *arguments = _REQUEST.unpack(request)
-        kind, reader = self._readers[number]
-        self._events[kind] += 1
-        if self._events[kind] > MAX_READ:
-            self._unread += 1
+        _, thread, _, number, _, _, *given = _REQUEST.unpack(request)
+        asked, arguments = self._readers[number], tuple(given)
+        self._events[asked.kind] += 1
+        if self._events[asked.kind] > MAX_READ:
+            self._give_up(asked, asked.purpose(arguments), "not read: too many before it")
             return
         try:
-            found = reader(thread, tuple(arguments))
+            found = asked.read(thread, arguments)
             # Only now is it certain that what was read belongs to the one who asked.
             fcntl.ioctl(self.listener, _STILL_THERE, bytes(request[:8]))
         except (OSError, OverflowError, struct.error):
-            self._unread += 1
+            self._give_up(asked, asked.purpose(arguments), f"{asked.names} unreadable")
             return
         for noticed in found:
-            self._keep(kind, noticed)
+            self._keep(asked.kind, noticed)
+
+    def _give_up(self, asked: _Call, how: str, why: str) -> None:
+        """List that it was asked, whatever else is listed: so few of these differ that there is room."""
+        self._unread += 1
+        found, key = self._kept[asked.kind], (f"call {asked.name}, {why}", how)
+        found[key] = found.get(key, 0) + 1
+        self.changed = True
 
     def _keep(self, kind: str, noticed: Noticed) -> None:
         if noticed.how == "read" and self._is_library(noticed.what):
@@ -218,25 +245,35 @@ class Watch:
 
 
 @functools.cache
-def _readers() -> dict[int, tuple[str, _Reader]]:
-    """Call number → the list it belongs to, and what reads it."""
-    named: dict[str, tuple[str, _Reader]] = {
-        "execve": ("executed", lambda thread, a: [_executed(thread, _AT_FDCWD, a[0], a[1])]),
-        "execveat": ("executed", lambda thread, a: [_executed(thread, a[0], a[1], a[2], empty=a[4])]),
-        "open": ("opened", lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], a[1])]),
-        "creat": ("opened", lambda thread, a: [_opened(thread, _AT_FDCWD, a[0], os.O_WRONLY)]),
-        "openat": ("opened", lambda thread, a: [_opened(thread, a[0], a[1], a[2])]),
-        "openat2": ("opened", lambda thread, a: [_opened(thread, a[0], a[1], _word(thread, a[2]))]),
-        "connect": ("connected", lambda thread, a: [_reached(thread, a[1], a[2], "connect")]),
-        "sendto": ("connected", lambda thread, a: [_reached(thread, a[4], a[5], "send")]),
-        "sendmsg": ("connected", lambda thread, a: _messages(thread, a[1], 1)),
-        "sendmmsg": (
-            "connected",
+def _readers() -> dict[int, _Call]:
+    """What reads a call, by its number."""
+    known = numbers(machine=platform.machine())
+    return {known[call.name]: call for call in _calls() if call.name in known}
+
+
+def _calls() -> tuple[_Call, ...]:
+    cwd, creating = _AT_FDCWD, os.O_WRONLY
+    return (
+        _Call("execve", "executed", "execute", lambda thread, a: [_executed(thread, cwd, a[0], a[1])]),
+        _Call(
+            "execveat", "executed", "execute",
+            lambda thread, a: [_executed(thread, a[0], a[1], a[2], empty=a[4])],
+        ),
+        _Call("open", "opened", "open", lambda thread, a: [_opened(thread, cwd, a[0], a[1])], flags=1),
+        _Call("creat", "opened", "write", lambda thread, a: [_opened(thread, cwd, a[0], creating)]),
+        _Call("openat", "opened", "open", lambda thread, a: [_opened(thread, a[0], a[1], a[2])], flags=2),
+        _Call(
+            "openat2", "opened", "open",
+            lambda thread, a: [_opened(thread, a[0], a[1], _word(thread, a[2]))],
+        ),
+        _Call("connect", "connected", "connect", lambda thread, a: [_reached(thread, a[1], a[2], "connect")]),
+        _Call("sendto", "connected", "send", lambda thread, a: [_reached(thread, a[4], a[5], "send")]),
+        _Call("sendmsg", "connected", "send", lambda thread, a: _messages(thread, a[1], 1)),
+        _Call(
+            "sendmmsg", "connected", "send",
             lambda thread, a: _messages(thread, a[1], min(a[2] & 0xFFFFFFFF, _MAX_MESSAGES)),
         ),
-    }
-    calls = numbers(machine=platform.machine())
-    return {calls[name]: reader for name, reader in named.items() if name in calls}
+    )  # fmt: skip
 
 
 def _memory(thread: int, address: int, size: int) -> bytes:
@@ -279,8 +316,11 @@ def _path(thread: int, folder: int, address: int, *, empty: bool = False) -> byt
 
 
 def _opened(thread: int, folder: int, address: int, flags: int) -> Noticed:
-    how = "write" if flags & _WRITING else "read"
-    return Noticed(_shown(_path(thread, folder, address)), how)
+    return Noticed(_shown(_path(thread, folder, address)), _purpose(flags))
+
+
+def _purpose(flags: int) -> str:
+    return "write" if flags & _WRITING else "read"
 
 
 def _executed(thread: int, folder: int, address: int, vector: int, *, empty: int = 0) -> Noticed:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from approvals import execution, watched
+from approvals import clock, execution, outputs, starting, watched
 from approvals.models import Action, Execution
 from approvals.sandbox import Noticed, Watched
 from approvals.watch_models import JobWatch
+from policies.firewall import known
 from tests.cast import Cast
 from traces import record
 from traces.models import Entry
+from traces.problems import Refused
 
 TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 CODE = f"""
@@ -70,8 +76,77 @@ def test_what_a_running_job_did_so_far_can_be_seen(cast: Cast) -> None:
     assert JobWatch.objects.get().found["opened"] == [{"what": "/one", "how": "read", "times": 2}]
 
 
+def abandoned(cast: Cast, *seen: Watched) -> dict[str, Any]:
+    """What is sealed of a job whose worker was killed after it had told that much."""
+    action = cast.propose("script.run", {"code": "pass"})
+    begun = starting.start(action_id=action.pk, worker="killed with -9")
+    assert isinstance(begun, starting.Started)
+    for found in seen:
+        watched.show(begun.execution, found)
+    Execution.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    assert (clock.recover(timezone.now()), clock.recover(timezone.now())) == (1, 0)
+    watched.show(begun.execution, Watched())
+    entry = Entry.objects.about(str(action.pk)).get(kind="action.watched")
+    return dict(record.open_payload(entry))
+
+
+def test_what_a_killed_worker_had_told_is_sealed_once_and_marked(committed_cast: Cast) -> None:
+    body = abandoned(
+        committed_cast,
+        Watched((Noticed("/etc/shadow", "read"),)),
+        Watched((Noticed("/etc/shadow", "read", 2),)),
+    )
+    assert (body["opened"], body["cut_off"]) == ([{"what": "/etc/shadow", "how": "read", "times": 2}], True)
+    assert watched.summary(JobWatch.objects.get().found).endswith("cut off, its end was not reported")
+
+
+def test_that_a_killed_worker_had_told_nothing_is_sealed_too(committed_cast: Cast) -> None:
+    assert abandoned(committed_cast)["gap"].startswith("nobody knows what it did")
+
+
+def test_a_job_whose_run_failed_inside_is_sealed_as_far_as_it_was_told(committed_cast: Cast) -> None:
+    action = committed_cast.propose("script.run", {"code": "pass"})
+    begun = starting.start(action_id=action.pk, worker="tests")
+    assert isinstance(begun, starting.Started)
+    watched.show(begun.execution, Watched((Noticed("/one", "read"),)))
+    execution.finish(begun.execution, outputs.failure("agentsec failed while it ran this"))
+    entry = Entry.objects.about(str(action.pk)).get(kind="action.watched")
+    assert record.open_payload(entry)["opened"][0]["what"] == "/one"
+
+
 def test_a_gap_is_said_in_words() -> None:
     assert watched.summary(watched.described(Watched(gap="it is switched off"))) == "it is switched off"
+
+
+def told(*opened: str, connected: tuple[str, ...] = ()) -> list[str]:
+    lists = {"opened": opened, "connected": connected}
+    found = watched.described(
+        Watched(**{kind: tuple(Noticed(what, "read") for what in names) for kind, names in lists.items()})
+    )
+    return [item["what"] for kind in lists for item in found[kind]]
+
+
+def test_one_name_that_looks_like_a_key_hides_no_other() -> None:
+    with known.holding(known.NOTHING):
+        names = told(
+            "/tmp/-----BEGIN PRIVATE KEY-----" + "A" * 60, "/etc/shadow", connected=("192.0.2.1:443",)
+        )
+    assert "AAAA" not in names[0]
+    assert names[1:] == ["/etc/shadow", "192.0.2.1:443"]
+
+
+def test_a_stored_value_is_masked_where_it_stands_and_where_it_is_spread_over_names() -> None:
+    with known.holding(known.Known([("mail", "correct-horse-battery")])):
+        names = told("/one", "/tmp/correct-horse-battery", "correct-horse", "-battery", "/two")
+    assert names == ["/one", "/tmp/[secret mail]", "[secret mail]", "[secret mail]", "/two"]
+
+
+def test_where_values_cannot_be_read_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shut() -> known.Known:
+        raise Refused("unavailable", "the secret does not open")
+
+    monkeypatch.setattr(known, "_source", [shut])
+    assert watched.described(Watched(opened=(Noticed("/one", "read"),)))["opened"] == ()
 
 
 def test_what_did_not_fit_is_said() -> None:

@@ -39,6 +39,23 @@ def test_files_in_folders_keep_their_path() -> None:
     assert taken == {"a/b/c.txt": b"1", "a/é.txt": b""}
 
 
+@pytest.mark.parametrize("mode", [0o400, 0o200, 0o100, 0o300, 0o600])
+def test_a_folder_that_is_half_shut_costs_no_other_file(mode: int) -> None:
+    taken, refused = leave(f"""
+os.mkdir('a'); open('a/x', 'w').write('x'); os.mkdir('a/in')
+open('good', 'w').write('1'); os.chmod('a', {mode})
+""")
+    assert taken == {"good": b"1"}
+    assert set(refused.values()) == {"Permission denied"}
+    assert {name.split("/")[0] for name in refused} == {"a"}
+
+
+def test_where_the_folder_itself_is_shut_the_run_goes_on() -> None:
+    for mode in (0, 0o400, 0o100):
+        taken, refused = leave(f"open('x', 'w').write('x'); os.chmod('.', {mode})")
+        assert (taken, set(refused.values())) == ({}, {"Permission denied"})
+
+
 def test_a_deep_tree_is_refused_and_done_with() -> None:
     taken, refused = leave("for n in range(3000): os.mkdir('d'); os.chdir('d')\nopen('end', 'w')")
     assert taken == {}

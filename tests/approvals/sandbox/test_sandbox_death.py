@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +42,15 @@ source = "open('a', 'w').write(open('/in/x').read()); print(1)"
 outcome = sandbox.run(sandbox.Job(source=source, files={"x": b"in"}))
 bomb = sandbox.run(sandbox.Job(source="a = []\\nwhile True: a.append(bytearray(1 << 26))"))
 print(json.dumps([outcome.status, outcome.stdout, outcome.artifacts[0].content.decode(), bomb.ended]))
+"""
+# The kernel lets nobody but root read a process whose program may be executed and not read.
+UNREADABLE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from approvals import sandbox
+source = "import os, shutil; shutil.copy('/bin/cat', '/tmp/cat'); os.chmod('/tmp/cat', 0o111); "
+outcome = sandbox.run(sandbox.Job(source=source + "os.execv('/tmp/cat', ['cat', '/etc/shadow'])"))
+print(outcome.executed, [item.how for item in outcome.watched.opened if item.what.startswith('call ')])
 """
 
 
@@ -145,32 +156,71 @@ def test_refused_jobs_leave_no_descriptor() -> None:
 
 
 def test_no_cgroup_is_left() -> None:
-    try:
-        place = cgroup.find()
-    except sandbox.SandboxUnavailable as error:
-        pytest.skip(str(error))
-    sandbox.run(Job(source="pass"))
-    mine = f"agentsec-{os.getpid()}-*"
-    assert [left for folder in place.distinct() for left in folder.glob(mine)] == []
+    place = delegated()
+    seen: list[str] = []
+    sandbox.run(Job(source="pass"), on_start=lambda pid: seen.append(cgroup_of(pid)))
+    assert seen[0].startswith("agentsec-job-")
+    assert seen[0] not in cgroups(place)
 
 
 def test_cgroups_of_dead_callers_are_swept(orphans: None) -> None:
-    try:
-        place = cgroup.find()
-    except sandbox.SandboxUnavailable as error:
-        pytest.skip(str(error))
+    place = delegated()
     before = children()
     with caller() as process:
         assert process.stdout is not None
-        process.stdout.readline(), process.stdout.readline()
+        process.stdout.readline()
+        theirs = cgroup_of(int(process.stdout.readline()))
+        cgroup.sweep(place)
+        assert theirs in cgroups(place)
         process.kill()
     wait_for_none(before)
     deadline = time.monotonic() + 5
-    theirs = f"agentsec-{process.pid}-*"
-    assert any(any(folder.glob(theirs)) for folder in place.distinct())
-    while any(any(folder.glob(theirs)) for folder in place.distinct()) and time.monotonic() < deadline:
+    while theirs in cgroups(place) and time.monotonic() < deadline:
         cgroup.sweep(place)
-    assert not any(any(folder.glob(theirs)) for folder in place.distinct())
+    assert theirs not in cgroups(place)
+
+
+def test_a_sweep_leaves_a_cgroup_that_is_not_in_use_yet() -> None:
+    place = delegated()
+    others = cgroups(place)
+    with contextlib.closing(cgroup.Cgroup(place, Limits())):
+        cgroup.sweep(place)
+        assert cgroups(place) - others
+
+
+def test_a_cgroup_that_a_sweep_took_is_made_again() -> None:
+    place = delegated()
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.is_set():
+            cgroup.sweep(place)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for _ in range(100):
+            cgroup.Cgroup(place, Limits()).close()
+    finally:
+        over.set()
+        sweeper.join()
+
+
+def delegated() -> cgroup.Place:
+    try:
+        return cgroup.find()
+    except sandbox.SandboxUnavailable as error:
+        pytest.skip(str(error))
+
+
+def cgroups(place: cgroup.Place) -> set[str]:
+    return {left.name for folder in place.distinct() for left in folder.glob("agentsec-job-*")}
+
+
+def cgroup_of(pid: int) -> str:
+    """By its name alone."""
+    found = re.search(r"/(agentsec-[^/\n]*)", Path(f"/proc/{pid}/cgroup").read_text())
+    return found[1] if found else ""
 
 
 def test_many_jobs_at_once_do_not_mix() -> None:
@@ -184,16 +234,26 @@ def test_many_jobs_at_once_do_not_mix() -> None:
     assert results == [(f"{number}\n", str(number).encode()) for number in range(40)]
 
 
-def test_it_works_as_a_normal_user() -> None:
+def as_normal_user(program: str) -> str:
+    """What a program prints that has the sandbox, and no privileges."""
     folder = Path(tempfile.mkdtemp(prefix="sandbox-test-"))
     try:
         folder.chmod(0o755)
         (folder / "approvals").mkdir(mode=0o755)
         shutil.copytree(REPOSITORY / "approvals/sandbox", folder / "approvals/sandbox")
-        argv = ["/usr/bin/python3", "-B", "-c", AS_NORMAL_USER, str(folder)]
+        argv = ["/usr/bin/python3", "-B", "-c", program, str(folder)]
         if os.geteuid() == 0:
             argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *argv]
         done = subprocess.run(argv, capture_output=True, text=True, cwd="/", timeout=60)
-        assert (done.stdout, done.stderr) == ('[0, "1\\n", "in", "memory"]\n', "")
+        assert done.stderr == ""
+        return done.stdout
     finally:
         shutil.rmtree(folder)
+
+
+def test_it_works_as_a_normal_user() -> None:
+    assert as_normal_user(AS_NORMAL_USER) == '[0, "1\\n", "in", "memory"]\n'
+
+
+def test_a_job_that_cannot_be_read_cannot_hide_that_it_asked() -> None:
+    assert as_normal_user(UNREADABLE) == "('/tmp/cat /etc/shadow',) ['read']\n"

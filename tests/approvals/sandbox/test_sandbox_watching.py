@@ -83,11 +83,13 @@ def test_connections_and_datagrams_are_listed_by_address(busy: Outcome) -> None:
         ("connect", "[2001:db8::1]:80"),
         ("connect", "unix:@abstract"),
         ("connect", "unix:/run/socket"),
+        ("connect", "call connect, address unreadable"),
     ]
 
 
-def test_what_cannot_be_read_is_counted(busy: Outcome) -> None:
-    assert busy.watched.unread == 3
+def test_what_cannot_be_read_is_counted_and_listed_by_its_call(busy: Outcome) -> None:
+    seen = {item.what: item.times for item in busy.watched.opened}
+    assert (busy.watched.unread, seen["call openat, path unreadable"]) == (3, 2)
 
 
 def test_it_is_seen_while_the_job_runs() -> None:
@@ -117,6 +119,8 @@ except OSError: pass
     outcome = run(source)
     assert outcome.connected == ("192.0.2.1:443",)
     assert outcome.watched.unread > 100
+    assert outcome.watched.opened[-1].times == outcome.watched.unread
+    assert outcome.opened[-1] == "call openat, not read: too many before it"
 
 
 def test_what_watching_costs_is_on_the_jobs_account() -> None:
