@@ -344,8 +344,11 @@ def test_every_list_and_search_is_live_and_what_one_reads_stays(office: Office) 
         page.goto(f"{office.live.url}/?{query}")
         return page
 
+    for n in range(4):
+        office.mass_mail(f"So that there is something to scroll {n}")
     read = office.mass_mail("What ada answers meanwhile")
     under_way, all_, search = opened("show=running"), opened("show=all"), opened("q=Needle")
+    all_.set_viewport_size({"width": 1280, "height": 420})
     live(under_way, all_, search)
     # The newest is chosen by itself.
     expect(all_.locator(f"#card[data-id='{read['id']}']")).to_be_visible()
