@@ -363,7 +363,7 @@
 
   /* Whoever may not see it any more does not keep it open, unless they write: what they wrote is theirs. */
   document.addEventListener("htmx:responseError", ({ detail }) => {
-    const asked = detail.requestConfig.verb === "get" && detail.requestConfig.path.startsWith(`/actions/${openId()}/panel?`);
+    const asked = detail.requestConfig.verb === "get" && detail.requestConfig.path === `/actions/${openId()}/panel`;
     if (asked && detail.xhr.status === 404 && !formOpen()) clearDetail("No longer yours to see", "What you may see has changed. Choose another one on the left.");
   });
 
