@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import claims, delegating, looking, presenters, queries, questions
+from approvals import claims, delegating, looking, panels, queries, questions
 from approvals.models import Action
-from approvals.views import page_of, person, refused_panel
+from approvals.views import page_of, person
 from policies.access import Verb
 from traces.problems import HTTP_STATUS, Refused
 
@@ -103,10 +103,12 @@ def done(request: HttpRequest, action_id: UUID, work: Callable[[], str], *, form
         said = work()
     except Refused as refused:
         return _refused(request, action, form, refused)
-    if request.headers.get("HX-Request"):
-        return _panel(request, action, said)
-    messages.success(request, said)
-    return redirect(f"/?open={action.pk}")
+    if not request.headers.get("HX-Request"):
+        messages.success(request, said)
+        return redirect(f"/?open={action.pk}")
+    response = panels.answer(request, queries.get_visible(person(request), action_id))
+    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
+    return response
 
 
 def _refused(request: HttpRequest, action: Action, form: str, refused: Refused) -> HttpResponse:
@@ -115,15 +117,7 @@ def _refused(request: HttpRequest, action: Action, form: str, refused: Refused) 
         return redirect(f"/?open={action.pk}")
     fresh = queries.get_visible(person(request), action.pk)
     status = 409 if HTTP_STATUS[refused.code] == 409 else 422
-    return refused_panel(request, fresh, form, refused, status=status)
-
-
-def _panel(request: HttpRequest, action: Action, said: str) -> HttpResponse:
-    user = person(request)
-    fresh = queries.get_visible(user, action.pk)
-    response = render(request, "approvals/_panel.html", {"panel": presenters.panel(fresh, user=user)})
-    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
-    return response
+    return panels.refused(request, fresh, form=form, refused=refused, status=status)
 
 
 def _minutes(seconds: int) -> str:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from approvals import drafts, queries
+from approvals import drafts, panels, queries
 from approvals.views import page_of, person
 from policies.access import Verb
 
@@ -16,16 +16,13 @@ from policies.access import Verb
 @require_http_methods(["GET", "HEAD", "POST"])
 @page_of(Verb.INBOX_SEE)
 def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The form, empty of changes; posted, the same draft the other way: as JSON, or as fields.
-
-    Never for other arguments than those that the person saw: then the draft is shown to be copied.
+    """The form, of the arguments that the card shows; posted, the same draft the other way: as JSON, or as
+    fields.
     """
     action = queries.get_visible(person(request), action_id)
     post = request.POST.dict()
-    seen = post.get("digest") or request.GET.get("seen") or action.digest
-    if seen != action.digest:
-        shown = {"action": action, "kept": drafts.kept(action, "edit", post), "changed": True}
-        return render(request, "approvals/_kept.html", shown)
+    if panels.unseen(request, action) or post.get("digest", action.digest) != action.digest:
+        return panels.not_opened(request, action)
     if request.method == "POST":
         form = drafts.turned(action, post, to_json=request.GET.get("as") == "json")
     else:

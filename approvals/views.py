@@ -25,6 +25,7 @@ from approvals import (
     files,
     forawhile,
     listing,
+    panels,
     presenters,
     queries,
     rejecting,
@@ -97,11 +98,8 @@ def card(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_safe
 @page_of(Verb.INBOX_SEE)
 def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Votes and buttons alone; says so when the arguments are not those with the digest `seen` any more."""
-    user = person(request)
-    action = queries.get_visible(user, action_id)
-    seen = request.GET.get("seen", action.digest)
-    return _panel(request, action, changed=seen != action.digest)
+    """Votes and buttons alone; without the buttons where the card shows other arguments."""
+    return panels.answer(request, queries.get_visible(person(request), action_id))
 
 
 @require_POST
@@ -251,7 +249,7 @@ def _answer(request: HttpRequest, decision: Decision, *, whole: bool = False) ->
         response = render(request, "approvals/_card.html", {"card": _card(person(request), action)})
         response.headers["HX-Retarget"] = "#card"
     else:
-        response = _panel(request, action)
+        response = panels.answer(request, action)
     response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:decided": told})
     return response
 
@@ -262,30 +260,9 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
     if not request.headers.get("HX-Request"):
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
-    changed = request.POST.get("digest", fresh.digest) != fresh.digest
     status = 409 if refused.code == "conflict" else 422
     form = request.POST.get("verdict", "")
-    return refused_panel(request, fresh, form, refused, changed=changed, status=status)
-
-
-def refused_panel(
-    request: HttpRequest, action: Action, form: str, refused: Refused, *, changed: bool = False, status: int
-) -> HttpResponse:
-    """The panel, with why nothing was done, and with what was typed into the form that was sent: in that form
-    again, or to be copied where there is none or the arguments are others by now.
-    """
-    seen, post = presenters.panel(action, user=person(request)), request.POST.dict()
-    shown: dict[str, Any] = {"panel": seen, "error": refused.detail, "changed": changed}
-    if changed or not seen.open:
-        shown["kept"] = drafts.kept(action, form, post)
-    else:
-        shown["draft"] = drafts.of(action, form, post, refused)
-    return render(request, "approvals/_panel.html", shown, status=status)
-
-
-def _panel(request: HttpRequest, action: Action, **shown: Any) -> HttpResponse:
-    seen = presenters.panel(action, user=person(request))
-    return render(request, "approvals/_panel.html", {"panel": seen, **shown})
+    return panels.refused(request, fresh, form=form, refused=refused, status=status)
 
 
 def _card(user: User, action: Action) -> presenters.Card:
