@@ -33,6 +33,7 @@ urlpatterns = [
     path("account/app", factors.app, name="app-add"),
     path("account/app/remove", factors.remove_app, name="app-remove"),
     path("account/codes", factors.codes, name="codes-make"),
+    path("account/keys", people.set_keys, name="account-keys"),
     path("account/tokens", people.make_token, name="account-token"),
     path("account/tokens/<int:token_id>/revoke", people.revoke_token, name="account-token-revoke"),
     path("", include("agentsec_site.pages.trace_urls")),

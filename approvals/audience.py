@@ -19,7 +19,7 @@ from uuid import UUID
 
 from approvals import changed, looking, presenters, queries, rowtext
 from approvals.models import Action
-from approvals.standing import Audience
+from approvals.standing import Audience, Glance
 from policies.access import Verb, may
 from policies.models import User
 from traces.models import Session
@@ -59,9 +59,9 @@ def named(messages: Messages) -> frozenset[UUID]:
     return frozenset(UUID(str(each["id"])) for each in messages if each.get("type") == "action")
 
 
-def rows_of(action_ids: Iterable[UUID]) -> list[presenters.Row]:
+def rows_of(action_ids: Iterable[UUID], glance: Glance | None = None) -> list[presenters.Row]:
     """The rows of these actions as they are now, in the order of their last changes."""
-    actions = sorted(changed.read(action_ids), key=changed.version)
+    actions = sorted(changed.read(action_ids, glance), key=changed.version)
     holds = changed.holds(actions)
     return [presenters.row(action, holds) for action in actions]
 

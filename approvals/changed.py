@@ -16,6 +16,7 @@ from django.db.models import Model, prefetch_related_objects
 from approvals import holding
 from approvals.holding import Holds
 from approvals.models import Action, Vote
+from approvals.standing import Glance
 from approvals.word_models import Word
 from policies.models import Agent
 from traces.models import Session
@@ -49,11 +50,13 @@ _ROWS = f"""
 """
 
 
-def read(action_ids: Iterable[UUID]) -> list[Action]:
-    """These actions with session, agent, votes and words. What was announced before is in it."""
+def read(action_ids: Iterable[UUID], glance: Glance | None = None) -> list[Action]:
+    """These actions with session, agent, votes and words. What was announced before is in it. The glance at
+    who may hear of them goes along.
+    """
+    glance = glance or Glance(None)
     with connection.cursor() as sql:
-        sql.execute(_ROWS, [list(action_ids)])
-        found = [_action(row) for row in sql.fetchall()]
+        found = [_action(row) for row in glance.after(sql, _ROWS, [list(action_ids)])]
     for name, nothing in (("votes", Vote.objects.none()), ("words", Word.objects.none())):
         _prefetch([action for action in found if getattr(action, f"has_{name}")], name)
         for action in found:

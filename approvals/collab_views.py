@@ -12,7 +12,6 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from approvals import claims, delegating, looking, panels, queries, questions
-from approvals.models import Action
 from approvals.views import page_of, person
 from policies.access import Verb
 from traces.problems import HTTP_STATUS, Refused
@@ -99,25 +98,20 @@ def done(request: HttpRequest, action_id: UUID, work: Callable[[], str], *, form
     Where it is refused, what was typed into `form` comes back.
     """
     action = queries.get_visible(person(request), action_id)
+    said, error, status = "", None, 200
     try:
         said = work()
     except Refused as refused:
-        return _refused(request, action, form, refused)
+        error, status = refused, 409 if HTTP_STATUS[refused.code] == 409 else 422
     if not request.headers.get("HX-Request"):
-        messages.success(request, said)
-        return redirect(f"/?open={action.pk}")
-    response = panels.answer(request, queries.get_visible(person(request), action_id))
-    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
-    return response
-
-
-def _refused(request: HttpRequest, action: Action, form: str, refused: Refused) -> HttpResponse:
-    if not request.headers.get("HX-Request"):
-        messages.error(request, refused.detail)
+        (messages.error if error else messages.success)(request, error.detail if error else said)
         return redirect(f"/?open={action.pk}")
     fresh = queries.get_visible(person(request), action.pk)
-    status = 409 if HTTP_STATUS[refused.code] == 409 else 422
-    return panels.refused(request, fresh, form=form, refused=refused, status=status)
+    if error:
+        return panels.refusal(request, fresh, error, form=form, status=status)
+    response = panels.answer(request, fresh)
+    response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
+    return response
 
 
 def _minutes(seconds: int) -> str:

@@ -76,7 +76,7 @@ def approve(
     if action.words.filter(void=False).exists():
         raise Refused("conflict", "this was confirmed already")
     said = _say(action, speaker, Word.Verdict.APPROVE, comment)
-    came = decisions.count(action, by=said.actor, name=word.SERVED, undoable=speaker.key is None)
+    came = decisions.count(action, by=said.actor, name=word.SERVED)
     if came.effect == "approved":
         return Decision(action, "approved", "Confirmed.")
     return Decision(action, "counted", "Confirmed. Others still have to agree.")
@@ -147,8 +147,7 @@ def _concerns(speaker: Speaker, action: Action) -> bool:
         return speaker.key.agent_id == action.agent_id
     if speaker.link is not None:
         return speaker.link.session_id == action.session_id
-    serves = action.session.attested and action.session.user == speaker.name
-    return settings.AGENTSEC_WORD_BY_ACCOUNT and serves
+    return speaker.account is not None and word.is_served(speaker.account, action.session)
 
 
 def _still_speaks(speaker: Speaker) -> bool:

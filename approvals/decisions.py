@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -89,7 +89,7 @@ def approve(
         action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
         attention=attention,
     )  # fmt: skip
-    decision = _count(action, user=user, channel=channel)
+    decision = count(action, by=actor(user), name=user.username)
     if not for_minutes or decision.effect != "approved":
         return decision
     allowance = forawhile.grant(action, vote=vote, minutes=for_minutes)
@@ -174,7 +174,7 @@ def edit(
         action, user=user, verdict=Vote.Verdict.APPROVE, comment=comment, channel=channel, answer=answer,
         attention=attention,
     )  # fmt: skip
-    return _count(action, user=user, channel=channel)
+    return count(action, by=actor(user), name=user.username)
 
 
 @transaction.atomic
@@ -299,23 +299,16 @@ def _vote(
     return vote
 
 
-def _count(action: Action, *, user: User, channel: str) -> Decision:
-    return count(action, by=actor(user), name=user.username, undoable=channel == "browser")
-
-
-def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
+def count(action: Action, *, by: str, name: str) -> Decision:
     """What comes of an approval that was just given: ready where it was the last one needed. The caller
-    holds the lock. An undoable one starts nothing for five seconds. Appends `action.ready`.
+    holds the lock. Nothing starts while any approval of it can be undone. Appends `action.ready`.
     """
     counted: Tally = tally(action)
     if counted.missing:
         states.announce(action)
         return Decision(action, "counted", f"Your vote counts. Still needed: {counted.missing}.")
     now = dbtime.now()
-    starts = action.not_before
-    if undoable:
-        undo_until = now + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
-        starts = max(undo_until, starts or undo_until)
+    starts = _starts(action, counted, now=now)
     states.move(
         action, to=S.READY, actor=by, decided_by=name, not_before=starts,
         deadline=later.start_by(action, now=now, not_before=starts),
@@ -324,6 +317,15 @@ def count(action: Action, *, by: str, name: str, undoable: bool) -> Decision:
     )  # fmt: skip
     jobs.enqueue(action)
     return Decision(action, "approved", "Approved.")
+
+
+def _starts(action: Action, counted: Tally, *, now: datetime) -> datetime | None:
+    """From when on it may start; None for at once. Not only the last approval can be undone."""
+    given = max((each.at for each in counted.given if each.undoable), default=None)
+    undo_until = given + timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS) if given else None
+    if undo_until is None or undo_until <= now:
+        return action.not_before
+    return max(undo_until, action.not_before or undo_until)
 
 
 def back_to_pending(action: Action, *, by: str, why: str) -> None:

@@ -39,12 +39,13 @@ class Drawn:
 
 
 def drawn(action: Action, *, user: User | None, authority: frozenset[str]) -> Drawn:
-    """The payload of this action, for this reader; for None, somebody to whom nothing of other calls is told.
+    """The payload of this action, for this reader; for None, somebody to whom nothing is told of other calls
+    and of what the tool's definition runs.
 
     Asks for what the user said, and for earlier calls where the kind compares with any.
     """
     args, known = action.args, known_to(action, met=user is not None)
-    call = Call(args, _context(action, authority, known))
+    call = Call(args, _context(action, authority, known, inside=user is not None))
     kind = payloads.kind_of(call)
     wish = kind.wish(call)
     drawing = kind.draw(call, earlier(action, wish, user=user) if wish and user else ())
@@ -52,13 +53,14 @@ def drawn(action: Action, *, user: User | None, authority: frozenset[str]) -> Dr
     return Drawn(kind.name, figures, payloads.blocks(call, drawing), payloads.raw(args), known)
 
 
-def _context(action: Action, authority: frozenset[str], known: Known) -> Context:
+def _context(action: Action, authority: frozenset[str], known: Known, *, inside: bool) -> Context:
     tool = tool_of(action)
     return Context(
         runs=action.runs, authority=authority, tool=action.tool, labels=tool.labels, schema=tool.parameters,
         origins={path.lstrip("/"): str(origin.get("origin", "")) for path, origin in action.origins.items()},
         findings=payloads.index_findings(action.findings), known=known,
-        preview=str(tool.config.get("preview") or ""), argv=tuple(map(str, tool.config.get("argv") or ())),
+        preview=str(tool.config.get("preview") or ""), compares=inside,
+        argv=tuple(map(str, tool.config.get("argv") or ())) if inside else (),
     )  # fmt: skip
 
 

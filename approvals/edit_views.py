@@ -16,13 +16,16 @@ from policies.access import Verb
 @require_http_methods(["GET", "HEAD", "POST"])
 @page_of(Verb.INBOX_SEE)
 def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The form, of the arguments that the card shows; posted, the same draft the other way: as JSON, or as
-    fields.
+    """The form, empty of changes; posted, the same draft the other way: as JSON, or as fields.
+
+    Never for other arguments than those that the person saw: then the draft is shown to be copied.
     """
     action = queries.get_visible(person(request), action_id)
     post = request.POST.dict()
-    if panels.unseen(request, action) or post.get("digest", action.digest) != action.digest:
-        return panels.not_opened(request, action)
+    if panels.unseen(request, action):
+        answer = panels.refusal(request, action, None, form="edit", status=409)
+        answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#panel", "outerHTML"
+        return answer
     if request.method == "POST":
         form = drafts.turned(action, post, to_json=request.GET.get("as") == "json")
     else:

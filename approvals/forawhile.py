@@ -90,7 +90,7 @@ def grant(action: Action, *, vote: Vote, minutes: int) -> Allowance:
         raise Refused("conflict", f"this cannot be allowed for a while: {why}")
     if vote.group not in vote.user.group_names:
         raise Refused("invalid", f"only who is in {vote.group} may allow it for a while: approve it alone")
-    waits = settings.AGENTSEC_UNDO_SECONDS if vote.channel == "browser" else 0
+    waits = settings.AGENTSEC_UNDO_SECONDS if vote.undoable else 0
     return allowances.mint(
         call=call_of(action, active), user=vote.user, group=vote.group, action_id=action.pk,
         vote=vote.entry, minutes=minutes, starts_at=vote.at + timedelta(seconds=waits),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ FEW = 3  # people: of fewer, a median is somebody's own
 SHOWN = 200
 STREAK = 20
 _READ_VOTES = 20_000
+_PAGE = re.compile("[1-9][0-9]{0,5}")
 
 # One pass over what was asked. Times are told in steps of a twentieth of a natural logarithm, about 5 %, so
 # that what stands under several rules or groups is added up here instead of being sorted again there.
@@ -71,13 +73,17 @@ class Wish:
     days: int = 30
     by: str = "rule"
     sort: str = "asked"
+    page: int = 1
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Wish:
         """Whatever an address may say; what makes no sense is the usual page."""
-        days, by, sort = (query.get(name, "") for name in ("days", "by", "sort"))
+        days, by, sort, page = (query.get(name, "") for name in ("days", "by", "sort", "page"))
         chosen = int(days) if days in map(str, PERIODS) else cls.days
-        return cls(chosen, by if by in BREAKDOWNS else cls.by, sort if sort in SORTS else cls.sort)
+        return cls(
+            chosen, by if by in BREAKDOWNS else cls.by, sort if sort in SORTS else cls.sort,
+            int(page) if _PAGE.fullmatch(page) else cls.page,
+        )  # fmt: skip
 
     @property
     def since(self) -> datetime:
@@ -139,15 +145,27 @@ class Reviewing:
 
 @dataclass(frozen=True)
 class Insights:
-    """The page: all in all, one breakdown, oneself, and for administrators everybody together."""
+    """The page: all in all, one breakdown, oneself, and for administrators everybody together.
+
+    Of `names` rows in all, `rows` are those from `first` on.
+    """
 
     wish: Wish
     groups: tuple[str, ...] | None
     total: Counted | None
     rows: tuple[Counted, ...]
-    more: int
+    names: int
+    page: int
     own: Reviewing
     together: Reviewing | None
+
+    @property
+    def first(self) -> int:
+        return (self.page - 1) * SHOWN + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
 
 
 def insights(user: User, wish: Wish) -> Insights:
@@ -160,9 +178,10 @@ def insights(user: User, wish: Wish) -> Insights:
     together = _reviewing(since, None) if may(user, Verb.PEOPLE_EDIT).allowed else None
     if together is not None and together.people < FEW:
         together = None
-    shown = tuple(ordered[:SHOWN])
+    page = min(wish.page, max(1, math.ceil(len(ordered) / SHOWN)))
+    shown = tuple(ordered[(page - 1) * SHOWN : page * SHOWN])
     mine = None if groups is None else tuple(sorted(groups))
-    return Insights(wish, mine, total, shown, len(ordered) - len(shown), own, together)
+    return Insights(wish, mine, total, shown, len(ordered), page, own, together)
 
 
 @dataclass

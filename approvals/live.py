@@ -28,7 +28,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from approvals import audience, catching_up, changed, feed, standing
 from approvals.seats import Packet, Seat
-from approvals.standing import Audience, Roll
+from approvals.standing import Audience, Glance, Roll
 from traces import live
 
 GATHER_SECONDS = 0.05
@@ -178,14 +178,15 @@ class Room:
                 self._put(seat, RESYNC)
 
     async def _told(self, topic: str, messages: list[dict[str, Any]]) -> None:
-        await self._tell(topic, lambda audiences: audience.notes(topic, audiences, messages))
+        await self._tell(topic, lambda audiences, _: audience.notes(topic, audiences, messages))
 
-    async def _tell(self, topic: str, work: Callable[[Iterable[Audience]], Told]) -> Hall:
+    async def _tell(self, topic: str, work: Callable[[Iterable[Audience], Glance], Told]) -> Hall:
         """What `work` says for each audience, to those of them who still are what they were."""
         hall = self._hall(topic)
 
         def look() -> tuple[Told, Mapping[int, str]]:
-            return work(list(hall.by_audience)), standing.fallen_since(hall.roll)
+            glance = Glance(hall.roll.vouched)
+            return work(list(hall.by_audience), glance), standing.fallen_since(hall.roll, glance)
 
         # In one thread: two would only take the interpreter from each other.
         told, fallen = await _ask(_telling, look)
@@ -210,8 +211,8 @@ class Room:
         """Redis says which actions changed, and nothing else of what it says is believed."""
         last: dict[UUID, int] = {}
 
-        def work(audiences: Iterable[Audience]) -> Told:
-            rows = audience.rows_of(actions)
+        def work(audiences: Iterable[Audience], glance: Glance) -> Told:
+            rows = audience.rows_of(actions, glance)
             last.update({row.action.pk: changed.version(row.action) for row in rows})
             return audience.row_notes(rows, audiences)
 
@@ -252,7 +253,7 @@ class Room:
     async def _counted(self, topic: str) -> None:
         counts: dict[Audience, int] = {}
 
-        def work(audiences: Iterable[Audience]) -> Told:
+        def work(audiences: Iterable[Audience], _: Glance) -> Told:
             counts.update(audience.waiting(audiences))
             return dict.fromkeys(counts, ())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 from django.utils import timezone
 
-from approvals import drawing, payloads, typed, word
+from approvals import drawing, typed, word
 from approvals.confirming import Speaker
 from approvals.models import Action, ActionQuerySet
 from approvals.origins import authorities
@@ -57,7 +57,7 @@ class Ask:
     """One thing that waits for the user's word."""
 
     action: Action
-    blocks: tuple[payloads.Block, ...]
+    payload: drawing.Drawn
     came: tuple[Came, ...]
 
     @property
@@ -77,11 +77,19 @@ class Past:
 
 @dataclass(frozen=True)
 class View:
-    """The page of one person. `mark` changes whenever anything on it does."""
+    """The page of one person. `waiting` also counts what waits beyond `asks`, and `older` says that there was
+    more before than `past`. `mark` changes whenever anything on it does.
+    """
 
     asks: tuple[Ask, ...]
     past: tuple[Past, ...]
+    waiting: int
+    older: bool
     mark: str
+
+    @property
+    def more(self) -> int:
+        return self.waiting - len(self.asks)
 
 
 def asked(speaker: Speaker) -> ActionQuerySet:
@@ -105,9 +113,11 @@ def _waiting(rows: ActionQuerySet) -> ActionQuerySet:
 
 def view(speaker: Speaker) -> View:
     """The page of this person as it stands now."""
-    waiting = list(asked(speaker)[:MOST])
-    past = _past(speaker, {action.pk for action in waiting})
-    return View(tuple(_ask(action) for action in waiting), past, _mark(waiting, past))
+    shown = list(asked(speaker)[:MOST])
+    number = waiting(speaker) if len(shown) == MOST else len(shown)
+    past = _past(speaker)
+    mark = _mark(shown, number, past)
+    return View(tuple(map(_ask, shown)), past[:MOST], max(number, len(shown)), len(past) > MOST, mark)
 
 
 def waiting(speaker: Speaker) -> int:
@@ -117,8 +127,9 @@ def waiting(speaker: Speaker) -> int:
 
 def _of(speaker: Speaker) -> ActionQuerySet:
     """Every action that asks, or asked, for the word that this speaker may give."""
-    rows = _attested().filter(session__user=speaker.name)
-    if not speaker.name or (speaker.account is not None and not settings.AGENTSEC_WORD_BY_ACCOUNT):
+    name = speaker.name if speaker.account is None else word.account_name(speaker.account)
+    rows = _attested().filter(session__user=name)
+    if not name:
         return rows.none()
     if speaker.key is not None:
         return rows.filter(agent=speaker.key.agent_id)
@@ -130,9 +141,10 @@ def _attested() -> ActionQuerySet:
     return rows.filter(groups__contains=[USER], session__attested=True).exclude(session__user="")
 
 
-def _past(speaker: Speaker, open_: set[Any]) -> tuple[Past, ...]:
-    rows = _of(speaker).exclude(pk__in=open_).prefetch_related("words")
-    return tuple(_told(action) for action in rows.order_by(F("changed_at").desc(), "id")[:MOST])
+def _past(speaker: Speaker) -> tuple[Past, ...]:
+    """What waits for their word no more, the newest first, and one beyond the page if there is one."""
+    rows = _of(speaker).exclude(pk__in=asked(speaker).order_by().values("pk")).prefetch_related("words")
+    return tuple(_told(action) for action in rows.order_by(F("changed_at").desc(), "id")[: MOST + 1])
 
 
 def _told(action: Action) -> Past:
@@ -158,16 +170,11 @@ def _ask(action: Action) -> Ask:
         )
         for item in found for quote in item.quotes
     )  # fmt: skip
-    return Ask(action, tuple(map(unfolded, drawn.blocks)), came)
+    return Ask(action, drawn, came)
 
 
-def unfolded(block: payloads.Block) -> payloads.Block:
-    """Here stand no figures but a block's own: nothing is folded away that is shown nowhere else."""
-    return block if block.figures else replace(block, fold="")
-
-
-def _mark(waiting: Sequence[Action], past: Sequence[Past]) -> str:
-    told = [f"{action.pk} {action.digest}" for action in waiting]
+def _mark(shown: Sequence[Action], number: int, past: Sequence[Past]) -> str:
+    told = [str(number), *(f"{action.pk} {action.digest}" for action in shown)]
     told += [f"{one.action.pk} {one.action.state} {one.said}" for one in past]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from approvals import confirming, mine, wordlinks
+from approvals import confirming, mine, word, wordlinks
 from approvals.confirming import Speaker
 from approvals.decisions import Decision
 from policies.models import User
@@ -36,7 +36,7 @@ def speaker_of(request: HttpRequest) -> Speaker | None:
     link = wordlinks.holder(request.COOKIES.get(COOKIE, ""))
     if link is not None:
         return confirming.of_link(link)
-    if isinstance(request.user, User) and settings.AGENTSEC_WORD_BY_ACCOUNT:
+    if isinstance(request.user, User) and word.account_name(request.user):
         return confirming.of_account(request.user)
     return None
 

@@ -240,6 +240,11 @@ class Vote(models.Model):
             ),
         ]
 
+    @property
+    def undoable(self) -> bool:
+        """Whether its voter is offered to take it back; nothing starts for those seconds."""
+        return self.channel == "browser"
+
 
 class Execution(models.Model):
     """One start of an action. `fence` is the token that everything it uses checks."""

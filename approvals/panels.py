@@ -21,40 +21,38 @@ CARD = "X-Card-Digest"
 
 
 def unseen(request: HttpRequest, action: Action) -> bool:
-    """Whether the card in the browser shows other arguments than the current ones, or nobody knows which."""
-    return bool(request.headers.get(CARD, "") != action.digest)
-
-
-def answer(
-    request: HttpRequest, action: Action, *, error: str = "", status: int = 200, **typed: Any
-) -> HttpResponse:
-    """The panel of this action; `error` says why nothing was done, `typed` (`draft` or `kept`) what somebody
-    had written when it was refused.
+    """Whether the card in the browser shows other arguments than the current ones, or nobody knows which; or
+    what was sent is about others.
     """
-    seen = presenters.panel(action, user=cast(User, request.user))
-    shown = {"panel": seen, "error": error, "unseen": unseen(request, action), **typed}
+    shown, sent = request.headers.get(CARD, ""), request.POST.get("digest", action.digest)
+    return {shown, sent} != {action.digest}
+
+
+def answer(request: HttpRequest, action: Action) -> HttpResponse:
+    """The panel of this action."""
+    return _panel(request, action, {}, 200)
+
+
+def refusal(
+    request: HttpRequest, action: Action, refused: Refused | None, *, form: str, status: int
+) -> HttpResponse:
+    """The panel, with why nothing was done, and with what was typed into the form that was sent: in that form
+    again, or to be copied where there is none or the card shows other arguments.
+    """
+    post = request.POST.dict()
+    shown: dict[str, Any] = {"error": refused.detail if refused else ""}
+    if refused is None or unseen(request, action) or not presenters.panel(action, user=_user(request)).open:
+        shown["kept"] = drafts.kept(action, form, post)
+    else:
+        shown["draft"] = drafts.of(action, form, post, refused)
+    return _panel(request, action, shown, status)
+
+
+def _panel(request: HttpRequest, action: Action, shown: dict[str, Any], status: int) -> HttpResponse:
+    seen = presenters.panel(action, user=_user(request))
+    shown = {"panel": seen, "unseen": unseen(request, action), **shown}
     return render(request, "approvals/_panel.html", shown, status=status)
 
 
-def refused(
-    request: HttpRequest, action: Action, *, form: str, refused: Refused, status: int
-) -> HttpResponse:
-    """The panel with why nothing was done, and what was typed into `form` (see `drafts.LABELS`): in that form
-    again, or to be copied where the arguments are others than those that it was written about.
-    """
-    post = request.POST.dict()
-    typed: dict[str, Any] = {}
-    about_others = unseen(request, action) or post.get("digest", action.digest) != action.digest
-    if about_others or not presenters.panel(action, user=cast(User, request.user)).open:
-        typed["kept"] = drafts.kept(action, form, post)
-    else:
-        typed["draft"] = drafts.of(action, form, post, refused)
-    return answer(request, action, error=refused.detail, status=status, **typed)
-
-
-def not_opened(request: HttpRequest, action: Action) -> HttpResponse:
-    """Instead of the form to edit, where the card shows other arguments: the panel, and what was typed."""
-    kept = drafts.kept(action, "edit", request.POST.dict())
-    response = answer(request, action, status=409, kept=kept)
-    response.headers["HX-Retarget"], response.headers["HX-Reswap"] = "#panel", "outerHTML"
-    return response
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)

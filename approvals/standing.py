@@ -10,17 +10,22 @@ nothing ends by itself, and the next look asks only whether that is still so.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session as SignIn
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from approvals.live_models import StandingChange
+from policies import factors
 from policies.models import User
 
 _PLAIN = re.compile(r"[0-9A-Za-z]+")
@@ -66,7 +71,7 @@ _HORIZON = """
     )
 """
 _STIRRED = """
-    SELECT now() >= %s OR EXISTS (SELECT FROM approvals_standingchange WHERE xid >= %s)
+    SELECT clock_timestamp() >= %s OR EXISTS (SELECT FROM approvals_standingchange WHERE xid >= %s)
 """
 # How long a look is built on at most, and how long changes are kept, which is longer.
 TRUSTED, KEPT = timedelta(minutes=10), timedelta(hours=1)
@@ -135,6 +140,37 @@ class Roll:
         }
 
 
+@dataclass(eq=False)
+class Glance:
+    """Whether anything stirred since the last look at a roll. It may go in one message with another
+    statement: to wait for two answers takes longer than the question.
+    """
+
+    vouched: Vouched | None
+    _stirred: bool | None = field(default=None, init=False)
+
+    def after(self, sql: CursorWrapper, statement: str, given: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows of this statement; the glance is asked behind it, so that its snapshot is never older."""
+        if self.vouched is None:
+            sql.execute(statement, given)
+            return list(sql.fetchall())
+        sql.execute(f"{statement};{_STIRRED}", [*given, self.vouched.until, self.vouched.xid])
+        rows = list(sql.fetchall())
+        sql.nextset()
+        (self._stirred,) = sql.fetchone()
+        return rows
+
+    def stirred(self) -> bool:
+        """True also where there was no look; asked now where it went with nothing."""
+        if self.vouched is None:
+            return True
+        if self._stirred is None:
+            with connection.cursor() as sql:
+                sql.execute(_STIRRED, [self.vouched.until, self.vouched.xid])
+                (self._stirred,) = sql.fetchone()
+        return bool(self._stirred)
+
+
 def marks(user_ids: Iterable[int]) -> Mapping[int, str]:
     """The mark of each of these people who exists."""
     with connection.cursor() as sql:
@@ -155,14 +191,10 @@ def fallen(roll: Roll) -> Mapping[int, str]:
     return {place: _why(roll.guests[place]) for place in places}
 
 
-def fallen_since(roll: Roll) -> Mapping[int, str]:
+def fallen_since(roll: Roll, glance: Glance | None = None) -> Mapping[int, str]:
     """The same, by a glance where all stood at the last look and nothing has stirred."""
-    if roll.vouched is None:
-        return fallen(roll)
-    with connection.cursor() as sql:
-        sql.execute(_STIRRED, [roll.vouched.until, roll.vouched.xid])
-        (stirred,) = sql.fetchone()
-    return fallen(roll) if stirred else {}
+    glance = glance or Glance(roll.vouched)
+    return fallen(roll) if glance.stirred() else {}
 
 
 def forget(now: datetime) -> int:
@@ -179,7 +211,21 @@ def _literal(values: Iterable[int | str]) -> str:
 
 
 def _why(guest: Guest) -> str:
-    """The word for somebody who does not stand as before: a changed room, or the door."""
-    alive = SignIn.objects.filter(session_key=guest.sign_in, expire_date__gt=timezone.now()).exists()
-    now = Guest.of(guest.user_id, guest.sign_in)
-    return CHANGED if alive and now is not None and now.audience != guest.audience else SIGNED_OUT
+    """The word for somebody who does not stand as before: a changed room, or the door for whoever would not
+    be let in again.
+    """
+    person = User.objects.filter(pk=guest.user_id, is_active=True).first()
+    if person is None or not _signed_in(guest, person) or factors.lacking(person):
+        return SIGNED_OUT
+    return CHANGED
+
+
+def _signed_in(guest: Guest, person: User) -> bool:
+    """Whether the sign-in still is one of theirs, under the password of today: as Django asks of a request,
+    without its writing anything.
+    """
+    row = SignIn.objects.filter(session_key=guest.sign_in, expire_date__gt=timezone.now()).first()
+    said = row.get_decoded() if row is not None else {}
+    valid = (person.get_session_auth_hash(), *person.get_session_auth_fallback_hash())
+    sealed = any(constant_time_compare(said.get(HASH_SESSION_KEY, ""), one) for one in valid)
+    return sealed and said.get(SESSION_KEY) == str(person.pk)

@@ -261,8 +261,7 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
     status = 409 if refused.code == "conflict" else 422
-    form = request.POST.get("verdict", "")
-    return panels.refused(request, fresh, form=form, refused=refused, status=status)
+    return panels.refusal(request, fresh, refused, form=request.POST.get("verdict", ""), status=status)
 
 
 def _card(user: User, action: Action) -> presenters.Card:

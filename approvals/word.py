@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
+
 from approvals import duties, sworn
 from approvals.models import Action
 from approvals.word_models import USER, ConfirmationLink, Word
@@ -35,6 +37,20 @@ def obstacle(session: Session) -> str:
     if not session.attested:
         return "the session was opened without `attest`, so whom it serves is only the agent’s word"
     return ""
+
+
+def account_name(user: User) -> str:
+    """The name under which this account gives its own word; empty where accounts give none.
+
+    Only the user name: it is unique, and an account's address is proved by nobody.
+    """
+    return user.username if settings.AGENTSEC_WORD_BY_ACCOUNT and user.is_active else ""
+
+
+def is_served(user: User, session: Session) -> bool:
+    """Whether this account is the person whom the session serves, as only its host application says."""
+    name = account_name(user)
+    return bool(name) and session.attested and session.user == name
 
 
 def standing(action: Action) -> Word | None:

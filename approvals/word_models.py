@@ -113,6 +113,11 @@ class Word(models.Model):
         return "link" if self.link_id is not None else "account"
 
     @property
+    def undoable(self) -> bool:
+        """Whether it came on a page that offers to take it back; nothing starts for those seconds."""
+        return self.key_id is None
+
+    @property
     def actor(self) -> str:
         """How the log names who spoke."""
         if self.key_id is not None:

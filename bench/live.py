@@ -10,8 +10,9 @@ with `websockets` and nothing else, broadcasts the same bytes to as many sockets
 its time counts from the call of `broadcast`. The client is one process a side and as thin as it can be,
 since its time is on both.
 
-Between the commit and the first byte lie: Redis, the row read anew, its partial rendered, and one query
-whether anything stirred on which it hangs who may listen (where something did, another over all sockets).
+Between the commit and the first byte lie: Redis, the row read anew and in the same message the question
+whether anything stirred on which it hangs who may listen (where something did, a look at all sockets), and
+its partial rendered.
 Each audience's frame is made once and handed to the transports as it is.
 """
 

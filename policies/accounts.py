@@ -178,6 +178,19 @@ def set_active(*, user: User, active: bool, by: str) -> None:
         log(f"person.switched_{word}", by, user, {"active": active}, f"switched {word}")
 
 
+def set_single_keys(*, user: User, on: bool, by: str) -> None:
+    """Whether keys of one character do something on this person's pages.
+
+    Whoever speaks to their computer switches them off, since every word is keys to it (WCAG 2.1.4). Appends
+    `person.changed` where it differs from before.
+    """
+    with transaction.atomic():
+        if User.objects.filter(pk=user.pk).exclude(single_keys=on).update(single_keys=on):
+            said = f"switched keys of one character {'on' if on else 'off'}"
+            log("person.changed", by, user, {"fields": ["single_keys"], "single_keys": on}, said)
+    user.single_keys = on
+
+
 def state(user: User, names: Iterable[str]) -> dict[str, Any]:
     """These of a person's fields as they are, as a proposed change keeps them."""
     return {

@@ -16,13 +16,15 @@ unread. Where several lines name the same host and port, one that has to read ma
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from policies import addresses
 from policies.fetch import Place
+from policies.text import INVISIBLE
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SPOTS = ("header", "query", "body")
@@ -40,7 +42,7 @@ _LINE = re.compile(
 _SECRET = re.compile(r"(?P<name>[A-Za-z0-9._@-]{1,100})(?: +in +(?P<spot>[a-z]+))?")
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()+,;=:@/%]*\*?")
 # What servers read differently from one another: a path that holds it is below no prefix.
-_TRICKS = re.compile(r"%(?:2[fF]|5[cC]|00|25)|//|[\\]")
+_TRICKS = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|7[fF]|25|2[fF]|3[bB]|5[cC])|//|[\\;]")
 
 
 @dataclass(frozen=True)
@@ -216,10 +218,19 @@ def _secrets(text: str) -> tuple[Carried, ...]:
 
 
 def strange(path: str) -> bool:
-    """Whether servers may disagree on what a path means: dot segments, also encoded; encoded slashes."""
+    """Whether servers may disagree on what a path means: dot segments, also encoded, overlong or written in
+    look-alikes; encoded slashes; parameters behind `;`; what is no UTF-8 once decoded.
+    """
     if _TRICKS.search(path):
         return True
-    return any(unquote(part).partition(";")[0].strip() in (".", "..") for part in path.split("/"))
+    try:
+        read = unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        return True
+    read = unicodedata.normalize("NFKC", INVISIBLE.sub("", read))
+    if read.count("/") != path.count("/") or "\\" in read or ";" in read:
+        return True
+    return any(part and not part.strip(" .\xa0") for part in read.split("/"))
 
 
 def under(pattern: str, path: str) -> bool:

@@ -44,6 +44,7 @@ class User(StandsIn, AbstractUser):
     """A person. Groups are teams and approver groups at once; roles say what the person may do there."""
 
     roles = ArrayField(models.CharField(max_length=20, choices=Role), default=list, blank=True)
+    single_keys = models.BooleanField(default=True, help_text="Whether keys of one character do something.")
 
     class Meta(AbstractUser.Meta):
         # Django lets a superuser past every backend, hence past the one table of role and verb.

@@ -30,9 +30,13 @@ def page(request: HttpRequest) -> HttpResponse:
         "breakdowns": [(f"By {by}", _link(wish, by=by), by == wish.by) for by in BREAKDOWNS],
         "columns": [(label, _link(wish, sort=name), name == wish.sort) for name, label in COLUMNS],
         "by_name": (_link(wish, sort="name"), wish.sort == "name"),
+        "previous": _link(wish, page=found.page - 1) if found.page > 1 else "",
+        "next": _link(wish, page=found.page + 1) if found.last < found.names else "",
     }
     return render(request, "approvals/insights.html", {"found": found, "wish": wish, **links})
 
 
 def _link(wish: Wish, **changes: int | str) -> str:
-    return "?" + urlencode({**vars(wish), **changes})
+    """The address of another such page; what is ordered or counted anew begins with its first rows."""
+    said = {name: value for name, value in vars(wish).items() if name != "page"}
+    return "?" + urlencode({**said, **changes})

@@ -10,6 +10,7 @@ from django.contrib.auth import authenticate, logout
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from agentsec_site.context import THEMES
 from agentsec_site.pages import entering
 from agentsec_site.pages.guard import person
-from policies import passkeys, people
+from policies import accounts, passkeys, people
 from policies.access import actor
 from policies.models import Link, PersonalToken
 from traces import clean
@@ -132,6 +133,18 @@ def make_token(request: HttpRequest) -> HttpResponse:
     except Refused as refused:
         return _account(request, error=refused.detail, status=HTTP_STATUS[refused.code])
     return _account(request, fresh=token)
+
+
+@login_required
+@require_POST
+def set_keys(request: HttpRequest) -> HttpResponse:
+    """Switch keys of one character on or off for oneself."""
+    wish, user = request.POST.get("keys"), person(request)
+    if wish not in ("on", "off"):
+        return _account(request, error="Say on or off.", status=HTTP_STATUS["invalid"])
+    accounts.set_single_keys(user=user, on=wish == "on", by=actor(user))
+    messages.success(request, f"Keys of one character are {wish}. Pages that are open follow when reloaded.")
+    return redirect(f"{reverse('account')}#single-keys")
 
 
 @login_required

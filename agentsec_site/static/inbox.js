@@ -79,11 +79,11 @@
     if (node) link(node).focus();
   }
 
-  function clearDetail() {
+  function clearDetail(title = "All done", text = "Nothing else waits for you. What comes next appears on the left.") {
     const hint = document.createElement("div");
     hint.className = "empty";
-    hint.append(Object.assign(document.createElement("h2"), { textContent: "All done" }),
-      Object.assign(document.createElement("p"), { textContent: "Nothing else waits for you. What comes next appears on the left." }));
+    hint.append(Object.assign(document.createElement("h2"), { textContent: title }),
+      Object.assign(document.createElement("p"), { textContent: text }));
     detail.replaceChildren(hint);
     detail.inert = false;
     document.body.classList.remove("is-open");
@@ -176,7 +176,8 @@
   const MOMENT = 100, FADE = 500, SPARE = 25, REMEMBERED = 2_000;
   const pane = $("list"), pill = $("new-above");
   const versions = new Map();  // the last change of an action that this page knows; rows that left among them
-  let arrived = new Map(), gone = [], latest = [], moment = 0, above = 0, loading = null;
+  const known = waiting && !inbox.dataset.q;  // which rows belong here; of other lists only the server knows
+  let arrived = new Map(), gone = [], latest = [], moment = 0, above = 0, loading = null, grown = 0;
   let room = Math.max(50, list().children.length);  // how many rows stay in the page; "Show more" asks for more
 
   function parse(html) {
@@ -257,23 +258,34 @@
     return true;
   }
 
-  function put(fresh, { quiet = false } = {}) {
-    const id = fresh.dataset.id, old = row(id);
-    if (old && !old.classList.contains("is-leaving")) {
-      const focused = old.contains(document.activeElement);
-      old.replaceWith(fresh);
-      if (focused) link(fresh).focus({ preventScroll: true });
-    } else {
-      old?.remove();
-      if (!place(fresh)) return;
-      if (!quiet) {
-        fresh.classList.add("is-new");
-        say(`New: ${fresh.querySelector(".row-tool").textContent}`);
-        latest.push(fresh);
-      }
-    }
-    if (chosen === id) choose(fresh);
+  function swap(old, fresh) {
+    const focused = old.contains(document.activeElement);
+    old.replaceWith(fresh);
+    if (focused) link(fresh).focus({ preventScroll: true });
+  }
+
+  function welcome(fresh) {
+    fresh.classList.add("is-new");
+    say(`New: ${fresh.querySelector(".row-tool").textContent}`);
+    latest.push(fresh);
+  }
+
+  function dress(fresh) {
+    if (chosen === fresh.dataset.id) choose(fresh);
     tick(fresh);
+  }
+
+  const staying = (id) => { const node = row(id); return node?.classList.contains("is-leaving") ? null : node; };
+
+  function put(fresh) {
+    const id = fresh.dataset.id, old = staying(id);
+    if (old) swap(old, fresh);
+    else {
+      row(id)?.remove();
+      if (!place(fresh)) return;
+      welcome(fresh);
+    }
+    dress(fresh);
   }
 
   /* The page stays as long as it was asked to be, however much arrives: what is last waits behind "Show more". */
@@ -300,15 +312,9 @@
   function soon() { moment ||= setTimeout(settle, MOMENT); }
 
   /* Rows of one moment together: one look at the layout before, one after. */
-  function settle() {
-    moment = 0;
-    const rowsNow = [...arrived.values()], left = gone;
-    [arrived, gone, latest] = [new Map(), [], []];
-    steady(() => {
-      for (const node of left) node.remove();
-      for (const told of rowsNow) take(told);
-      trim();
-    });
+  function reshape(change) {
+    latest = [];
+    steady(change);
     const top = latest.length ? pane.getBoundingClientRect().top : 0;
     const hidden = latest.filter((node) => node.isConnected && node.getBoundingClientRect().bottom <= top + 8);
     if (hidden.length) tellAbove(above + hidden.length);
@@ -316,16 +322,31 @@
     refill();
   }
 
+  function settle() {
+    moment = 0;
+    const rowsNow = [...arrived.values()], left = gone;
+    [arrived, gone] = [new Map(), []];
+    reshape(() => {
+      for (const node of left) node.remove();
+      for (const one of rowsNow) take(one);
+      trim();
+    });
+  }
+
   function take({ id, state, html, v }) {
     if (!learns(id, v)) return;
+    newer.add(id);
     if (waiting && state !== "pending") leave(id);
-    else if (row(id) || (waiting && !inbox.dataset.q)) put(parse(html));
+    else {
+      if (staying(id) || known) put(parse(html));
+      if (!known) stale();
+    }
     if (openId() === id) refreshPanel(id, state);
   }
 
   document.addEventListener("live:row", (event) => {
-    const told = event.detail;
-    if (told.v >= (arrived.get(told.id)?.v ?? 0)) arrived.set(told.id, told);
+    const { id, v } = event.detail;
+    if (v >= (arrived.get(id)?.v ?? 0)) arrived.set(id, event.detail);
     soon();
   });
   document.addEventListener("live:waiting", (event) => count(event.detail.n));
@@ -338,6 +359,12 @@
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
     return load(`/actions/${id}/panel`, { target: what, select: what, swap: "outerHTML" });
+  });
+
+  /* Whoever may not see it any more does not keep it open, unless they write: what they wrote is theirs. */
+  document.addEventListener("htmx:responseError", ({ detail }) => {
+    const asked = detail.requestConfig.verb === "get" && detail.requestConfig.path.startsWith(`/actions/${openId()}/panel?`);
+    if (asked && detail.xhr.status === 404 && !formOpen()) clearDetail("No longer yours to see", "What you may see has changed. Choose another one on the left.");
   });
 
   async function fragment(address) {
@@ -353,12 +380,14 @@
     const page = await loading;
     loading = null;
     if (!page || list().dataset.more !== address) {
-      if (!page && byHand) location.assign(address);
+      if (byHand && page) await loadMore({ byHand });
+      else if (byHand) location.assign(address);
       return;
     }
     const fresh = page.getElementById("rows");
     const news = [...fresh.children].filter((node) => !row(node.dataset.id) && learns(node.dataset.id, Number(node.dataset.v), { again: true }));
     if (byHand) room += fresh.children.length;
+    grown += 1;
     list().dataset.more = fresh.dataset.more;
     list().append(...news);
     $("list-foot").replaceWith(page.getElementById("list-foot"));
@@ -366,33 +395,90 @@
     tick(list());
   }
 
-  /* After a gap that was too long: take over what is new, let go what is gone, and leave the rest where it is. */
-  async function resync() {
+  /* ---- the list as the server has it ---- */
+  const SECOND = 1_000, DEEPEST = 10;
+  const newer = new Set();  // of these word came while a reading was on its way, which knows less of them
+  let due = 0, lastRead = -SECOND, whole = false;
+
+  /* As many rows as stand here, page by page; one page more where the chosen one was pushed off the last. */
+  async function reading() {
     const url = new URL(location.href);
     url.searchParams.delete("open");
     url.searchParams.delete("after");
-    const page = await fragment(url.pathname + url.search).catch(() => null);
-    if (!page) return;
-    const fresh = page.getElementById("rows");
-    const last = fresh.lastElementChild;
-    const ids = new Set([...fresh.children].map((node) => node.dataset.id));
-    const known = (node) => !fresh.dataset.more || !waiting || (last && before(node, last));
-    steady(() => {
-      for (const node of rows()) if (!ids.has(node.dataset.id) && known(node) && waiting) leave(node.dataset.id);
-      for (const node of [...fresh.children]) renew(node);
-      trim();
-    });
-    if (fresh.dataset.cursor) list().dataset.cursor = fresh.dataset.cursor;
-    emptiness();
-    count(fresh.dataset.waiting);
-    if (openId()) refreshPanel(openId(), row(openId()) ? "pending" : "decided");
+    const wanted = rows().length, nodes = [];
+    const lost = () => staying(chosen) && !nodes.some((node) => node.dataset.id === chosen);
+    let page = null, first = null, more = url.pathname + url.search;
+    for (let n = 0, spare = 1; n < DEEPEST && more; n += 1) {
+      page = await fragment(more);
+      const fresh = page.getElementById("rows");
+      first ??= fresh.dataset;
+      more = fresh.dataset.more;
+      nodes.push(...fresh.children);
+      if (nodes.length >= wanted && !(lost() && spare-- > 0)) break;
+    }
+    return { nodes, first, more, foot: page.getElementById("list-foot") };
   }
 
-  function renew(node) {
-    const { id, v, held } = node.dataset, old = row(id);
-    if (!learns(id, Number(v), { again: !old || (old.dataset.v === v && old.dataset.held !== held) })) return;
-    if (waiting || old) put(node, { quiet: true });
-    else list().prepend(node);
+  /* Take over what is new, let go what is gone, and leave the rest where it is. */
+  function adopt(nodes, { quiet }) {
+    const ids = new Set(nodes.map((node) => node.dataset.id));
+    for (const { dataset: { id } } of rows()) if (!ids.has(id) && !newer.has(id)) leave(id);
+    let last = null;
+    for (const node of nodes) {
+      const here = renew(node, { quiet });
+      if (!here) continue;
+      let next = last ? last.nextElementSibling : list().firstElementChild;
+      while (next && !ids.has(next.dataset.id)) next = next.nextElementSibling;
+      if (next !== here) list().insertBefore(here, next);
+      last = here;
+    }
+  }
+
+  function renew(node, { quiet }) {
+    const { id, v, held } = node.dataset, old = staying(id);
+    if (!learns(id, Number(v), { again: !old || (old.dataset.v === v && old.dataset.held !== held) })) return old;
+    if (old) swap(old, node);
+    else {
+      row(id)?.remove();
+      if (!quiet) welcome(node);
+    }
+    dress(node);
+    return node;
+  }
+
+  const reread = inTurn(async () => {
+    const quiet = whole, shown = grown;
+    whole = false;
+    newer.clear();
+    const read = await reading().catch(() => null);
+    lastRead = performance.now();
+    // Failed, or overtaken by "Show more": nothing of it is taken.
+    if (!read || grown !== shown) {
+      whole ||= quiet;
+      if (read) stale(); else if ($("live-state").textContent !== "Signed out") stale(10 * SECOND);
+      return;
+    }
+    list().dataset.more = read.more;
+    list().dataset.cursor = read.first.cursor;
+    $("list-foot").replaceWith(read.foot);
+    reshape(() => { adopt(read.nodes, { quiet }); trim(); });
+    count(read.first.waiting);
+    if (quiet && openId()) refreshPanel(openId(), row(openId()) ? "pending" : "decided");
+  });
+
+  /* Soon, but at most once a second, and not while somebody writes or answers beside it. */
+  function stale(pause = SECOND) { due ||= setTimeout(again, Math.max(MOMENT, lastRead + pause - performance.now())); }
+
+  function again() {
+    due = 0;
+    if (formOpen() || document.querySelector("dialog[open]")) due = setTimeout(again, SECOND);
+    else reread();
+  }
+
+  /* After a gap that was too long, and where it changed what one may see. */
+  function resync() {
+    whole = true;
+    reread();
   }
   document.addEventListener("live:resync", resync);
   document.addEventListener("switch:changed", resync);

@@ -40,8 +40,16 @@
     if (text && (!cursor || reach(text) >= reach(cursor))) cursor = text;
   }
 
+  /* What it knew was of other roles or groups: what is new to them did not change meanwhile, so nobody would tell it. */
+  let anew = false;
+  function forget() {
+    anew = true;
+    cursor = "";
+    document.querySelector("[data-cursor]")?.removeAttribute("data-cursor");
+  }
+
   function address() {
-    know(document.querySelector("[data-cursor]")?.dataset.cursor ?? "");
+    if (!anew) know(document.querySelector("[data-cursor]")?.dataset.cursor ?? "");
     const asked = topics.map((topic) => `topic=${encodeURIComponent(topic)}`);
     const query = [...asked, ...(cursor ? [`since=${cursor}`] : [])].join("&");
     return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/live?${query}`;
@@ -59,8 +67,8 @@
       say("");
       readByHand(false);
       // With a cursor the server tells what was missed; without one the page reads all of it again.
-      emit(opened && !cursor ? "resync" : "open");
-      opened = true;
+      emit(anew || (opened && !cursor) ? "resync" : "open");
+      [opened, anew] = [true, false];
     });
     socket.addEventListener("message", (event) => { if (mine === socket) receive(JSON.parse(event.data)); });
     socket.addEventListener("close", (event) => { if (mine === socket) closed(event.code); });
@@ -84,7 +92,10 @@
       say("You are signed out, or your password changed.", { href: "/sign-in", text: "Sign in again" });
       return;
     }
-    if (code === CHANGED) toast("Your roles or groups changed: the page is read again.");
+    if (code === CHANGED) {
+      forget();
+      toast("What you may see or do changed: this page reads it again.");
+    }
     // A short gap is not worth a word; a longer one is.
     if (!complaint) {
       complaint = setTimeout(() => {

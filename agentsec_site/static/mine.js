@@ -10,7 +10,7 @@
   let timer = 0, pause = PAUSE;
 
   const dirty = (card) => card.contains(document.activeElement) ||
-    [...card.querySelectorAll("textarea, input:not([type=hidden])")].some((field) => field.value);
+    [...card.querySelectorAll("textarea, input:not([type=hidden], [type=radio])")].some((field) => field.value);
 
   function say(text) {
     stale.textContent = text;
@@ -50,6 +50,7 @@
     const before = document.querySelector(".mine-past"), after = fresh.querySelector(".mine-past");
     if (before) before.remove();
     if (after) document.getElementById("mine").append(document.adoptNode(after));
+    document.getElementById("mine-more").replaceWith(document.adoptNode(fresh.querySelector("#mine-more")));
     document.getElementById("mine").dataset.mark = fresh.dataset.mark;
     document.getElementById("mine-empty").hidden = list.children.length > 0;
     count(Number(fresh.dataset.waiting));

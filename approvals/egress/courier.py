@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from approvals.egress import meaning
 from approvals.egress.gate import Gate, Told
 from approvals.egress.redaction import Redactor
 from approvals.egress.vault import Asked, Vault
@@ -180,6 +181,7 @@ class Courier:
         reach = self.allowed.of_request(asked.method, asked.where)
         self._require(reach.why)
         self._require("" if asked.method in METHODS else f"{asked.method[:20]} is no method that is sent on")
+        self._require(meaning.unfit(asked.headers, self.allowed, asked.where))
         return self.vault.filled(asked, reach.carried)
 
     def _terms(self, where: Place, *, secret: bool) -> Terms:

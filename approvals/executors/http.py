@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin
 
-from approvals.egress import authority
+from approvals.egress import authority, meaning
 from approvals.egress.courier import Budget, Courier, Reply
 from approvals.egress.gate import RunGate
 from approvals.egress.vault import Asked, Vault
@@ -96,10 +96,11 @@ def hindrance(args: Mapping[str, Any], tool: ToolDef) -> str:
     """Why a call could never be sent, "" where it could: told when it is judged, not when it starts."""
     try:
         asked = request(args, tool)
-        reach = _destinations(tool).of_request(asked.method, asked.where)
+        allowed = _destinations(tool)
+        reach = allowed.of_request(asked.method, asked.where)
     except (NotRunnable, Refused, ValueError) as error:
         return error.detail if isinstance(error, Refused) else str(error)
-    return reach.why
+    return reach.why or meaning.unfit(asked.headers, allowed, asked.where)
 
 
 def _destinations(tool: ToolDef) -> Destinations:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.conf import settings
-
+from approvals import word
 from approvals.models import Action
 from approvals.notice_models import NoticeKind, Outlet
 from policies.access import Verb, may
-from policies.models import User
 
 K = NoticeKind
 
@@ -34,16 +32,6 @@ def may_hear(outlet: Outlet, action: Action, kind: str) -> bool:
         return outlet.group.name in action.groups
     if outlet.user is None or not outlet.user.is_active:
         return False
-    if kind == K.USER_WORD and is_served(outlet.user, action):
+    if kind == K.USER_WORD and word.is_served(outlet.user, action.session):
         return True
     return may(outlet.user, Verb.ACTION_READ, team=action.team, groups=action.groups).allowed
-
-
-def is_served(user: User, action: Action) -> bool:
-    """Whether this person is the one whom the action's session serves, as only a host application says.
-
-    Where its users are others than this site's people, the same name says nothing.
-    """
-    served = action.session.user if action.session.attested else ""
-    named = served == user.username and settings.AGENTSEC_WORD_BY_ACCOUNT
-    return bool(served) and (named or bool(user.email) and served == user.email)

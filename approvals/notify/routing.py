@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from approvals import word
 from approvals.models import Action, Vote
 from approvals.notice_models import Notice, NoticeKind, Occasion, Outlet
 from approvals.notify import relevance
@@ -91,12 +92,12 @@ def _own_words(occasions: Sequence[Occasion]) -> list[Occasion]:
     """Where a rule asks the person whom a session serves, that person is told of it as such."""
     asking = [each for each in occasions if each.kind == K.ASKED and SUBJECT in each.groups]
     names = {each.action.session.user for each in asking}
-    served = User.objects.filter(Q(username__in=names) | Q(email__in=names), is_active=True) if names else ()
+    served = User.objects.filter(username__in=names, is_active=True) if names else ()
     return [
         Occasion(action=each.action, kind=K.USER_WORD, users=[user.pk])
         for each in asking
         for user in served
-        if relevance.is_served(user, each.action)
+        if word.is_served(user, each.action.session)
     ]
 
 

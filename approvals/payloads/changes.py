@@ -61,15 +61,18 @@ def _draw(call: Call, past: Sequence[Past]) -> Drawing:
             folds=dict.fromkeys(pair, _SAME),
         )
     if name := _edits(call):
-        edits = call.args[name][:MOST_EDITS]
-        pairs = [(edit, pair) for edit in edits if (pair := _pair(edit))]
-        room = ALL_STRETCHES // max(1, len(pairs))
-        figures = tuple(
-            Figure("changed", Changed(shown, diff(edit[old], edit[new], room), ""))
-            for edit, (old, new) in pairs
-        )
-        return Drawing(figures, (*PATHS, name))
+        return Drawing(tuple(_each(call.args[name], shown)), (*PATHS, name))
     return _rewritten(call, past, shown)
+
+
+def _each(edits: Sequence[Mapping[str, Any]], path: str) -> Iterator[Figure]:
+    """Each edit as a difference, and first how many there are where not all are drawn."""
+    if len(edits) > MOST_EDITS:
+        yield Figure("note", f"The first {MOST_EDITS} of {len(edits):,} changes; the whole value is below.")
+    pairs = [(edit, pair) for edit in edits[:MOST_EDITS] if (pair := _pair(edit))]
+    room = ALL_STRETCHES // max(1, len(pairs))
+    for edit, (old, new) in pairs:
+        yield Figure("changed", Changed(path, diff(edit[old], edit[new], room), ""))
 
 
 def _rewritten(call: Call, past: Sequence[Past], path: str) -> Drawing:

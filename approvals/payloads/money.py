@@ -80,7 +80,7 @@ def _draw(call: Call, past: Sequence[Past]) -> Drawing:
         return Drawing(order=ORDER)
     account = call.text(ACCOUNTS)
     raw = call.args[account] if account else ""
-    before = tuple(_before(call, name, past))
+    before = tuple(_before(call, name, past)) if call.context.compares else ()
     recipient = call.text(RECIPIENTS)
     currency = call.text(CURRENCIES)
     payment = Payment(

@@ -100,7 +100,8 @@ class Context:
     """What is known of the arguments beside their values; paths are JSON Pointers less the first slash.
 
     `preview` is the kind that the tool's definition names, "" where it names none; `argv` the command line
-    that it fixes; `known` the domains that a reader would take others for.
+    that it fixes; `known` the domains that a reader would take others for. `compares` is off where nothing
+    may be said of earlier calls, not even that there was none.
     """
 
     runs: str
@@ -113,6 +114,7 @@ class Context:
     preview: str = ""
     argv: tuple[str, ...] = ()
     known: Known = Known()
+    compares: bool = True
 
 
 @dataclass(frozen=True)

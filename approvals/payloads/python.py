@@ -37,7 +37,8 @@ def _draw(call: Call, past: Sequence[Past]) -> Drawing:
         return Drawing()
     before = next((each for each in past if isinstance(each.args.get(name), str)), None)
     if before is None:
-        return Drawing((Figure("first", bool(past)),), NAMES, {name: "python"})
+        first = (Figure("first", bool(past)),) if call.context.compares else ()
+        return Drawing(first, NAMES, {name: "python"})
     against = Against(name, diff(before.args[name], call.args[name]), before.at, before.action)
     return Drawing((Figure("against", against),), NAMES, {name: "python"})
 

@@ -35,20 +35,25 @@ class _Setting:
     status: Status
     programs: Programs
 
+    @property
+    def counted(self) -> bool:
+        """Whether the tier counts memory that no process maps."""
+        return self.place is not None
+
     def meter(self, limits: Limits) -> Meter:
         return Poller(limits) if self.place is None else Cgroup(self.place, limits)
 
     def stand(self, limits: Limits, *, zygote: Zygote | None = None) -> Standing:
         """Start a sandbox up to where its job's process waits: by ``zygote``, or a bubblewrap of its own."""
         with contextlib.ExitStack() as failed:
-            start: Callable[[], Launched] = partial(launch, self.interpreter)
+            start: Callable[[], Launched] = partial(launch, self.interpreter, counted=self.counted)
             ended = contextlib.ExitStack()
             if zygote is not None and zygote.hold():
                 start = zygote.bear
                 ended.callback(zygote.release)
             failed.callback(ended.close)
             prefix = self.interpreter.prefix
-            box = Box(start, libraries=(prefix,) if prefix else (), counted=self.place is not None)
+            box = Box(start, libraries=(prefix,) if prefix else (), counted=self.counted)
             closing = failed.push(contextlib.ExitStack())
             closing.callback(box.close)
             meter = self.meter(limits)
@@ -106,7 +111,7 @@ class BubblewrapBackend:
 
     def _make(self, nursery: Nursery) -> Standing:
         setting = self._setting()
-        zygote = nursery.tend(setting, setting.interpreter)
+        zygote = nursery.tend(setting, setting.interpreter, counted=setting.counted)
         if zygote is not None:
             try:
                 return setting.stand(Limits(), zygote=zygote)

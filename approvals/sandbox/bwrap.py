@@ -118,8 +118,9 @@ def _facts(paths: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple((fact.st_dev, fact.st_ino, fact.st_mtime_ns, fact.st_size) for fact in found)
 
 
-def launch(interpreter: Interpreter, *, zygote: bool = False) -> Launched:
+def launch(interpreter: Interpreter, *, counted: bool, zygote: bool = False) -> Launched:
     """Start a sandbox whose init waits for its first message; or one that brings forth others (zygote.py).
+    ``counted``: the tier counts memory that no process maps.
 
     Raises SandboxUnavailable where a program is missing. The calling thread must outlive the sandbox: the
     kernel ties the two together.
@@ -133,7 +134,17 @@ def launch(interpreter: Interpreter, *, zygote: bool = False) -> Launched:
         init = parcel.sealed(code)
         held.callback(os.close, init)
         stdout, stderr = pipe(held, failed), pipe(held, failed)
-        argv = [*prefix, program, *_options(interpreter), "--", interpreter.path, "-I", "-u", "-c", _BOOT]
+        argv = [
+            *prefix,
+            program,
+            *_options(interpreter, counted=counted),
+            "--",
+            interpreter.path,
+            "-I",
+            "-u",
+            "-c",
+            _BOOT,
+        ]
         argv += [str(theirs.fileno()), str(init), *(["zygote"] if zygote else [])]
         process = _spawn(argv, passed=[init, theirs.fileno()], stdout=stdout[1], stderr=stderr[1])
         failed.pop_all()
@@ -216,7 +227,7 @@ def _which(name: str, remedy: str) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _options(interpreter: Interpreter) -> tuple[str, ...]:
+def _options(interpreter: Interpreter, *, counted: bool) -> tuple[str, ...]:
     options = [f"--unshare-{name}" for name in _NAMESPACES]
     options += ["--uid", _INSIDE_ID, "--gid", _INSIDE_ID, "--hostname", "sandbox"]
     options += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
@@ -225,7 +236,7 @@ def _options(interpreter: Interpreter) -> tuple[str, ...]:
         options += ["--cap-add", capability]
     for name, value in ENVIRONMENT.items():
         options += ["--setenv", name, value]
-    options += [*_system(), "--proc", "/proc", *_devices()]
+    options += [*_system(), "--proc", "/proc", *_devices(counted=counted)]
     for name in _ETC:
         options += _etc(Path("/etc", name))
     for folder in _WRITABLE:
@@ -255,11 +266,13 @@ def _system() -> list[str]:
     return options
 
 
-def _devices() -> list[str]:
+def _devices(*, counted: bool) -> list[str]:
     # By hand: no terminals, no ptmx.
     options = ["--dir", "/dev"]
+    # /dev/zero can be mapped as shared memory, which lasts unmapped; /dev/full reads the same and cannot.
+    stand_in = {} if counted else {"zero": "full"}
     for name in _DEVICES:
-        options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+        options += ["--dev-bind", f"/dev/{stand_in.get(name, name)}", f"/dev/{name}"]
     options += ["--symlink", "/proc/self/fd", "/dev/fd"]
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         options += ["--symlink", f"/proc/self/fd/{number}", f"/dev/{name}"]

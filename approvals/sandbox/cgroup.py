@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from approvals.sandbox.job import Limits, SandboxUnavailable
+from approvals.sandbox.locks import Locks
 from approvals.sandbox.meter import Folders, Reading
 
 TIER = "bwrap+cgroup"
@@ -77,6 +78,7 @@ class Cgroup:
         self._made: list[Path] = []
         self._paths = {controller: folder / name for controller, folder in place.folders}
         self._peak = 0
+        self._locks = Locks()
         try:
             for folder in place.distinct():
                 (folder / name).mkdir()
@@ -122,10 +124,11 @@ class Cgroup:
     def sample(self, folders: Folders) -> Reading:
         over, peak = self._memory()
         self._peak = max(self._peak, peak)
+        cpu = self._cpu()
         return Reading(
-            cpu_seconds=self._cpu(),
+            cpu_seconds=cpu,
             peak_bytes=self._peak,
-            over_memory=over,
+            over_memory=over or self._locks.too_many(folders.proc, cpu_seconds=cpu),
             over_pids=False,
             pids_refused=self._flat("pids", "pids.events").get("max", 0) > 0,
         )

@@ -32,9 +32,9 @@ class Zygote:
     The thread that makes it must outlive it. Everything else is for any thread.
     """
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    def __init__(self, interpreter: Interpreter, *, counted: bool) -> None:
         self._lock = threading.Lock()
-        self._launched: Launched | None = launch(interpreter, zygote=True)
+        self._launched: Launched | None = launch(interpreter, counted=counted, zygote=True)
         self._launched.link.settimeout(_ANSWER_SECONDS)
         # One descriptor is all that an answer brings.
         self._launched.link.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
@@ -125,7 +125,7 @@ class Nursery:
         self._made_of: object = None
         self._not_before = 0.0
 
-    def tend(self, made_of: object, interpreter: Interpreter) -> Zygote | None:
+    def tend(self, made_of: object, interpreter: Interpreter, *, counted: bool) -> Zygote | None:
         """One that is fit, started if need be; none where that went wrong of late.
 
         For one thread only, which must outlive every sandbox that comes of it.
@@ -134,7 +134,7 @@ class Nursery:
         if found is None and time.monotonic() >= self._not_before:
             self.close()
             try:
-                self._made_of, self._zygote = made_of, Zygote(interpreter)
+                self._made_of, self._zygote = made_of, Zygote(interpreter, counted=counted)
             except SandboxUnavailable as error:
                 self.give_up(error)
             found = self._zygote

@@ -9,12 +9,16 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import random
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from approvals.sandbox import procfs
+from approvals.sandbox.cputime import CpuTime
+from approvals.sandbox.holdings import Holdings
 from approvals.sandbox.job import Limits
+from approvals.sandbox.locks import Locks
 from approvals.sandbox.meter import Folders, Reading
 
 TIER = "bwrap+poller"
@@ -23,15 +27,12 @@ _SHORTEST = 0.001
 _RECOUNT = 0.025
 # How fast one core can take pages it never had; the poll comes sooner the less room is left.
 _FILL_BYTES_PER_SECOND = 4 * 1024**3
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PRIVATE = re.compile(rb"^(?:RssAnon|VmSwap):\s+(\d+) kB", re.MULTILINE)
-_MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|VmPTE):\s+(\d+) kB", re.MULTILINE)
+_MEMORY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB", re.MULTILINE)
 _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILINE)
 _SOCKETS = re.compile(rb"^sockets: used (\d+)", re.MULTILINE)
 _TCP = re.compile(rb"^TCP6?: inuse (\d+)", re.MULTILINE)
-_DESCRIPTORS = re.compile(rb"^FDSize:\s+(\d+)", re.MULTILINE)
-# What a pipe holds at most where its size cannot be changed; the smallest table of descriptors.
-_PIPE_BYTES, _SMALL_TABLE = 16 * 4096, 64
+_TABLES = re.compile(rb"^VmPTE:\s+(\d+) kB", re.MULTILINE)
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 
 
@@ -42,20 +43,20 @@ class Poller:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._seen: dict[tuple[int, bytes], float] = {}
+        self._cpu, self._holdings, self._locks = CpuTime(), Holdings(), Locks()
         self._first: dict[str, int] = {}
-        self._cpu = 0.0
         self._peak = 0
         self._headroom = int(limits.memory_bytes)
         self._overlap = 0
-        self._counted = self._listed = 0.0
-        self._piped = 0
+        self._counted = 0.0
         self._most_pids = 0
 
     @property
     def interval(self) -> float:
         fill = _FILL_BYTES_PER_SECOND * (os.cpu_count() or 1)
-        return min(_INTERVAL, max(_SHORTEST, self._headroom / fill))
+        # Not to be foreseen, for what runs is sampled.
+        usual = _INTERVAL * random.uniform(0.6, 1)
+        return min(usual, max(_SHORTEST, self._headroom / fill))
 
     def approach(self) -> None:
         """Nothing to do."""
@@ -79,15 +80,16 @@ class Poller:
 
     def sample(self, folders: Folders) -> Reading:
         stored = folders.used()[0] + _buffers(folders.proc)
-        pids = [pid for pid in os.listdir(folders.proc) if pid.isdigit()]  # noqa: PTH208
+        pids = procfs.processes(folders.proc)
         memory, threads = self._memory(folders.proc, pids, stored=stored)
+        cpu = self._cpu.read(folders.proc, pids)
         over = memory + stored > self._limits.memory_bytes
-        self._cpu = max(self._cpu, self._spent(folders.proc, pids))
+        over = over or self._locks.too_many(folders.proc, cpu_seconds=cpu)
         self._headroom = int(self._limits.memory_bytes) - memory - stored
         self._peak = max(self._peak, memory + stored)
         self._most_pids = max(self._most_pids, threads)
         return Reading(
-            cpu_seconds=self._cpu,
+            cpu_seconds=cpu,
             peak_bytes=self._peak,
             over_memory=over,
             over_pids=threads > self._limits.pids,
@@ -98,21 +100,15 @@ class Poller:
         """Nothing is held."""
 
     def _memory(self, proc: int, pids: list[str], *, stored: int) -> tuple[int, int]:
-        """Bytes of anonymous and shared memory, and threads, of all processes but the init."""
-        texts = {pid: _text(proc, pid, "status") for pid in pids if pid != "1"}
+        """Bytes of memory of all processes but the init, with what they hold in the kernel; and threads."""
+        texts = {pid: procfs.text(proc, pid, "status") for pid in pids if pid != "1"}
         threads = sum(int(n) for text in texts.values() for n in _THREADS.findall(text))
-        sizes = {pid: _sum_kib(_MEMORY, text) for pid, text in texts.items()}
-        certain = self._certain({pid: _sum_kib(_PRIVATE, text) for pid, text in texts.items()})
+        sizes = {pid: procfs.sum_kib(_MEMORY, text) for pid, text in texts.items()}
+        certain = self._certain({pid: procfs.sum_kib(_PRIVATE, text) for pid, text in texts.items()})
         limit = int(self._limits.memory_bytes) - stored
-        return self._judge(proc, sizes, certain=certain, limit=limit) + self._pipes(proc, texts), threads
-
-    def _pipes(self, proc: int, texts: dict[str, bytes]) -> int:
-        """What the pipes of processes with many descriptors can hold; listing these takes a while."""
-        if time.monotonic() - self._listed >= _INTERVAL:
-            self._listed = time.monotonic()
-            large = [pid for pid, text in texts.items() if _most(_DESCRIPTORS, text) > _SMALL_TABLE]
-            self._piped = _PIPE_BYTES * len(set().union(*(_pipe_names(proc, pid) for pid in large)))
-        return self._piped
+        kernel = sum(procfs.sum_kib(_TABLES, text) for text in texts.values())
+        kernel += self._holdings.count(proc, texts, room=limit - kernel - certain)
+        return kernel + self._judge(proc, sizes, certain=certain, limit=limit - kernel), threads
 
     def _judge(self, proc: int, sizes: dict[str, int], *, certain: int, limit: int) -> int:
         """The bytes the tree takes, exactly only where that decides.
@@ -137,33 +133,13 @@ class Poller:
         largest = max(private, key=lambda pid: private[pid], default="")
         return sum(grown.values()) - grown.get(largest, 0) + private.get(largest, 0)
 
-    def _spent(self, proc: int, pids: list[str]) -> float:
-        """CPU seconds: the larger of what each process ever showed itself, and what parents waited for.
-
-        Either alone can be evaded (by children too short to be seen, or never waited for).
-        """
-        waited = 0
-        for pid, fields in _stats(proc, pids):
-            own = int(fields[11]) + int(fields[12])
-            waited += own + int(fields[13]) + int(fields[14])
-            self._seen[(pid, fields[19])] = own
-        return max(sum(self._seen.values()), waited) / _TICKS
-
-
-def _stats(proc: int, pids: list[str]) -> Iterator[tuple[int, list[bytes]]]:
-    for pid in pids:
-        # The command name may hold spaces and brackets; the fields begin after the last one.
-        fields = _text(proc, pid, "stat").rpartition(b")")[2].split()
-        if len(fields) > 19:
-            yield int(pid), fields
-
 
 def _shared(proc: int, pid: str) -> int:
     """Bytes of one process, shared pages divided among their users; its full size where that is hidden."""
-    rollup = _text(proc, pid, "smaps_rollup")
+    rollup = procfs.text(proc, pid, "smaps_rollup")
     if _SHARED.search(rollup):
-        return _sum_kib(_SHARED, rollup)
-    return _sum_kib(_MEMORY, _text(proc, pid, "status"))
+        return procfs.sum_kib(_SHARED, rollup)
+    return procfs.sum_kib(_MEMORY, procfs.text(proc, pid, "status"))
 
 
 @functools.cache
@@ -179,56 +155,11 @@ def _socket_bytes() -> tuple[int, int]:
 
 def _buffers(proc: int) -> int:
     """What the sockets of the job's network namespace can hold, in bytes: no process shows it as its own."""
-    text = _text(proc, "1", "net/sockstat") + _text(proc, "1", "net/sockstat6")
+    text = procfs.text(proc, "1", "net/sockstat") + procfs.text(proc, "1", "net/sockstat6")
     tcp = sum(int(count) for count in _TCP.findall(text))
     others = sum(int(count) for count in _SOCKETS.findall(text)) - tcp
     per_tcp, per_other = _socket_bytes()
     return tcp * per_tcp + max(0, others) * per_other
-
-
-def _pipe_names(proc: int, pid: str) -> set[str]:
-    """The pipes that a process has open; none where it is gone or hides them."""
-    try:
-        folder = os.open(f"{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
-    except OSError:
-        return set()
-    try:
-        names = os.listdir(folder)  # noqa: PTH208
-        found = {link for name in names if (link := _link(folder, name)).startswith("pipe:")}
-    except OSError:
-        found = set()
-    finally:
-        os.close(folder)
-    return found
-
-
-def _link(folder: int, name: str) -> str:
-    try:
-        return os.readlink(name, dir_fd=folder)
-    except OSError:
-        return ""
-
-
-def _most(pattern: re.Pattern[bytes], text: bytes) -> int:
-    return max((int(amount) for amount in pattern.findall(text)), default=0)
-
-
-def _sum_kib(pattern: re.Pattern[bytes], text: bytes) -> int:
-    return sum(int(amount) for amount in pattern.findall(text)) * 1024
-
-
-def _text(proc: int, pid: str, name: str) -> bytes:
-    """One file of /proc, empty when the process is gone or hides it."""
-    try:
-        descriptor = os.open(f"{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return b""
-    try:
-        return os.read(descriptor, 16384)
-    except (ProcessLookupError, PermissionError):
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _kernel() -> tuple[int, int]:

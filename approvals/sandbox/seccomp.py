@@ -33,7 +33,21 @@ _CLONE_NEW = 0x7E020000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _STREAM, _DGRAM, _RAW, _SEQPACKET = 1, 2, 3, 5
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_PRCTL = (1, 2, 3, 4, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47, 0x53564D41)
+_PRCTL = (1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47, 0x53564D41)
+_SET_DUMPABLE = 4
+_CLONE_FILES, _CLONE_THREAD = 0x400, 0x10000
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB, _MFD_HUGETLB = 0x1, 0x20, 0x40000, 0x4
+# <linux/fcntl.h>: locks of an open file, which /proc/locks shows to every sandbox as nobody's; leases, which
+# make the host wait; directory notification, which tells of the host's files.
+_F_OFD_SETLK, _F_OFD_SETLKW, _F_SETLEASE, _F_NOTIFY = 37, 38, 1024, 1026
+_FCNTL = (_F_OFD_SETLK, _F_OFD_SETLKW, _F_SETLEASE, _F_NOTIFY)
+# Options by level: socket filters (SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF), multicast
+# memberships and source lists, IPv6 anycast and flow labels. Each is kernel memory on nobody's account.
+_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_IPV6 = 1, 0, 41
+_FILTER_OPTIONS = (26, 50, 51, 52)
+_MULTICAST = (42, 46, 48)
+_IP_OPTIONS = (35, 39, 41, *_MULTICAST)
+_IPV6_OPTIONS = (20, 27, 32, *_MULTICAST)
 
 
 @dataclass(frozen=True)
@@ -51,9 +65,18 @@ class Check:
 _SELF = ((Check(0, (0,)),),)
 Guards = dict[str, tuple[tuple[Check, ...], ...]]
 _GUARDED: Guards = {
-    "clone": ((Check(0, (0,), mask=_CLONE_NEW),),),
+    # Byte-range locks belong to the table of descriptors: one that outlives its process would hide them.
+    "clone": (
+        (Check(0, (0,), mask=_CLONE_NEW | _CLONE_FILES),),
+        (Check(0, (_CLONE_THREAD,), mask=_CLONE_NEW | _CLONE_THREAD),),
+    ),
+    "fcntl": ((Check(1, _FCNTL, absent=True),),),
     "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
-    "prctl": ((Check(0, _PRCTL),),),
+    # Huge pages come out of a reserve of the host's.
+    "memfd_create": ((Check(1, (0,), mask=_MFD_HUGETLB),),),
+    "mmap": ((Check(3, (0,), mask=_MAP_HUGETLB),),),
+    # Made undumpable, a process would hide what it holds from a worker that is not root.
+    "prctl": ((Check(0, _PRCTL),), (Check(0, (_SET_DUMPABLE,)), Check(1, (1,)))),
     "prlimit64": _SELF,
     "sched_setaffinity": _SELF,
     "sched_setscheduler": _SELF,
@@ -65,15 +88,32 @@ _GUARDED: Guards = {
         (Check(0, (_AF_NETLINK,)), Check(1, (_DGRAM, _RAW), mask=0xF), Check(2, (0,))),
     ),
 }
-# For tiers that cannot count kernel memory: sockets and pipes keep the buffers they were born with.
-_SOL_SOCKET, _BUFFER_OPTIONS = 1, (7, 8, 32, 33)
+
+
+def _options(*socket_level: int) -> tuple[tuple[Check, ...], ...]:
+    """What setsockopt may set: all but these at the level of sockets, and all but ours at those below."""
+    forbidden = {_SOL_SOCKET: socket_level, _IPPROTO_IP: _IP_OPTIONS, _IPPROTO_IPV6: _IPV6_OPTIONS}
+    elsewhere = (Check(1, tuple(forbidden), absent=True),)
+    return (
+        elsewhere,
+        *((Check(1, (level,)), Check(2, names, absent=True)) for level, names in forbidden.items()),
+    )
+
+
+_GUARDED["setsockopt"] = _options(*_FILTER_OPTIONS)
+# For tiers that cannot count kernel memory: sockets and pipes keep the buffers they were born with, and no
+# memory is shared that has no file, for it lasts when none of it is mapped.
+_BUFFER_OPTIONS = (7, 8, 32, 33)
 _SET_PIPE_SIZE = 1031
+_SHARED_KIND = _MAP_SHARED | _MAP_ANONYMOUS
 _GUARDED_UNCOUNTED: Guards = {
-    "fcntl": ((Check(1, (_SET_PIPE_SIZE,), absent=True),),),
-    "setsockopt": ((Check(1, (_SOL_SOCKET,), absent=True),), (Check(2, _BUFFER_OPTIONS, absent=True),)),
+    "fcntl": ((Check(1, (*_FCNTL, _SET_PIPE_SIZE), absent=True),),),
+    "mmap": ((Check(3, (0, _MAP_SHARED, _MAP_ANONYMOUS), mask=_SHARED_KIND | _MAP_HUGETLB),),),
+    "setsockopt": _options(*_FILTER_OPTIONS, *_BUFFER_OPTIONS),
 }
 # clone3 hides its flags behind a pointer, which no filter can read; ENOSYS makes C libraries use clone.
-_NO_SUCH_CALL = ("clone3",)
+# inotify tells of each use of a file that the host and other jobs have too; programs then look by themselves.
+_NO_SUCH_CALL = ("clone3", "inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch")
 
 
 @functools.cache

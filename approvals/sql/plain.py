@@ -32,6 +32,13 @@ _REFUSED = (
     exp.Describe, exp.Analyze, exp.LoadData, exp.Attach, exp.Detach, exp.Cache, exp.Uncache, exp.Refresh,
     exp.Comment, exp.Lock,
 )  # fmt: skip
+# Their values are written as names out of the catalogues; those of text search name a language.
+NAMING = frozenset({
+    "aclitem", "regclass", "regcollation", "regdatabase", "regnamespace", "regoper", "regoperator", "regproc",
+    "regprocedure", "regrole", "regtype",
+})  # fmt: skip
+# Functions that are called without parentheses.
+_TELLING = frozenset({"current_catalog", "current_schema", "system_user"})
 
 
 class NotPlain(ValueError):
@@ -41,7 +48,8 @@ class NotPlain(ValueError):
 @dataclass(frozen=True)
 class Plain:
     """One statement. `operations` are those of it and of what stands in it; `functions` names that it may
-    call; `parameters` what its `$1`, `$2` … take.
+    call, `fields` names behind a dot, which may call too; `types` those that somebody defined;
+    `parameters` what its `$1`, `$2` … take.
     """
 
     text: str
@@ -49,6 +57,8 @@ class Plain:
     operations: frozenset[str]
     functions: tuple[str, ...]
     parameters: tuple[Any, ...] = ()
+    fields: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -85,7 +95,8 @@ def read(
     if beyond := sorted(used - operations - {"select"}) or sorted(used - operations):
         raise NotPlain(f"this tool may {' and '.join(sorted(operations))}, not {beyond[0]}")
     _refuse_tables(tree, tables)
-    return Plain(text, command, frozenset(used), tuple(_functions(text)), parameters)
+    called, fields = _names(text)
+    return Plain(text, command, frozenset(used), called, parameters, fields, tuple(_types(tree)))
 
 
 def _bound(template: str, args: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
@@ -142,20 +153,36 @@ def _refuse_tables(tree: exp.Expr, tables: Sequence[str]) -> None:
             raise NotPlain(f"this tool reaches {', '.join(tables) or 'no table'}, not {table.sql()[:100]}")
 
 
-def _functions(text: str) -> Iterator[str]:
-    """Every name that a ( follows, as the server would look it up; keywords among them do no harm."""
-    last: sqltext.Piece | None = None
-    held = list(_pieces(text))
+def _names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every name that a ( follows, and every name behind a dot, as the server would look them up; keywords
+    among them do no harm. Raises NotPlain for names that tell of the server by themselves.
+    """
+    called, fields = dict[str, None](), dict[str, None]()
+    last, dotted = "", False
+    held = [piece for piece in _pieces(text) if piece.kind != "comment" and piece.text.strip()]
     for at, piece in enumerate(held):
-        if piece.kind == "code" and piece.text.lstrip().startswith("(") and last is not None:
-            yield last.text.lower() if last.kind == "word" else last.text[1:-1].replace('""', '"')
-        unicode_form = piece.kind == "word" and piece.text in ("u", "U") and at + 2 < len(held)
-        if unicode_form and held[at + 1].text == "&" and held[at + 2].kind in ("identifier", "string"):
+        if piece.kind not in ("word", "identifier"):
+            if last and piece.kind == "code" and piece.text.lstrip().startswith("("):
+                called[last] = None
+            last, dotted = "", piece.kind == "code" and piece.text.rstrip().endswith(".")
+            continue
+        unicode_form = piece.text in ("u", "U") and at + 2 < len(held) and held[at + 1].text == "&"
+        if unicode_form and held[at + 2].kind in ("identifier", "string"):
             raise NotPlain('texts with Unicode escapes (U&"…") are not read here: write the characters')
-        if piece.kind in ("word", "identifier"):
-            last = piece
-        elif piece.kind == "string" or piece.text.strip() and piece.kind != "comment":
-            last = None
+        last = piece.text.lower() if piece.kind == "word" else piece.text[1:-1].replace('""', '"')
+        if last.lstrip("_") in NAMING or (piece.kind == "word" and last in _TELLING and not dotted):
+            raise NotPlain(f"{last} tells of the server or of its catalogues: it is not used here")
+        if dotted:
+            fields[last] = None
+    return tuple(called), tuple(fields)
+
+
+def _types(tree: exp.Expr) -> Iterator[str]:
+    """Types that the parser does not know as PostgreSQL's, as the server would look them up."""
+    for found in tree.find_all(exp.DataType):
+        if found.this == exp.DataType.Type.USERDEFINED:
+            last = (list(found.find_all(exp.Identifier)) or [None])[-1]
+            yield (last.this if last.quoted else last.this.lower()) if last else str(found.args.get("kind"))
 
 
 def _pieces(text: str) -> Iterator[sqltext.Piece]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from approvals.sql import values
+from approvals.sql import calling, values
 from approvals.sql.plain import NotPlain, Plain
 from policies.values import MAX_SAFE_INTEGER
 
@@ -26,17 +26,6 @@ Connection = psycopg.Connection[Any]
 # Not VERBOSE: that would write out every value that the planner has worked out already.
 EXPLAIN = "EXPLAIN (ANALYZE FALSE, COSTS TRUE, FORMAT JSON) "
 SYSTEM = "pg_"  # so every catalogue begins, those behind information_schema too
-# Volatile by declaration, and without an effect beyond what the role's privileges allow.
-HARMLESS = (
-    "clock_timestamp", "currval", "gen_random_uuid", "lastval", "nextval", "random", "random_normal",
-    "timeofday", "uuidv4", "uuidv7",
-)  # fmt: skip
-# They say where the database is, which is the source's secret.
-TELLING = ("inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port")
-VOLATILE = """
-SELECT DISTINCT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.proname = ANY (%s) AND p.provolatile = 'v' AND has_schema_privilege(n.oid, 'USAGE')
-  AND NOT (n.nspname = 'pg_catalog' AND p.proname = ANY (%s)) ORDER BY 1"""
 LONGEST_STEPS = 40
 
 
@@ -78,12 +67,7 @@ def checked(connection: Connection, plain: Plain) -> Plan:
 
     Needs a transaction as the granted role. Raises NotPlain, and psycopg.Error for what the server refuses.
     """
-    if telling := sorted(set(plain.functions) & set(TELLING)):
-        raise NotPlain(f"{telling[0]}() tells where the database is: it is not called here")
-    found = connection.execute(VOLATILE, [list(plain.functions), list(HARMLESS)]).fetchall()
-    if found:
-        name = str(found[0][0])[:100]
-        raise NotPlain(f"{name}() may have an effect of its own (it is VOLATILE): it is not called here")
+    calling.check(connection, plain)
     plan = explain(connection, plain)
     if beyond := sorted(set(plan.operations) - plain.operations):
         raise NotPlain(f"the server would {beyond[0]}, which the statement did not seem to")

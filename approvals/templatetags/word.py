@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.conf import settings
 
 from approvals import word
 from approvals.models import Action
 from approvals.word_models import USER
+from policies.models import User
 
 register = template.Library()
 
@@ -29,7 +29,6 @@ def own_word(context: dict[str, Any], action: Action) -> dict[str, Any]:
 
     Whoever reads it under that very name is shown where to give it.
     """
-    reader = getattr(context.get("user"), "username", "")
     told: dict[str, Any] = {"action": action, "words": []}
     if not word.asks(action):
         return told
@@ -37,9 +36,13 @@ def own_word(context: dict[str, Any], action: Action) -> dict[str, Any]:
     if action.state == Action.State.PENDING:
         told["obstacle"] = word.obstacle(action.session)
         told["waits_for"] = word.asked_of(action)
-        told["theirs"] = bool(reader) and reader == told["waits_for"] and settings.AGENTSEC_WORD_BY_ACCOUNT
+        told["theirs"] = bool(told["waits_for"]) and _is_served(context.get("user"), action)
         told["alone"] = len(action.approvals) == 1
     return told
+
+
+def _is_served(reader: object, action: Action) -> bool:
+    return isinstance(reader, User) and word.is_served(reader, action.session)
 
 
 @register.filter

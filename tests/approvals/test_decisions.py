@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
-from approvals import decisions, queries
+from approvals import decisions, queries, starting
 from approvals.models import Action, Execution, Vote
 from policies.models import Agent, User
 from tests.cast import MANY, Cast, person
@@ -165,6 +166,54 @@ def test_after_five_seconds_it_cannot_be_taken_back(cast: Cast) -> None:
     approve(action, cast.approver)
     Vote.objects.update(at=timezone.now() - timezone.timedelta(seconds=6))
     assert refusal(decisions.undo, action_id=action.pk, user=cast.approver).code == "conflict"
+
+
+def starts_after(action: Action, given: Vote) -> bool:
+    """Whether nothing starts before this approval can no longer be taken back."""
+    action.refresh_from_db()
+    undoable = given.at + timezone.timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS)
+    return action.state == "ready" and action.not_before is not None and action.not_before >= undoable
+
+
+@pytest.mark.parametrize("last", ["rest", "browser"])
+def test_a_later_vote_does_not_cut_the_undo_of_an_earlier_one_short(cast: Cast, last: str) -> None:
+    action = cast.order()
+    decisions.approve(action_id=action.pk, user=cast.approver, digest=action.digest)
+    decisions.approve(action_id=action.pk, user=cast.second, digest=action.digest, channel=last)
+    assert all(starts_after(action, vote) for vote in action.votes.filter(channel="browser"))
+    held = starting.start(action_id=action.pk, worker="tests")
+    assert isinstance(held, starting.Held) and held.why.startswith("not before")
+    assert decisions.undo(action_id=action.pk, user=cast.approver).effect == "undone"
+    action.refresh_from_db()
+    assert action.state == "pending"
+
+
+def test_a_vote_that_is_one_too_many_can_be_undone_as_well(cast: Cast) -> None:
+    """Finance twice and comms once: three of finance alone are not enough, and one of them is over."""
+    action = cast.order(amount=20_000)
+    for name in ("fay", "fred", "finn"):
+        decisions.approve(action_id=action.pk, user=person(name, "finance"), digest=action.digest)
+    assert approve(action, person("cleo", "comms")).effect == "approved"
+    assert all(starts_after(action, vote) for vote in action.votes.filter(channel="browser"))
+
+
+def test_what_can_no_longer_be_undone_holds_nothing_up(cast: Cast) -> None:
+    action = cast.order()
+    decisions.approve(action_id=action.pk, user=cast.approver, digest=action.digest)
+    Vote.objects.update(at=timezone.now() - timezone.timedelta(seconds=6))
+    approve(action, cast.second)
+    action.refresh_from_db()
+    assert (action.state, action.not_before) == ("ready", None)
+
+
+def test_what_was_taken_back_before_holds_nothing_up(cast: Cast) -> None:
+    action = cast.order()
+    decisions.approve(action_id=action.pk, user=cast.approver, digest=action.digest)
+    decisions.undo(action_id=action.pk, user=cast.approver)
+    approve(action, cast.second)
+    approve(action, person("cleo", "finance"))
+    action.refresh_from_db()
+    assert (action.state, action.not_before) == ("ready", None)
 
 
 def test_the_agent_cancels_its_own_and_no_other(cast: Cast) -> None:

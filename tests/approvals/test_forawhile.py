@@ -546,14 +546,14 @@ def test_a_release_published_under_the_reviewers_hand_is_not_answered(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was seen was asked by the rule as it was; a rule of the same name may ask about more by now."""
-    count = decisions._count
+    count = decisions.count
 
     def publish_first(*args: Any, **more: Any) -> decisions.Decision:
         world.apply("rules: [{name: more, effect: allow, tools: [deploy]}]", by="tests")
         return count(*args, **more)
 
     action = cast.mass_mail()
-    monkeypatch.setattr(decisions, "_count", publish_first)
+    monkeypatch.setattr(decisions, "count", publish_first)
     with pytest.raises(Refused, match="published anew") as refused, transaction.atomic():
         approve(action, cast.approver)
     assert refused.value.code == "conflict" and not Allowance.objects.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -190,3 +192,24 @@ def test_it_takes_as_many_questions_for_one_as_for_twelve(
 )  # fmt: skip
 def test_how_long_in_words(seconds: float | None, told: str) -> None:
     assert lasting(seconds) == told
+
+
+def test_rows_beyond_the_first_page_are_a_link_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(insights, "SHOWN", 1)
+    cast.order(20_000)
+    auditor = browser(cast.auditor)
+    first = text(auditor.get("/insights?days=7&sort=name"))
+    assert ("1 to 1 of 2" in first, "Next" in first, "Previous" in first) == (True, True, False)
+    (link,) = re.findall(r'href="(\?[^"]*page=2)"', first)
+    assert "days=7" in link and "sort=name" in link
+    second = text(auditor.get("/insights" + html.unescape(link)))
+    names = [re.findall(r'<th scope="row">(\S+)', page)[0] for page in (first, second)]
+    assert names == ["dear-orders", "orders"]
+    assert ("2 to 2 of 2" in second, "Next" in second, "Previous" in second) == (True, False, True)
+    assert "page=" not in second.split("<thead>")[1].split("</thead>")[0]
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "99", "1e3", "²", "9" * 400, ""])
+def test_a_page_that_is_none_is_the_nearest_that_is_one(cast: Cast, page: str) -> None:
+    cast.mass_mail()
+    assert '<th scope="row">mass-mail' in text(browser(cast.auditor).get("/insights", {"page": page}))

@@ -26,7 +26,7 @@ from approvals.notify import outlets, routing, sending
 from approvals.notify.outlets import Wish
 from policies.models import User
 from tests import receiver
-from tests.cast import Cast
+from tests.cast import Cast, person
 from tests.receiver import Receiver
 from traces import record
 from traces.models import Entry
@@ -375,12 +375,23 @@ def test_a_stranger_named_by_mistake_is_not_told(cast: Cast, post: Post) -> None
 
 
 def test_the_person_whom_the_session_serves_is_asked_for_their_word(cast: Cast, post: Post) -> None:
-    address(cast.stranger, "sam@corp.example")
-    action = cast.mass_mail(cast.session(user="sam@corp.example"))
+    sam = address(person("samira", roles=()), "sam@corp.example")
+    action = cast.mass_mail(cast.session(user=sam.username))
     notify.about(action, kind=NoticeKind.ASKED, groups=["@user"])
     let_pass()
     (mail,) = post.mails
     assert (mail["To"], "Needs your own word" in mail["Subject"]) == ("sam@corp.example", True)
+
+
+def test_an_address_is_no_name_so_its_owner_is_not_asked_for_a_word_they_cannot_give(
+    cast: Cast, post: Post
+) -> None:
+    address(cast.stranger, "sam@corp.example")
+    action = cast.mass_mail(cast.session(user="sam@corp.example"))
+    notify.about(action, kind=NoticeKind.ASKED, groups=["@user"])
+    notify.about(action, kind=NoticeKind.USER_WORD, users=[cast.stranger])
+    let_pass()
+    assert post.mails == []
 
 
 def test_a_namesake_of_a_hosts_user_is_told_nothing(cast: Cast, post: Post, settings: Settings) -> None:

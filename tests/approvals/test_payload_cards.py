@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import time
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -188,3 +189,13 @@ def test_a_kind_that_the_definition_names_is_how_the_card_draws_it(cast: Cast) -
 def test_a_kind_that_is_none_is_refused_with_its_line(cast: Cast) -> None:
     with pytest.raises(Refused, match="preview"):
         world.apply(WORLD.replace("name: notes.read\n", "name: notes.read\n    preview: film\n"), by="tests")
+
+
+def test_the_card_says_in_words_why_the_risk_is_high_and_at_which_second(cast: Cast) -> None:
+    asked = cast.deploy("production")
+    shown = card(cast.approver, asked)
+    told = words(shown)
+    assert "High risk: destructive" in told
+    for moment in (asked.created_at, asked.deadline):
+        # In the text, not only in a title that takes a mouse.
+        assert f"{moment.astimezone(UTC):%Y %H:%M:%S} UTC" in told

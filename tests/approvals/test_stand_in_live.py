@@ -25,8 +25,12 @@ def site(committed_cast: Cast) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("planned", [False, True])
-def test_the_stand_ins_page_is_read_again(site: Site, committed_cast: Cast, planned: bool) -> None:
-    zoe, ada, now = person("zoe", "archive"), committed_cast.approver, timezone.now()
+@pytest.mark.parametrize("groups", ["of others", "of theirs"])
+def test_the_stand_ins_page_is_read_again(
+    site: Site, committed_cast: Cast, planned: bool, groups: str
+) -> None:
+    ada, now = committed_cast.approver, timezone.now()
+    zoe = person("zoe", *(["archive"] if groups == "of others" else ada.group_names))
     with listening(site, signed_in(zoe)) as wire, listening(site, signed_in(ada)) as other:
         assert hear(wire, "resync") and hear(other, "resync")
         since = now + timedelta(hours=1) if planned else None

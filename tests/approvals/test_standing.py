@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,9 +16,9 @@ from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 
-from approvals import standing
+from approvals import changed, standing
 from approvals.live_models import StandingChange
-from approvals.standing import Guest, Roll
+from approvals.standing import Glance, Guest, Roll
 from policies.absence_models import Absence
 from policies.factor_models import Passkey
 from policies.models import User
@@ -83,6 +84,55 @@ def test_what_changes_a_person_is_seen_by_a_glance(committed_cast: Cast, change:
     CHANGES[change](ada, ben, key)
     assert set(standing.fallen_since(roll)) == {0}
     assert set(standing.fallen_since(roll)) == {0}, "who has fallen stays so"
+
+
+# What ends a sign-in itself; whoever has one still is only read again.
+ENDS = {
+    "has a new password", "is switched off", "is switched off by hand", "signs out", "a sign-in is cut short",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_only_whose_sign_in_ended_is_called_signed_out(committed_cast: Cast, change: str) -> None:
+    """Berta shares Ada's groups, so what Ada may do stays exactly the same when she stands in."""
+    ada = committed_cast.approver
+    ben = person("berta", *ada.group_names)
+    key = sign_in(ada)
+    roll = listening(ada, key)
+    CHANGES[change](ada, ben, key)
+    told = standing.SIGNED_OUT if change in ENDS else standing.CHANGED
+    assert standing.fallen_since(roll) == {0: told}
+
+
+@pytest.mark.parametrize("what", ["begins", "ends"])
+def test_a_planned_absence_of_a_colleague_signs_nobody_out(committed_cast: Cast, what: str) -> None:
+    ada = committed_cast.approver
+    absent, now = person("berta", *ada.group_names), timezone.now()
+    away(absent, ada, since=now + HOUR / 2 if what == "begins" else None)
+    roll = listening(ada, sign_in(ada))
+    assert roll.vouched is not None
+    Absence.objects.update(**({"since": now - HOUR} if what == "begins" else {"until": now}))
+    roll.vouched = replace(roll.vouched, until=now)
+    assert standing.fallen_since(roll) == {0: standing.CHANGED}
+
+
+def test_whoever_is_deleted_is_signed_out(committed_cast: Cast) -> None:
+    zoe = person("zoe", "archive")
+    roll = listening(zoe, sign_in(zoe))
+    zoe.delete()
+    assert standing.fallen_since(roll) == {0: standing.SIGNED_OUT}
+
+
+def test_whoever_now_lacks_the_factor_that_the_site_wants_is_at_the_door(
+    committed_cast: Cast, settings: Any
+) -> None:
+    """A socket of theirs would be refused again and again."""
+    settings.AGENTSEC_REQUIRE_MFA = True
+    ada = committed_cast.approver
+    Passkey.objects.create(user=ada, name="key", credential="x", key={}, rp_id="x", handle="x", entry=uuid4())
+    roll = listening(ada, sign_in(ada))
+    Passkey.objects.all().delete()
+    assert standing.fallen_since(roll) == {0: standing.SIGNED_OUT}
 
 
 def test_whoever_only_uses_what_they_have_costs_no_look(
@@ -159,3 +209,33 @@ def test_nothing_is_built_on_a_look_of_which_changes_are_forgotten(committed_cas
     assert standing.forget(timezone.now()) == 0
     assert standing.forget(timezone.now() + standing.KEPT * 1.1) >= 1
     assert not StandingChange.objects.exists()
+
+
+def test_a_glance_beside_the_rows_costs_no_question_of_its_own(
+    committed_cast: Cast, django_assert_num_queries: Callable[..., AbstractContextManager[object]]
+) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    with django_assert_num_queries(1):
+        glance = Glance(roll.vouched)
+        assert [row.pk for row in changed.read([action.pk], glance)] == [action.pk]
+        assert standing.fallen_since(roll, glance) == {}
+
+
+def test_what_changed_before_the_rows_were_read_is_seen_beside_them(committed_cast: Cast) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    roll = listening(ada, sign_in(ada))
+    glance = Glance(roll.vouched)
+    ada.groups.clear()
+    changed.read([action.pk], glance)
+    assert standing.fallen_since(roll, glance) == {0: standing.CHANGED}
+
+
+def test_rows_are_read_where_nobody_was_looked_at_yet(committed_cast: Cast) -> None:
+    action, ada = committed_cast.mass_mail(), committed_cast.approver
+    guest = Guest.of(ada.pk, sign_in(ada))
+    assert guest is not None
+    roll = Roll((guest,))
+    glance = Glance(roll.vouched)
+    assert [row.pk for row in changed.read([action.pk], glance)] == [action.pk]
+    assert standing.fallen_since(roll, glance) == {} and roll.vouched is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
@@ -21,10 +23,10 @@ from approvals import (
     alike,
     confirming,
     decisions,
+    drawing,
     evidence,
     execution,
     mine,
-    payloads,
     queries,
     word,
     wordlinks,
@@ -34,6 +36,7 @@ from approvals.models import Action
 from approvals.word_models import ConfirmationLink, Word
 from policies import agents, people, world
 from policies.models import Agent, AgentKey, Role, User
+from policies.tooling import ToolDef
 from tests.cast import Cast, make_cast, person
 from tests.frozen import copied
 from traces import sequencer
@@ -124,6 +127,14 @@ def answer(client: Client, action: Action, verdict: str = "approve", **said: Any
     """What the page says after the answer."""
     post = {"digest": action.digest, "verdict": verdict, **said}
     return text(client.post(f"/mine/actions/{action.pk}/decide", post, follow=True))
+
+
+def replaced(action: Action, *, tool: str, args: dict[str, Any], **changes: Any) -> Action:
+    """The action as one of another tool, as far as drawing it goes; nothing of that is stored."""
+    action.tool, action.args_json = tool, json.dumps(args)
+    for name, value in changes.items():
+        setattr(action, name, value)
+    return action
 
 
 def text(response: Any) -> str:
@@ -340,14 +351,6 @@ def test_the_link_shows_what_is_asked_and_takes_the_answer(asking: Cast) -> None
     assert state(action) == "ready" and action.not_before is not None
 
 
-def test_on_their_page_nothing_is_folded_away_that_stands_nowhere_else() -> None:
-    call = payloads.Call({"path": "a", "old_string": "x", "new_string": "y"}, payloads.Context("agent"))
-    blocks = payloads.blocks(call, payloads.kind_of(call).draw(call, ()))
-    assert [block.fold for block in blocks if block.fold] and not any(
-        mine.unfolded(block).fold for block in blocks
-    )
-
-
 def test_looking_at_a_link_opens_nothing(asking: Cast) -> None:
     action = order(asking)
     address, scanner, dana = link(asking, action.session), Client(), Client()
@@ -477,6 +480,29 @@ def test_undo_within_five_seconds_and_not_later(asking: Cast) -> None:
     assert state(action) == "ready"
 
 
+@pytest.mark.parametrize("last", ["host", "link"])
+def test_the_word_by_key_does_not_cut_a_reviewers_undo_short(asking: Cast, last: str) -> None:
+    """A dear order asks comms too: Ada approves in her browser, then dana's application says yes for her."""
+    action = order(asking, amount=20_000)
+    decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest)
+    if last == "host":
+        approve(action, host(asking))
+    else:
+        answer(opened(asking, action.session), action)
+    action.refresh_from_db()
+    (vote,) = action.votes.all()
+    assert action.state == "ready" and action.not_before >= vote.at + timedelta(seconds=5)
+
+
+def test_a_vote_over_rest_does_not_cut_the_undo_of_the_word_short(asking: Cast) -> None:
+    action = order(asking, amount=20_000)
+    answer(opened(asking, action.session), action)
+    decisions.approve(action_id=action.pk, user=asking.approver, digest=action.digest, channel="rest")
+    action.refresh_from_db()
+    (said,) = action.words.all()
+    assert action.state == "ready" and action.not_before >= said.at + timedelta(seconds=5)
+
+
 def test_who_is_done_leaves_nothing_behind(asking: Cast) -> None:
     action = order(asking)
     client = opened(asking, action.session)
@@ -523,6 +549,98 @@ def test_where_users_are_others_than_people_accounts_say_nothing(asking: Cast, s
     action, dana = order(asking), person("dana", roles=())
     assert browser(dana).get("/mine").status_code == 403
     assert refusal(action, confirming.of_account(dana)) == "not_found"
+
+
+@pytest.mark.parametrize("by_account", [True, False])
+def test_who_is_told_who_sees_and_who_confirms_are_the_same(
+    asking: Cast, settings: Any, by_account: bool
+) -> None:
+    settings.AGENTSEC_WORD_BY_ACCOUNT = by_account
+    action, dana = order(asking), person("dana", roles=())
+    namesake = person("dan", roles=())
+    User.objects.filter(pk=namesake.pk).update(email="dana")
+    namesake.refresh_from_db()
+    for account, expected in ((dana, by_account), (namesake, False)):
+        speaker = confirming.of_account(account)
+        told = word.is_served(account, action.session)
+        assert (told, mine.asked(speaker).exists()) == (expected, expected)
+        if not expected:
+            assert refusal(action, speaker) == "not_found"
+
+
+# ---- what they are shown
+
+
+def test_they_see_the_amount_as_reviewers_do_and_nothing_of_earlier_payments(asking: Cast) -> None:
+    paid = order(asking, amount=70)
+    Action.objects.filter(pk=paid.pk).update(state="succeeded")
+    first, second = order(asking, amount=20_000), order(asking, amount=9_000)
+    page = text(browser(person("dana", roles=())).get("/mine"))
+    assert re.findall(r'money-amount num">([0-9,]+)', page) == ["20,000", "9,000"]
+    for words in (
+        "first payment",
+        "this recipient before",
+        "more than any of them",
+        str(paid.pk) + '"><time',
+    ):
+        assert words not in page
+    assert str(paid.pk) in text(browser(asking.approver).get(f"/actions/{first.pk}/card"))
+    assert second.pk != first.pk
+
+
+def test_what_folds_away_there_stands_above_it(asking: Cast) -> None:
+    args = {"path": "notes.txt", "old_string": "second class", "new_string": "first class"}
+    action = replaced(order(asking), tool="files.edit", args=args)
+    ask = mine._ask(action)
+    assert [figure.form for figure in ask.payload.figures] == ["changed"]
+    shown = render_to_string("mine/_ask.html", {"ask": ask, "action": action})
+    assert "removed: </span>- second class" in shown and "Shown above as a difference" in shown
+
+
+def test_two_mails_on_one_page_are_switched_each_by_itself(asking: Cast) -> None:
+    mail = {"to": ["a@b.example"], "subject": "Hi", "body": "<p>Dear <b>all</b></p>"}
+    asks = [mine._ask(replaced(order(asking), tool="email.send", args=mail)) for _ in "12"]
+    pages = [render_to_string("mine/_ask.html", {"ask": ask, "action": ask.action}) for ask in asks]
+    names = [set(re.findall(r'type="radio" name="([^"]+)"', page)) for page in pages]
+    assert [len(found) for found in names] == [1, 1] and names[0] != names[1]
+
+
+def test_of_the_tools_own_program_they_are_told_nothing(asking: Cast) -> None:
+    action = replaced(order(asking), tool="report.print", args={"name": "spring"}, runs="shell")
+    tool = ToolDef("report.print", config={"argv": ["/opt/internal/print", "{name}"]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "tool_of", lambda action: tool)
+        assert "/opt/internal" not in str(mine._ask(action).payload)
+        drawn = drawing.drawn(action, user=asking.approver, authority=frozenset())
+    assert "/opt/internal" in str(drawn)
+
+
+# ---- more than a page holds
+
+
+def test_what_waits_beyond_the_page_is_counted_and_not_told_as_missed(
+    asking: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mine, "MOST", 2)
+    session = asking.session(user="dana")
+    waiting = [asking.propose("order.place", {**ORDER, "amount": n}, session=session) for n in (1, 2, 3)]
+    page = text(browser(person("dana", roles=())).get("/mine"))
+    assert page.count('class="card mine-ask"') == 2
+    assert ("And 1 more waits" in page, 'data-waiting="3"' in page) == (True, True)
+    assert "You did not answer" not in page
+    reject(waiting[0], host(asking))
+    page = text(browser(User.objects.get(username="dana")).get("/mine"))
+    assert 'id="mine-more" hidden' in page and "You rejected" in page
+
+
+def test_where_more_was_answered_than_the_page_holds_it_says_so(
+    asking: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mine, "MOST", 2)
+    session, dana = asking.session(user="dana"), browser(person("dana", roles=()))
+    for n in (1, 2, 3):
+        reject(asking.propose("order.place", {**ORDER, "amount": n}, session=session), host(asking))
+        assert ("Older ones are not shown" in text(dana.get("/mine"))) == (n == 3)
 
 
 # ---- at the start everything is checked again

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,31 @@ def test_a_destructive_action_is_approved_by_typing_its_target(office: Office) -
     expect(ada.locator("#progress")).not_to_contain_text("waits for the next checkpoint", timeout=10_000)
 
 
+def test_single_keys_say_so_and_do_nothing_once_switched_off(office: Office) -> None:
+    cy, action = office.page("cy"), office.mass_mail("By voice")
+    open_(cy, action)
+    expect(cy.locator("#approve-form button[type=submit]")).to_have_attribute("aria-keyshortcuts", "a")
+    cy.goto(f"{office.live.url}/account")
+    cy.get_by_role("button", name="Switch single-key shortcuts off").click()
+    cy.goto(f"{office.live.url}/?open={action['id']}")
+    expect(cy.locator("#reject-why")).to_be_attached()
+    for key in ("a", "r", "e", "?", "/", "x", "w", "j"):
+        cy.keyboard.press(key)
+    expect(cy.locator("#reject-form:visible, #edit-form, dialog[open], [aria-keyshortcuts]")).to_have_count(0)
+    assert not cy.evaluate("document.activeElement.matches('input')")
+    cy.get_by_role("button", name="Keys").click()
+    expect(cy.locator("#keys")).to_contain_text("Switch them on")
+    cy.keyboard.press("Escape")
+    cy.get_by_role("button", name="Reject").click()
+    cy.keyboard.type("spoken")
+    cy.keyboard.press("Control+Enter")
+    expect(row(cy, action)).to_have_count(0)
+    assert "spoken" in str(office.agent.get(f"/actions/{action['id']}").json())
+    cy.goto(f"{office.live.url}/account")
+    cy.get_by_role("button", name="Switch single-key shortcuts on").click()
+    expect(cy.locator("body")).to_have_attribute("data-keys", "on")
+
+
 def test_typing_a_reason_is_not_disturbed_by_what_others_do(office: Office) -> None:
     ada, cy = office.page("ada"), office.page("cy")
     live(ada, cy)
@@ -405,6 +431,62 @@ def test_a_page_that_lost_its_socket_catches_up_without_reload(office: Office) -
     office.forgive_lost_requests()
 
 
+def test_whoever_stands_in_for_a_while_sees_it_without_reload(office: Office) -> None:
+    action = office.mass_mail("While you were out")
+    ada, sam = office.page("ada"), office.page("sam")
+    live(sam)
+    sam.evaluate("window.sameDocument = true")
+    ada.goto(f"{office.live.url}/away")
+    ada.locator("[name=until]").fill(f"{datetime.now() + timedelta(days=2):%Y-%m-%dT%H:%M}")
+    ada.locator("[name=stand_in]").select_option("sam")
+    ada.locator("form[data-away] [type=submit]").click()
+    expect(row(sam, action)).to_be_visible()
+    expect(sam.locator("#list-empty")).to_be_hidden()
+    open_(sam, action)
+    ada.locator("form[action$='/end'] [type=submit]").first.click()
+    expect(sam.locator("#rows .row")).to_have_count(0)
+    expect(sam.locator("#waiting")).to_have_text("0")
+    expect(sam.locator("#detail")).to_contain_text("No longer yours to see")
+    assert sam.evaluate("window.sameDocument") is True
+    office.complaints.clear()  # the browser reports that the open card was refused
+
+
+def test_every_list_and_search_is_live_and_what_one_reads_stays(office: Office) -> None:
+    def opened(query: str) -> Any:
+        page = office.page("ada")
+        page.goto(f"{office.live.url}/?{query}")
+        return page
+
+    read = office.mass_mail("What ada answers meanwhile")
+    under_way, all_, search = opened("show=running"), opened("show=all"), opened("q=Needle")
+    live(under_way, all_, search)
+    # The newest is chosen by itself.
+    expect(all_.locator(f"#card[data-id='{read['id']}']")).to_be_visible()
+    all_.keyboard.press("r")
+    expect(all_.locator("#reject-why")).to_be_focused()
+    waiting = int(all_.locator("#waiting").inner_text())
+    action, other = office.mass_mail("A needle"), office.mass_mail("Hay")
+    expect(row(search, action)).to_be_visible()
+    expect(row(search, other)).to_have_count(0)
+    # The number comes after the rows; they wait for the form.
+    expect(all_.locator("#waiting")).to_have_text(str(waiting + 2))
+    assert row(all_, other).count() == 0
+    before = all_.evaluate(TOP, read["id"])
+    all_.keyboard.press("Escape")
+    expect(row(all_, other)).to_be_attached()
+    assert abs(all_.evaluate(TOP, read["id"]) - before) <= 1
+    cy = office.page("cy")
+    open_(cy, action)
+    cy.keyboard.press("a")
+    expect(row(search, action)).to_have_count(0)
+    expect(row(under_way, action)).to_be_visible()
+    office.agent.post(f"/actions/{action['id']}/cancel")
+    expect(row(under_way, action)).to_have_count(0)
+    expect(row(all_, action)).to_contain_text("ancelled")
+    expect(all_.locator(f"#card[data-id='{read['id']}']")).to_be_visible()
+    assert all_.locator(".row.is-chosen").get_attribute("data-id") == read["id"]
+
+
 # What the list does to the page, counted from inside.
 WATCH = """() => {
     window.seen = { operations: 0, long: [] };
@@ -514,11 +596,17 @@ def test_it_works_on_a_phone(office: Office) -> None:
     )
     page = context.new_page()
     page.goto(office.live.url)
-    row(page, action).locator("a").click()
-    expect(page.locator("#approve-form button[type=submit]")).to_be_in_viewport()
+    row(page, action).locator("a").tap()
+    approve = page.locator("#approve-form button[type=submit]")
+    expect(approve).to_be_in_viewport()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_text("← List").click()
+    page.get_by_text("← List").tap()
     expect(row(page, action)).to_be_visible()
+    row(page, action).locator("a").tap()
+    approve.tap()
+    page.locator(".toast").get_by_role("button", name="Undo").tap()
+    expect(page.locator(".toast")).to_contain_text("waits for a decision again")
+    assert office.agent.get(f"/actions/{action['id']}").json()["state"] == "pending"
     context.close()
 
 

@@ -38,6 +38,12 @@ def test_a_line_takes_what_it_says(line: str, method: str, url: str) -> None:
      ("GET a.example/v1/*", "POST", "https://a.example/v1/x"), ("GET a.example/v1/*", "GET", "https://a.example/v1"),
      ("GET a.example/v1/*", "GET", "https://a.example/v10/x"), ("a.example/x", "GET", "https://a.example/x/"),
      ("a.example/v1/*", "GET", "https://a.example/v1/%2E%2E/y"), ("a.example/v1/*", "GET", "https://a.example/v1/..;x/y"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/%c0%ae%c0%ae/admin"), ("a.example/v1/*", "GET", "https://a.example/v1/..%c0%afadmin"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/a;b/c"), ("a.example/v1/*", "GET", "https://a.example/v1/a%3Bb"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/%ff"), ("a.example/v1/*", "GET", "https://a.example/v1/..%09/y"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/%u002e%u002e/y"), ("a.example/v1/*", "GET", "https://a.example/v1/%/y"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/%ef%bc%8e%ef%bc%8e/y"), ("a.example/v1/*", "GET", "https://a.example/v1/%e2%80%a5/y"),
+     ("a.example/v1/*", "GET", "https://a.example/v1/..%ef%bc%8fy"), ("a.example/v1/*", "GET", "https://a.example/v1/.%e2%80%8b./y"),
      ("a.example/v1/*", "GET", "https://a.example/v1/a%00"), ("1.2.3.4:80", "GET", "http://1.2.3.5/")],
 )  # fmt: skip
 def test_and_nothing_beside_it(line: str, method: str, url: str) -> None:

@@ -13,6 +13,7 @@ from pytest_django import Settings
 from policies import people
 from policies.models import Link, PersonalToken, User
 from tests.cast import person
+from traces.models import Entry
 
 PASSWORD = "correct horse battery staple"
 pytestmark = pytest.mark.django_db
@@ -193,3 +194,28 @@ def test_days_without_end_are_no_token() -> None:
 @pytest.mark.parametrize("name", ["\x00", "a" * 300])
 def test_a_name_that_is_none_is_only_wrong(name: str) -> None:
     assert sign_in(Client(), name).status_code == 401
+
+
+def test_keys_of_one_character_are_switched_off_by_and_for_oneself_alone() -> None:
+    ada, ben = person("ada", "comms"), person("ben", "comms")
+    pages = {name: Client() for name in ("ada", "ben")}
+    for user in (ada, ben):
+        pages[user.username].force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    assert 'data-keys="on"' in text(pages["ada"].get("/"))
+    assert pages["ada"].get("/account/keys").status_code == 405
+    answer = pages["ada"].post("/account/keys", {"keys": "off"}, follow=True)
+    assert "Switch single-key shortcuts on" in text(answer)
+    assert [name for name, page in pages.items() if 'data-keys="off"' in text(page.get("/"))] == ["ada"]
+    entry = Entry.objects.get(kind="person.changed")
+    assert (entry.actor, entry.span.title) == (f"user:{ada.pk}", "ada switched keys of one character off")
+    pages["ada"].post("/account/keys", {"keys": "on"})
+    assert 'data-keys="on"' in text(pages["ada"].get("/"))
+
+
+def test_a_wish_for_the_keys_that_is_none_changes_nothing() -> None:
+    ada, page = person("ada", "comms"), Client()
+    page.force_login(ada, backend="django.contrib.auth.backends.ModelBackend")
+    assert page.post("/account/keys", {"keys": "maybe"}).status_code == 422
+    page.post("/account/keys", {"keys": "on"})
+    assert not Entry.objects.filter(kind="person.changed").exists()
+    assert Client().post("/account/keys", {"keys": "off"}).headers["Location"].startswith("/sign-in")

@@ -172,3 +172,12 @@ def test_a_huge_payload_is_drawn_whole_and_in_time(name: str) -> None:
     ] in words(shown)
 
     assert seconds < 1.5, "0.3 s on a quiet machine"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(50, ""), (51, "The first 50 of 51 changes; the whole value is below.")]
+)
+def test_changes_beyond_those_that_are_drawn_are_counted(number: int, said: str) -> None:
+    edits = [{"old": f"a{n}", "new": f"b{n}"} for n in range(number)]
+    shown = words(page({"path": "notes.txt", "edits": edits}, tool="Edit"))
+    assert ("The first" in shown, said in shown, f"b{number - 1}" in shown) == (bool(said), True, True)

@@ -263,11 +263,6 @@ for _ in range(12):
 held = [bytearray(os.urandom(1 << 16) * 16) for _ in range(400)]
 time.sleep(20)
 """, holds=within_memory),
-    "r_page_tables": Hostile("""
-space = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)
-for at in range(0, 64 << 30, 2 << 20): space[at]
-time.sleep(.2)
-""", holds=within_memory),
     "r_locked_memory": Hostile("""
 space = mmap.mmap(-1, 32 << 20)
 if libc.mlock(ctypes.byref(ctypes.c_char.from_buffer(space)), 32 << 20) == 0: got('mlock')

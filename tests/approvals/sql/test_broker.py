@@ -191,11 +191,6 @@ def test_a_plan_of_more_rows_than_numbers_hold_is_told(reader: Connection) -> No
     assert plan.checked(reader, statement).rows == MAX_SAFE_INTEGER
 
 
-def test_where_the_database_is_is_not_told(reader: Connection) -> None:
-    with pytest.raises(NotPlain, match="tells where the database is"):
-        run(reader, "SELECT inet_server_addr()")
-
-
 def test_lists_and_objects_are_bound_as_values(reader: Connection) -> None:
     text = "SELECT {ids} @> ARRAY[2], {about}::jsonb -> 'a', {deep}::jsonb -> 1, {name}, {none}::int"
     args = {"ids": [1, 2], "about": {"a": [1]}, "deep": [{}, {"b": 2}], "name": "x' --", "none": None}
