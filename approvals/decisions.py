@@ -205,6 +205,11 @@ def undo(*, action_id: UUID | str, user: User) -> Decision:
     """
     action = states.lock(action_id)
     vote = voidable(action, user, within=timedelta(seconds=settings.AGENTSEC_UNDO_SECONDS))
+    return take_back(action, vote, user=user)
+
+
+def take_back(action: Action, vote: Vote, *, user: User) -> Decision:
+    """Void this person's own vote. The caller holds the lock. Appends as undo."""
     forawhile.withdraw(vote, by=actor(user))
     vote.void = True
     vote.save(update_fields=["void"])

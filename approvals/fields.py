@@ -62,8 +62,8 @@ class Field:
     def help(self) -> str:
         """What the tool says of it, and how it is written."""
         how = {LINES: "One value a line.", JSON: "JSON."}.get(self.form, "")
-        empty = "Empty: left out." if self.declared and not self.required and self.form != CHOICE else ""
-        return " ".join(filter(None, (self.note, how, empty)))
+        need = "Needed." if self.required else "Empty: left out." if self.declared else ""
+        return " ".join(filter(None, (self.note, how, "" if self.form == CHOICE else need)))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ CARD = "X-Card-Digest"
 
 
 def unseen(request: HttpRequest, action: Action) -> bool:
-    """Whether the card in the browser shows other arguments than the current ones, or nobody knows which."""
-    return bool(request.headers.get(CARD, "") != action.digest)
+    """Whether the card in the browser shows other arguments than the current ones, or nobody knows which; or
+    what was sent is about others.
+    """
+    shown, sent = request.headers.get(CARD, ""), request.POST.get("digest", action.digest)
+    return {shown, sent} != {action.digest}
 
 
 def answer(request: HttpRequest, action: Action) -> HttpResponse:

@@ -215,12 +215,14 @@ def put_to(action: Action, user: User, *, verdict: str, channel: str, signature:
     raise refusals[0]
 
 
-def voidable(action: Action, user: User, *, within: timedelta) -> Vote:
-    """This person's standing approval if it may still be taken back. Raises Refused("conflict")."""
+def voidable(action: Action, user: User, *, within: timedelta | None) -> Vote:
+    """This person's standing approval if it may still be taken back; with None however old it is. Raises
+    Refused("conflict").
+    """
     vote = action.votes.filter(user=user, void=False, verdict=Vote.Verdict.APPROVE).first()
     if vote is None:
         raise Refused("conflict", "there is no approval of yours to take back")
-    too_late = dbtime.now() > vote.at + within
+    too_late = within is not None and dbtime.now() > vote.at + within
     if too_late or action.state not in (Action.State.PENDING, Action.State.READY):
         raise Refused(
             "conflict", "too late to undo: " + ("the time is over" if too_late else f"it is {action.state}")

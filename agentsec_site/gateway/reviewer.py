@@ -18,9 +18,11 @@ from agentsec_site.gateway import allowances, auth
 from agentsec_site.gateway.replies import download, reply
 from agentsec_site.gateway.schemas import (
     ERRORS,
+    NOTHING,
     DecisionIn,
     DecisionOut,
     InboxOut,
+    Nothing,
     PageCursor,
     PageSize,
     Zip,
@@ -36,6 +38,7 @@ from approvals import (
     questions,
     rejecting,
     whoelse,
+    withdrawing,
     word,
 )
 from approvals.holding import Holds
@@ -79,6 +82,16 @@ def decide(request: HttpRequest, action_id: UUID, body: DecisionIn) -> HttpRespo
     if claim is not None:
         told["claim"] = claim.to_json()
     return reply(told)
+
+
+@router.delete("/actions/{uuid:action_id}/decision", auth=auth.people, response={200: DecisionOut, **ERRORS})
+def withdraw(request: HttpRequest, action_id: UUID, body: Nothing = NOTHING) -> HttpResponse:
+    """Take your own approval back while the action waits for others; once it is decided, 409."""
+    user = auth.person(request)
+    action = queries.get_visible(user, action_id)
+    decision = withdrawing.withdraw(action_id=action.pk, user=user)
+    told = {"effect": decision.effect, "message": decision.message}
+    return reply(told | {"action": answers.answer(decision.action)})
 
 
 @router.get("/actions/{uuid:action_id}/evidence", auth=auth.people, response={200: Zip, **ERRORS})

@@ -290,4 +290,4 @@ def test_the_form_follows_the_tool_as_it_was_when_it_was_called(cast: Cast) -> N
     action = cast.order()
     page = text(browser(cast.approver).get(f"/actions/{action.pk}/edit", **HTMX, **{CARD: action.digest}))
     assert re.search(r'<input type="number"[^>]*name="arg.amount"', page)
-    assert "needed" in page and 'name="arg.item"' in page
+    assert "Needed." in page and 'name="arg.item"' in page

@@ -37,6 +37,7 @@ DESIGNED = {
     "GET /log/proof/{entry_id}",
     "GET /inbox",
     "POST /actions/{action_id}/decision",
+    "DELETE /actions/{action_id}/decision",
     "POST /actions/{action_id}/claim",
     "DELETE /actions/{action_id}/claim",
     "POST /actions/{action_id}/questions",

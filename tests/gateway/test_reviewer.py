@@ -11,6 +11,7 @@ from approvals.models import Action
 from tests.cast import MANY
 from tests.gateway.caller import MAIL
 from tests.gateway.conftest import Door
+from traces.models import Entry
 
 MASS = {**MAIL, "to": MANY}
 
@@ -134,6 +135,26 @@ def test_a_rejection_without_a_reason_is_refused_and_says_what_to_do(door: Door,
     assert "say why" in one[1]["detail"] and "say why" in many[1]["detail"]
     action.refresh_from_db()
     assert action.state == "pending"
+
+
+def test_ones_own_counted_vote_is_taken_back_while_it_waits(door: Door) -> None:
+    action = door.cast.order()
+    path = f"/actions/{action.pk}/decision"
+    assert door.approver.post(path, vote("approve", action))[1]["effect"] == "counted"
+    assert door.second.delete(path)[0] == 409
+    status, told = door.approver.delete(path)
+    assert (status, told["effect"], told["action"]["state"]) == (200, "undone", "pending")
+    assert Entry.objects.filter(kind="vote.undone", action_id=str(action.pk)).count() == 1
+    assert door.second.post(path, vote("approve", action))[1]["effect"] == "counted"
+
+
+def test_what_is_decided_or_not_ones_own_to_see_is_not_taken_back(door: Door) -> None:
+    action = door.cast.mass_mail()
+    path = f"/actions/{action.pk}/decision"
+    door.approver.post(path, vote("approve", action))
+    status, told = door.approver.delete(path)
+    assert (status, told["decided_by"], told["state"]) == (409, "ada", "ready")
+    assert (door.stranger.delete(path)[0], door.agent.delete(path)[0]) == (404, 403)
 
 
 def test_an_edit_is_approved_as_edited(door: Door) -> None:
