@@ -1,9 +1,10 @@
-"""The pages to which no link leads: the doors, and the page of the person whom a session serves."""
+"""What no link leads to: the doors, the page of the person whom a session serves, the question of many."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
@@ -12,6 +13,8 @@ from tests.e2e.company import Company
 
 PASSWORD = "correct horse battery staple"
 NAME = "nell"
+# So many recipients that somebody is asked.
+MANY = [f"reader{number}@acme.example" for number in range(101)]
 
 
 def doors(page: Page, company: Company) -> Iterator[str]:
@@ -64,6 +67,19 @@ def _served(page: Page, company: Company) -> Iterator[str]:
     said = {"verdict": "reject", "digest": asked["digest"], "user": "demo", "comment": "seen enough"}
     host.call("POST", f"/actions/{asked['id']}/confirmation", said)
     scene.result(60)
+
+
+def ask_of_two(page: Page, company: Company) -> list[dict[str, Any]]:
+    """Open the question whether two mails are approved together; the page is a signed-in reviewer's."""
+    agent = company.stage.agent("mail-bot")
+    session, letter = agent.open_session(purpose="News"), {"to": MANY, "subject": "News", "body": "Hello"}
+    mails = [agent.propose(session, "email.send", letter) for _ in "12"]
+    page.goto(f"{company.live.url}/?open={mails[0]['id']}")
+    for mail in mails:
+        page.locator(f"#row-{mail['id']} .tick input").check()
+    page.get_by_role("button", name="Approve…").click()
+    expect(page.locator(".bulk-list > li")).to_have_count(2)
+    return mails
 
 
 def _link(company: Company, *words: str) -> str:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.company import Company
 from tests.e2e.crawl import pages
-from tests.e2e.doors import doors
+from tests.e2e.doors import ask_of_two, doors
 from tests.e2e.screenshots import DAILY, PHONE, WIDE, cards, fill
 
 pytestmark = pytest.mark.e2e
@@ -42,8 +42,6 @@ BY_KEY = {
 ON_THE_WAY = frozenset((*DAILY, "account", "insights", "health", "firewall"))
 # Pages of one template, whatever they are about: one of them is enough.
 ALIKE = re.compile(r"admin:\w+_(history|delete)")
-# So many recipients that somebody is asked.
-MANY = [f"reader{number}@acme.example" for number in range(101)]
 
 
 @pytest.fixture(scope="module")
@@ -176,15 +174,8 @@ def test_axe_finds_nothing_in_what_others_bring_about(busy: Company, watched: Pa
         watched.keyboard.press("Escape")
         expect(question).to_have_count(0)
 
-    agent = busy.stage.agent("mail-bot")
-    session, letter = agent.open_session(purpose="News"), {"to": MANY, "subject": "News", "body": "Hello"}
-    one, two = (agent.propose(session, "email.send", letter) for _ in "12")
-    watched.goto(f"{busy.live.url}/?open={one['id']}")
-    for action in (one, two):
-        watched.locator(f"#row-{action['id']} .tick input").check()
-    watched.get_by_role("button", name="Approve…").click()
-    expect(question.locator(".bulk-list > li")).to_have_count(2)
-    busy.decide(two, "reject", comment="no")
+    _, late = ask_of_two(watched, busy)
+    busy.decide(late, "reject", comment="no")
     question.get_by_role("button", name="Approve 2").click()
     expect(question.get_by_role("heading")).to_contain_text("1 approved, 1 not.")
     assert both(watched, seen) == []
