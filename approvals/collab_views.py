@@ -11,8 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from approvals import claims, delegating, looking, presenters, queries, questions
-from approvals.models import Action
+from approvals import claims, delegating, looking, panels, queries, questions
 from approvals.views import page_of, person
 from policies.access import Verb
 from traces.problems import HTTP_STATUS, Refused
@@ -101,17 +100,11 @@ def done(request: HttpRequest, action_id: UUID, work: Callable[[], str]) -> Http
         said = work()
     except Refused as refused:
         error, status = refused.detail, 409 if HTTP_STATUS[refused.code] == 409 else 422
-    if request.headers.get("HX-Request"):
-        return _panel(request, action, said=said, error=error, status=status)
-    (messages.error if error else messages.success)(request, error or said)
-    return redirect(f"/?open={action.pk}")
-
-
-def _panel(request: HttpRequest, action: Action, *, said: str, error: str, status: int) -> HttpResponse:
-    user = person(request)
-    fresh = queries.get_visible(user, action.pk)
-    shown = {"panel": presenters.panel(fresh, user=user), "error": error}
-    response = render(request, "approvals/_panel.html", shown, status=status)
+    if not request.headers.get("HX-Request"):
+        (messages.error if error else messages.success)(request, error or said)
+        return redirect(f"/?open={action.pk}")
+    fresh = queries.get_visible(person(request), action.pk)
+    response = panels.answer(request, fresh, error=error, status=status)
     if said:
         response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
     return response

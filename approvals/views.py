@@ -25,6 +25,7 @@ from approvals import (
     files,
     forawhile,
     listing,
+    panels,
     presenters,
     queries,
     rejecting,
@@ -98,18 +99,19 @@ def card(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_safe
 @page_of(Verb.INBOX_SEE)
 def panel(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Votes and buttons alone; says so when the arguments are not those with the digest `seen` any more."""
-    user = person(request)
-    action = queries.get_visible(user, action_id)
-    seen = request.GET.get("seen", action.digest)
-    return _panel(request, action, changed=seen != action.digest)
+    """Votes and buttons alone; without the buttons where the card shows other arguments."""
+    return panels.answer(request, queries.get_visible(person(request), action_id))
 
 
 @require_safe
 @page_of(Verb.INBOX_SEE)
 def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """The form to change the arguments, field by field or as JSON."""
+    """The form to change the arguments, field by field or as JSON; of those that the card shows."""
     action = queries.get_visible(person(request), action_id)
+    if panels.unseen(request, action):
+        refused = panels.answer(request, action, status=409)
+        refused.headers["HX-Retarget"], refused.headers["HX-Reswap"] = "#panel", "outerHTML"
+        return refused
     shown = {
         "action": action,
         "fields": editing.fields(action.args),
@@ -268,7 +270,7 @@ def _answer(request: HttpRequest, decision: Decision, *, whole: bool = False) ->
         response = render(request, "approvals/_card.html", {"card": _card(person(request), action)})
         response.headers["HX-Retarget"] = "#card"
     else:
-        response = _panel(request, action)
+        response = panels.answer(request, action)
     response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:decided": told})
     return response
 
@@ -279,19 +281,8 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
     if not request.headers.get("HX-Request"):
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
-    changed = request.POST.get("digest", fresh.digest) != fresh.digest
-    return _panel(
-        request,
-        fresh,
-        error=refused.detail,
-        changed=changed,
-        status=409 if refused.code == "conflict" else 422,
-    )
-
-
-def _panel(request: HttpRequest, action: Action, *, status: int = 200, **shown: Any) -> HttpResponse:
-    seen = presenters.panel(action, user=person(request))
-    return render(request, "approvals/_panel.html", {"panel": seen, **shown}, status=status)
+    status = 409 if refused.code == "conflict" else 422
+    return panels.answer(request, fresh, error=refused.detail, status=status)
 
 
 def _card(user: User, action: Action) -> presenters.Card:

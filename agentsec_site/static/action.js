@@ -25,7 +25,7 @@
     const typing = document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
     const busy = typing || document.getElementById("panel").contains(document.activeElement);
     const what = busy ? "#panel-status" : "#panel";
-    return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+    return load(`/actions/${id}/panel`, { target: what, select: what, swap: "outerHTML" });
   });
 
   for (const name of ["changed", "resync", "open"]) {

@@ -149,6 +149,12 @@
     if (sending && detail.requestConfig.verb === "get" && detail.target.id === "panel") detail.shouldSwap = false;
   });
 
+  /* What the card shows, said with each request: what decides is only ever offered for that. */
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    const card = document.getElementById("card");
+    if (card) detail.headers["X-Card-Digest"] = card.dataset.digest;
+  });
+
   function inTurn(read) {
     let busy = false, wanted = null;
     return async (...asked) => {

@@ -7,7 +7,8 @@
   const detail = document.getElementById("detail");
   const announcer = document.getElementById("announcer");
   const UNDO = 5_000;
-  let lastDecision = null;
+  let decided = [];  // what may still be undone, the last one last
+  let shownAt = 0, followed = "", focuses = false;
   let chosen = "";  // what is being opened or is open; the card itself follows a moment later
 
   const $ = (id) => document.getElementById(id);
@@ -43,15 +44,32 @@
     history.replaceState(null, "", url);
   }
 
-  async function select(id, { focus = false } = {}) {
+  /* Until the chosen card is there, the one before it can neither be clicked nor decided by a key. */
+  function select(id, { focus = false, follows = false } = {}) {
+    followed = follows ? id : "";
     mark(id);
     remember(id);
     document.body.classList.add("is-open");
-    await load(`/actions/${id}/card`, { target: "#detail", swap: "innerHTML" });
-    if (chosen !== id || openId() !== id) return;
+    [detail.inert, focuses] = [true, focus];
+    load(`/actions/${id}/card`, { target: "#detail", swap: "innerHTML" });
+  }
+
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.target !== detail || openId() !== chosen) return;
+    [detail.inert, shownAt] = [false, performance.now()];
     detail.scrollTop = 0;
-    if (focus) detail.querySelector(".sentence")?.focus({ preventScroll: true });
+    if (focuses) detail.querySelector(".sentence")?.focus({ preventScroll: true });
     else say(detail.querySelector(".sentence")?.textContent ?? "");
+  });
+
+  /* It could not be read: the one that is still there is the chosen one again. */
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:sendAbort", "htmx:timeout"]) {
+    document.addEventListener(name, (event) => {
+      if (event.target !== detail || !event.detail.requestConfig.path.includes(chosen)) return;
+      detail.inert = false;
+      mark(openId());
+      remember(openId());
+    });
   }
 
   function close() {
@@ -67,6 +85,7 @@
     hint.append(Object.assign(document.createElement("h2"), { textContent: "All done" }),
       Object.assign(document.createElement("p"), { textContent: "Nothing else waits for you. What comes next appears on the left." }));
     detail.replaceChildren(hint);
+    detail.inert = false;
     document.body.classList.remove("is-open");
     remember("");
     mark("");
@@ -113,9 +132,13 @@
 
   const formOpen = () => !!document.querySelector("#edit-form, #reject-form:not([hidden]), [data-aside]:not([hidden])");
 
+  /* The key that decided the card before is not yet meant for the one that came in its place. */
+  const HASTE = 400;
+
   function approveByKey() {
     const form = $("approve-form");
-    if (!form) return;
+    if (!form) { $("show-current")?.focus(); return; }
+    if (followed && performance.now() - shownAt < HASTE) return;
     const confirm = $("confirm");
     if (confirm && !confirm.value) enter(confirm); else form.requestSubmit();
   }
@@ -123,7 +146,7 @@
   document.addEventListener("agentsec:decided", (event) => {
     const { id, effect, state, message } = event.detail;
     const undoable = effect === "approved" || effect === "counted";
-    lastDecision = undoable ? { id, until: now() + UNDO } : null;
+    decided = undoable ? [...decided, { id, until: now() + UNDO }] : [];
     toast(message, { slot: "decision", seconds: undoable ? 5 : 4, action: undoable ? { label: "Undo", run: undo } : null });
     if (!waiting || effect === "undone" || effect === "again") return;
     const all = rows();
@@ -131,13 +154,13 @@
     const next = all[at + 1] ?? all[at - 1];
     if (state !== "pending") leave(id);
     if (chosen !== id) return;
-    if (next) select(next.dataset.id); else if (state !== "pending") clearDetail();
+    if (next) select(next.dataset.id, { follows: true }); else if (state !== "pending") clearDetail();
   });
 
   async function undo() {
-    if (!lastDecision || now() > lastDecision.until) { toast("Too late to undo.", { slot: "decision", danger: true }); return; }
-    const { id } = lastDecision;
-    lastDecision = null;
+    decided = decided.filter(({ until }) => now() <= until);
+    if (!decided.length) { toast("Too late to undo.", { slot: "decision", danger: true }); return; }
+    const { id } = decided.pop();
     const answer = await fetch(`/actions/${id}/undo`, {
       method: "POST", headers: { "X-CSRFToken": csrf(), "HX-Request": "true" },
     }).catch(() => null);
@@ -313,7 +336,7 @@
     const busy = state === "pending" && panel.dataset.state === "pending" &&
       ($("edit-form") || formOpen() || panel.contains(document.activeElement));
     const what = busy ? "#panel-status" : "#panel";
-    return load(`/actions/${id}/panel?seen=${card.dataset.digest}`, { target: what, select: what, swap: "outerHTML" });
+    return load(`/actions/${id}/panel`, { target: what, select: what, swap: "outerHTML" });
   });
 
   async function fragment(address) {
@@ -381,6 +404,7 @@
     "/": () => $("q").focus(), "?": () => $("keys").showModal(),
   };
   window.agentsec.inbox = { keys, select, openId, rows, row, say, closeForms, refreshPanel };
+  const WALKS = new Set(["j", "k"]), APART = new Set(["z", "/", "?"]);
   // A box that was ticked by hand keeps the focus, and takes no letters.
   const typing = (node) => node.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {
@@ -391,7 +415,10 @@
       return;
     }
     if (typing(event.target)) return;
-    if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
+    if (!Object.hasOwn(keys, event.key)) return;
+    event.preventDefault();
+    // A key that is held walks the list, and does nothing else; none is about a card that is being exchanged.
+    if (WALKS.has(event.key) || !(event.repeat || (detail.inert && !APART.has(event.key)))) keys[event.key]();
   });
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.id === "edit-slot") enter(event.target.querySelector("textarea"));

@@ -17,7 +17,7 @@ from approvals import answers, claims, clock, decisions, delegating, queries, qu
 from approvals.models import Action, Question
 from approvals.notice_models import Occasion
 from policies.models import User
-from tests.approvals.test_views import HTMX, browser, decide, text
+from tests.approvals.test_views import CARD, HTMX, browser, decide, text
 from tests.cast import Cast, cast, committed_cast, person
 from traces import record
 from traces.ids import uuid7
@@ -52,7 +52,8 @@ def kinds(action: Action) -> list[str]:
 
 
 def post(user: User, action: Action, what: str, **said: str) -> Any:
-    return browser(user).post(f"/actions/{action.pk}/{what}", said, **HTMX)
+    shown = Action.objects.get(pk=action.pk).digest
+    return browser(user).post(f"/actions/{action.pk}/{what}", said, **HTMX, **{CARD: shown})
 
 
 # ---- claims

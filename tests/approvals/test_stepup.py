@@ -288,14 +288,14 @@ def test_a_stranger_gets_nothing_to_sign(careful: Cast, client: Client) -> None:
 
 def test_the_panel_says_what_is_missing(careful: Cast, client: Client) -> None:
     client.force_login(careful.approver, backend=BACKEND)
-    page = client.get(f"/actions/{careful.deploy().pk}/panel").content.decode()
+    page = client.get(f"/actions/{careful.deploy().pk}/card").content.decode()
     assert "You have no passkey yet" in page and "data-signs" not in page
 
 
 def test_who_has_none_may_still_answer_for_their_other_group(careful: Cast, client: Client) -> None:
     client.force_login(careful.approver, backend=BACKEND)
     action = careful.order(20000)
-    page = client.get(f"/actions/{action.pk}/panel").content.decode()
+    page = client.get(f"/actions/{action.pk}/card").content.decode()
     assert "You have no passkey yet" not in page and 'id="approve-form"' in page
     client.post(f"/actions/{action.pk}/decide", {"verdict": "approve", "digest": action.digest})
     assert Vote.objects.get().group == "finance"
@@ -303,5 +303,5 @@ def test_who_has_none_may_still_answer_for_their_other_group(careful: Cast, clie
 
 def test_with_a_passkey_the_panel_asks_for_it(careful: Cast, device: Authenticator, client: Client) -> None:
     client.force_login(careful.approver, backend=BACKEND)
-    page = client.get(f"/actions/{careful.deploy().pk}/panel").content.decode()
+    page = client.get(f"/actions/{careful.deploy().pk}/card").content.decode()
     assert f"/actions/{Action.objects.get().pk}/sign" in page

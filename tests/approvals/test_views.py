@@ -21,6 +21,7 @@ from traces.problems import Refused
 
 __all__ = ["cast", "committed_cast"]
 HTMX = {"HTTP_HX_REQUEST": "true"}
+CARD = "HTTP_X_CARD_DIGEST"
 LEAVES = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=30)
 
 
@@ -32,7 +33,7 @@ def browser(user: User) -> Client:
 
 def decide(user: User, action: Action, verdict: str, **said: Any) -> Any:
     post = {"digest": action.digest, "verdict": verdict, **said}
-    return browser(user).post(f"/actions/{action.pk}/decide", post, **HTMX)
+    return browser(user).post(f"/actions/{action.pk}/decide", post, **HTMX, **{CARD: post["digest"]})
 
 
 def text(response: Any) -> str:
@@ -81,7 +82,7 @@ def test_approving_says_what_came_of_it_and_offers_undo(cast: Cast) -> None:
 def test_undo_brings_it_back(cast: Cast) -> None:
     action = cast.mass_mail()
     decide(cast.approver, action, "approve")
-    response = browser(cast.approver).post(f"/actions/{action.pk}/undo", **HTMX)
+    response = browser(cast.approver).post(f"/actions/{action.pk}/undo", **HTMX, **{CARD: action.digest})
     action.refresh_from_db()
     assert action.state == "pending" and 'id="approve-form"' in text(response)
 
@@ -104,7 +105,34 @@ def test_an_old_digest_decides_nothing_and_shows_that_it_changed(cast: Cast) -> 
     response = decide(cast.approver, action, "approve", digest="0" * 64)
     action.refresh_from_db()
     assert response.status_code == 409 and action.state == "pending"
-    assert "changed while you were reading" in text(response)
+    assert "changed while you were reading" in text(response) and "Show it" in text(response)
+
+
+def edited(cast: Cast) -> Action:
+    """A mail that another reviewer gave another recipient, which takes one more to agree."""
+    action = cast.mass_mail()
+    return decisions.edit(
+        action_id=action.pk, user=person("cy", "comms"), digest=action.digest, comment="one is enough",
+        args={**action.args, "to": MANY[:-1] + ["else@other.example"]},
+    ).action  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["panel", "claim", "decide", "ask", "undo", "stop"])
+def test_below_arguments_that_are_not_current_nothing_decides(cast: Cast, way: str) -> None:
+    client, action = browser(cast.approver), edited(cast)
+    call = client.get if way == "panel" else client.post
+    for shown in ({CARD: "0" * 64}, {}):
+        below = text(call(f"/actions/{action.pk}/{way}", **HTMX, **shown))
+        assert "changed while you were reading" in below and 'id="panel-actions"' in below
+        assert "-form" not in below and action.digest not in below.partition("panel-actions")[2]
+    assert action.state == "pending"
+
+
+def test_the_form_to_edit_opens_for_what_the_card_shows_alone(cast: Cast) -> None:
+    client, action = browser(cast.approver), edited(cast)
+    assert 'id="edit-form"' in text(client.get(f"/actions/{action.pk}/edit", **HTMX, **{CARD: action.digest}))
+    answer = client.get(f"/actions/{action.pk}/edit", **HTMX, **{CARD: "0" * 64})
+    assert answer["HX-Retarget"] == "#panel" and "edit-form" not in text(answer)
 
 
 def test_who_came_second_is_told_who_was_first(cast: Cast) -> None:

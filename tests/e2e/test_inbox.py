@@ -262,6 +262,94 @@ def test_typing_a_reason_is_not_disturbed_by_what_others_do(office: Office) -> N
     expect(ada.locator("#reject-why")).to_have_value("Half a sentence")
 
 
+def test_what_another_edited_is_not_approved_below_the_old_arguments(office: Office) -> None:
+    ada, cy = office.page("ada"), office.page("cy")
+    live(ada, cy)
+    action = office.mass_mail("Redirected")
+    open_(ada, action)
+    open_(cy, action)
+    ada.keyboard.press("e")
+    ada.locator("#edit-form").get_by_label("to", exact=True).fill("somebody@else.example")
+    ada.get_by_label("Why?", exact=True).fill("one will do")
+    ada.get_by_role("button", name="Save and approve").click()
+    expect(cy.locator("#panel-status")).to_contain_text("The arguments changed")
+    expect(cy.locator("#panel-actions form")).to_have_count(0)
+    cy.keyboard.press("a")
+    expect(cy.locator("#show-current")).to_be_focused()
+    assert office.agent.get(f"/actions/{action['id']}").json()["state"] == "pending"
+    cy.keyboard.press("Enter")
+    expect(cy.locator("#card[data-revision='2']")).to_contain_text("somebody@else.example")
+    cy.keyboard.press("a")
+    expect(row(cy, action)).to_have_count(0)
+
+
+def test_a_key_decides_nothing_while_the_chosen_card_is_on_its_way(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    first, second = office.mass_mail("First"), office.mass_mail("Second")
+    expect(row(ada, second)).to_be_visible()
+    open_(ada, first)
+    held: list[Any] = []
+    ada.route(f"**/actions/{second['id']}/card", lambda route: held.append(route))
+    row(ada, second).locator("a").click()
+    until_held(ada, held)
+    ada.keyboard.press("a")
+    ada.keyboard.press("r")
+    expect(ada.locator("#reject-form")).to_be_hidden()
+    held[0].continue_()
+    expect(ada.locator(f"#card[data-id='{second['id']}']")).to_be_visible()
+    states = [office.agent.get(f"/actions/{each['id']}").json()["state"] for each in (first, second)]
+    assert states == ["pending", "pending"]
+    ada.keyboard.press("a")
+    expect(row(ada, second)).to_have_count(0)
+    assert office.agent.get(f"/actions/{first['id']}").json()["state"] == "pending"
+
+
+def test_a_card_that_cannot_be_read_leaves_the_one_before_chosen(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    first, second = office.mass_mail("Here"), office.mass_mail("Gone")
+    expect(row(ada, second)).to_be_visible()
+    open_(ada, first)
+    ada.route(f"**/actions/{second['id']}/card", lambda route: route.abort())
+    row(ada, second).locator("a").click()
+    expect(ada.locator(".toast").last).to_be_visible()
+    expect(row(ada, first)).to_have_class(re.compile("is-chosen"))
+    ada.keyboard.press("a")
+    expect(row(ada, first)).to_have_count(0)
+    office.forgive_lost_requests()
+
+
+def test_a_held_key_approves_one_and_each_of_two_is_undone(office: Office) -> None:
+    ada = office.page("ada")
+    live(ada)
+    actions = [office.mass_mail(f"Held {number}") for number in range(3)]
+    expect(row(ada, actions[2])).to_be_visible()
+    open_(ada, actions[0])
+    for _ in range(4):
+        ada.keyboard.down("a")
+        ada.wait_for_timeout(150)
+    ada.keyboard.up("a")
+    expect(row(ada, actions[0])).to_have_count(0)
+    expect(row(ada, actions[1])).to_be_visible()
+    open_(ada, actions[1])
+    expect(ada.locator("#detail:not([inert])")).to_be_visible()
+    ada.keyboard.press("a")
+    expect(row(ada, actions[1])).to_have_count(0)
+    ada.keyboard.press("z")
+    expect(row(ada, actions[1])).to_be_visible()
+    ada.keyboard.press("z")
+    expect(row(ada, actions[0])).to_be_visible()
+
+
+def until_held(page: Any, held: list[Any]) -> None:
+    """Until a request that a route holds back is there."""
+    end = time.monotonic() + 20
+    while not held:
+        assert time.monotonic() < end, "no such request"
+        page.wait_for_timeout(20)
+
+
 def test_the_same_is_allowed_for_a_while_by_keyboard_shown_and_revoked(office: Office) -> None:
     ada = office.page("ada")
     live(ada)
