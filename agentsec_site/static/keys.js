@@ -8,7 +8,8 @@
   if (document.body.dataset.keys === "off") {
     /* Before all others, since it listens on the window and on the way down. Blanks press buttons: they go through. */
     window.addEventListener("keydown", (event) => {
-      const single = [...event.key].length === 1 && event.key !== " ";
+      // A browser that fills a field in may send keys without a name.
+      const single = [...(event.key ?? "")].length === 1 && event.key !== " ";
       if (!single || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(TYPED)) return;
       event.stopImmediatePropagation();
     }, true);

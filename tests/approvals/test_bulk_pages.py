@@ -54,6 +54,7 @@ def test_the_list_names_each_with_risk_and_origins_and_digest(cast: Cast) -> Non
     actions = [cast.mass_mail(), cast.mass_mail()]
     page = listed(cast.approver, "approve", *actions)
     assert "Approve 2 × email.send?" in page and page.count("origin-agent") == 2
+    assert page.count(">it changes something</span>") == 2
     assert all(f'value="{action.pk}:{action.digest}"' in page for action in actions)
 
 

@@ -1,7 +1,8 @@
 """Pictures of every page, for `docs/pages.md`: `python -m tests.e2e.screenshots [FOLDER]`.
 
 It starts the demonstration's company, lets things happen in it, follows every link as the tests do, and
-takes each kind of page once: light, and the daily ones dark and as wide as a phone too.
+takes each kind of page once: light, and the daily ones dark and as wide as a phone too. Then come the pages
+to which no link leads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from agentsec_site.demo import mailbox
 from agentsec_site.embedded import REPOSITORY
 from tests.e2e.company import Company, open_company
 from tests.e2e.crawl import pages
+from tests.e2e.doors import ask_of_two, doors
 from tests.live import Live, make_home
 
 PURPOSE = "Take pictures of every page of the demonstration, in place of those in FOLDER/pages."
@@ -86,6 +88,20 @@ def take(page: Page, company: Company, folder: Path) -> list[str]:
     return taken
 
 
+def take_doors(page: Page, company: Company, folder: Path) -> list[str]:
+    """The names of the pictures of what no link leads to, by a browser that nobody is signed in to."""
+    return [_shot(page, folder, _name(name, 0)) for name in doors(page, company)]
+
+
+def take_many(page: Page, company: Company, folder: Path) -> list[str]:
+    """The question whether many are decided together, and then its answer: no."""
+    asked = ask_of_two(page, company)
+    taken = [_shot(page, folder, "bulk-confirm")]
+    for item in asked:
+        company.decide(item, "reject", comment="seen enough")
+    return taken
+
+
 def _name(kind: str, number: int) -> str:
     """A file name for a kind of page."""
     if kind.startswith("/?open="):
@@ -120,7 +136,9 @@ def main(words: list[str]) -> None:
         )
         page = browser.new_page(viewport=WIDE, reduced_motion="reduce")
         page.goto(opened.live.link)
-        write_list(take(page, opened, folder), docs / "pages.md")
+        names = take(page, opened, folder) + take_many(page, opened, folder)
+        stranger = browser.new_page(viewport=WIDE, reduced_motion="reduce")
+        write_list(names + take_doors(stranger, opened, folder), docs / "pages.md")
         browser.close()
 
 

@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.company import Company
 from tests.e2e.crawl import pages
-from tests.e2e.screenshots import cards, fill
+from tests.e2e.doors import ask_of_two, doors
+from tests.e2e.screenshots import DAILY, PHONE, WIDE, cards, fill
 
 pytestmark = pytest.mark.e2e
 AXE = "options => axe.run(document, options).then(found => found.violations)"
@@ -37,6 +38,8 @@ DARK = (
 BY_KEY = {
     "?": "#keys", "r": "#reject-form", "e": "#edit-form", "q": "#ask-form", "d": "#delegate-form",
 }  # fmt: skip
+# Where people are on their way too; the doors are all narrow.
+ON_THE_WAY = frozenset((*DAILY, "account", "insights", "health", "firewall"))
 # Pages of one template, whatever they are about: one of them is enough.
 ALIKE = re.compile(r"admin:\w+_(history|delete)")
 
@@ -87,6 +90,23 @@ def both(page: Page, seen: set[str] | None = None) -> list[str]:
     return refused + light + [f"dark: {each}" for each in colours(page, seen)]
 
 
+def narrow(page: Page) -> list[str]:
+    """What is wrong with the open page where it is as wide as a phone. Colours are the same there."""
+    page.set_viewport_size(PHONE)
+    found = _narrow(page)
+    if page.locator("#card").is_visible() and page.locator("#rows").count():
+        page.get_by_text("← List").click()
+        found += _narrow(page)
+    page.set_viewport_size(WIDE)
+    return found
+
+
+def _narrow(page: Page) -> list[str]:
+    width = page.evaluate("document.documentElement.scrollWidth")
+    wide = [f"it is {width} px wide"] if width > PHONE["width"] else []
+    return [f"phone: {each}" for each in wide + told(page.evaluate(AXE, FORMS))]
+
+
 def test_what_is_hard_to_read_in_the_dark_alone_is_found_once_and_what_differs_again(
     browser: Browser,
 ) -> None:
@@ -108,6 +128,18 @@ def test_axe_finds_nothing_on_any_page(busy: Company, watched: Page) -> None:
     seen: set[str] = set()
     for kind in pages(watched, busy.live.url, also=cards(busy), alike=lambda kind: ALIKE.sub(r"\1", kind)):
         wrong += [f"{kind}: {found}" for found in both(watched, seen)]
+        if kind in ON_THE_WAY:
+            wrong += [f"{kind}: {found}" for found in narrow(watched)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_axe_finds_nothing_at_the_doors_and_where_the_user_is_asked(busy: Company, browser: Browser) -> None:
+    context = browser.new_context(viewport=WIDE, reduced_motion="reduce")
+    context.add_init_script(REFUSED)
+    page, wrong, seen = context.new_page(), list[str](), set[str]()
+    for name in doors(page, busy):
+        wrong += [f"{name}: {found}" for found in both(page, seen) + narrow(page)]
+    context.close()
     assert not wrong, "\n".join(wrong)
 
 
@@ -128,7 +160,28 @@ def test_axe_finds_nothing_in_what_a_key_opens(busy: Company, watched: Page) -> 
     assert both(watched, seen) == []
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/reset", "/welcome/none", "/nowhere"])
+def test_axe_finds_nothing_in_what_others_bring_about(busy: Company, watched: Page) -> None:
+    """Somebody else's claim, and a choice of which one was decided meanwhile."""
+    seen: set[str] = set()
+    item, question = busy.waiting("order.place"), watched.get_by_role("dialog")
+    busy.people["priya"].call("POST", f"/actions/{item['id']}/claim", {})
+    watched.goto(f"{busy.live.url}/?open={item['id']}")
+    for key, answer in (("a", "Decide anyway"), ("c", "Take it over")):
+        expect(watched.locator("#approve-form")).to_be_visible()
+        watched.keyboard.press(key)
+        expect(question.get_by_role("button", name=answer)).to_be_visible()
+        assert both(watched, seen) == [], answer
+        watched.keyboard.press("Escape")
+        expect(question).to_have_count(0)
+
+    _, late = ask_of_two(watched, busy)
+    busy.decide(late, "reject", comment="no")
+    question.get_by_role("button", name="Approve 2").click()
+    expect(question.get_by_role("heading")).to_contain_text("1 approved, 1 not.")
+    assert both(watched, seen) == []
+
+
+@pytest.mark.parametrize("path", ["/welcome/none", "/nowhere"])
 def test_axe_finds_nothing_for_a_stranger(busy: Company, browser: Browser, path: str) -> None:
     page = browser.new_page()
     page.goto(f"{busy.live.url}{path}")
