@@ -12,7 +12,7 @@ from approvals.sandbox import Job, Limits, MiB, Outcome
 from tests.approvals.sandbox.test_hostile import PRELUDE, TIERS, Hostile, ended
 from tests.tiers import forced_tier
 
-ROOMY = Limits(wall_seconds=10, cpu_seconds=8, memory_bytes=64 * MiB, pids=24)
+ROOMY = Limits(wall_seconds=10, cpu_seconds=8, memory_bytes=40 * MiB, pids=24)
 MAPPING = """
 libc.mmap.restype = ctypes.c_void_p
 where, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
