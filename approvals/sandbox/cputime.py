@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 
 from approvals.sandbox import procfs
 
@@ -70,14 +71,20 @@ class CpuTime:
 def _running(proc: int, pid: str, fields: list[bytes]) -> float:
     """How many processors a process seems to occupy now."""
     if int(fields[_THREADS]) == 1:
-        return _occupied(proc, pid) if fields[_RUNNING] == b"R" else 0.0
-    paths = [f"{pid}/task/{task}" for task in procfs.tasks(proc, pid)]
-    busy = sum(_occupied(proc, path) for path in paths if procfs.fields(proc, path)[:1] == [b"R"])
-    return min(busy, float(os.cpu_count() or 1))
+        paths = [pid] if fields[_RUNNING] == b"R" else []
+    else:
+        paths = [f"{pid}/task/{task}" for task in procfs.tasks(proc, pid)]
+        paths = [path for path in paths if procfs.fields(proc, path)[:1] == [b"R"]]
+    return sum(_occupied(proc, path) for path in paths)
 
 
 def _occupied(proc: int, path: str) -> float:
-    """The share of its time in which a task that could run did: a busy host lets it wait."""
+    """The share of a processor that a task has which could run: a busy host lets it wait.
+
+    What it waits now it is not told to have waited yet, so those that could run on the whole host count too.
+    """
     times = procfs.text(proc, path, "schedstat").split()
     ran, waited = (int(times[0]), int(times[1])) if len(times) > 1 else (0, 0)
-    return ran / (ran + waited) if ran + waited else 1.0
+    runnable = int(Path("/proc/loadavg").read_bytes().split()[3].partition(b"/")[0])
+    own = ran / (ran + waited) if ran + waited else 1.0
+    return min(own, (os.cpu_count() or 1) / max(1, runnable))

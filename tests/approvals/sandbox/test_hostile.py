@@ -264,7 +264,7 @@ held = [bytearray(os.urandom(1 << 16) * 16) for _ in range(400)]
 time.sleep(20)
 """, holds=within_memory),
     "r_locked_memory": Hostile("""
-space = mmap.mmap(-1, 32 << 20)
+space = mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 if libc.mlock(ctypes.byref(ctypes.c_char.from_buffer(space)), 32 << 20) == 0: got('mlock')
 if libc.mlockall(3) == 0: got('mlockall')
 """),

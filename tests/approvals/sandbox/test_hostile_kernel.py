@@ -12,12 +12,12 @@ from approvals.sandbox import Job, Limits, MiB, Outcome
 from tests.approvals.sandbox.test_hostile import PRELUDE, TIERS, Hostile, ended
 from tests.tiers import forced_tier
 
-ROOMY = Limits(wall_seconds=10, cpu_seconds=8, memory_bytes=64 * MiB, pids=24)
+ROOMY = Limits(wall_seconds=10, cpu_seconds=8, memory_bytes=40 * MiB, pids=24)
 MAPPING = """
 libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+where, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+libc.mmap.argtypes = [where, size, number, number, number, ctypes.c_long]
+libc.munmap.argtypes, libc.mprotect.argtypes = [where, size], [where, size, number]
 NONE = ctypes.c_void_p(-1).value
 """
 # Each ends when it is let, so that a machine is not left with what it took.
