@@ -82,6 +82,7 @@ class Reply:
     _redactor: Redactor | None = field(default=None, repr=False)
     _unpack: zlib._Decompress | None = field(default=None, repr=False)
     _budget: Budget | None = field(default=None, repr=False)
+    _paid: int = 0
 
     def parts(self) -> Iterator[bytes]:
         """The body, redacted. Raises Broken where it is cut off, OSError, Refused."""
@@ -90,12 +91,19 @@ class Reply:
         while piece := self._exchange.part():
             for unpacked in self._unpacked(piece):
                 self.received += len(unpacked)
-                self._budget.spend(len(unpacked))
+                self._pay_for_unpacking(self._exchange.received)
                 if safe := self._redactor.feed(unpacked):
                     yield safe
         if self._unpack is not None and not self._unpack.eof:
             raise Broken("its answer was cut off")
         yield self._redactor.end()
+
+    def _pay_for_unpacking(self, arrived: int) -> None:
+        """What came was paid for as it came; what it becomes beyond that is paid for here."""
+        beyond = self.received - arrived - self._paid
+        if beyond > 0 and self._budget is not None:
+            self._paid += beyond
+            self._budget.spend(beyond)
 
     def _unpacked(self, piece: bytes) -> Iterator[bytes]:
         if self._unpack is None:
@@ -138,8 +146,11 @@ class Courier:
         wire, reply, filled, told = self._begun(asked, deadline, told)
         try:
             with wire:
-                self._ask(wire, filled, reply, deadline)
+                self._ask(wire, filled, reply)
                 yield reply
+        except Refused as refused:
+            told = replace(told, why=refused.detail)
+            raise
         except (OSError, Broken) as error:
             raise Unavailable(f"the server did not answer as it should: {_said(error)}") from None
         finally:
@@ -168,6 +179,7 @@ class Courier:
         try:
             filled, names = self._judged(asked)
             told = replace(told, secrets=names)
+            exchange = self._written(filled, deadline, paid=len(asked.body))
             self.gate.check()
             wire, address = self._dial(asked.where, self._terms(asked.where, secret=bool(names)))
         except Refused as refused:
@@ -175,7 +187,17 @@ class Courier:
             raise
         told = replace(told, kind="allowed", address=address)
         self.gate.tell(told)
-        return wire, Reply(0, (), address), filled, told
+        return wire, Reply(0, (), address, _exchange=exchange), filled, told
+
+    def _written(self, asked: Asked, deadline: Deadline, *, paid: int) -> Exchange:
+        """The request as it will leave, paid for as far as it is not yet. Raises Forbidden, Unavailable."""
+        exchange = Exchange(deadline, self.budget.spend)
+        try:
+            size = exchange.write(asked.method, asked.where.path, self._headers(asked), asked.body)
+        except Broken as error:
+            raise Unavailable(str(error)) from None
+        self.budget.spend(max(0, size - paid))
+        return exchange
 
     def _judged(self, asked: Asked) -> tuple[Asked, tuple[str, ...]]:
         reach = self.allowed.of_request(asked.method, asked.where)
@@ -197,12 +219,12 @@ class Courier:
         if why:
             raise Forbidden(why)
 
-    def _ask(self, wire: socket.socket, asked: Asked, reply: Reply, deadline: Deadline) -> None:
-        exchange = Exchange(wire, deadline)
-        exchange.send(asked.method, asked.where.path, self._headers(asked), asked.body)
+    def _ask(self, wire: socket.socket, asked: Asked, reply: Reply) -> None:
+        exchange, needles = reply._exchange, self.vault.needles
+        assert exchange is not None, "a request was written before a server was dialled"
+        exchange.send(wire)
         exchange.begin()
-        needles = self.vault.needles
-        reply.status, reply._exchange = exchange.status, exchange
+        reply.status = exchange.status
         reply._redactor, reply._budget = self.vault.redactor(), self.budget
         empty = needles.none or asked.method == "HEAD" or exchange.status in (204, 304)
         packed = "" if empty else _packing(exchange)

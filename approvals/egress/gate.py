@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Told:
     """One thing that happened on the way out. `kind` is allowed, refused or ended; `what` never holds a
-    query, a header or a body; `why` is empty where it was allowed.
+    query, a header or a body; `why` says why it was refused, or what ended it early.
     """
 
     kind: str
@@ -206,7 +206,8 @@ def _title(told: Told) -> str:
     if told.kind == "allowed":
         return f"Allowed: {told.what}" + (f", with {', '.join(told.secrets)}" if told.secrets else "")
     status = f"{told.status}, " if told.status else ""
-    return f"Done: {told.what} ({status}{told.sent:,} bytes out, {told.received:,} in)"
+    cut = f"; cut off: {told.why}" if told.why else ""
+    return f"Done: {told.what} ({status}{told.sent:,} bytes out, {told.received:,} in{cut})"
 
 
 __all__ = ["Gate", "Refused", "RunGate", "Told"]

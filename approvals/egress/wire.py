@@ -216,26 +216,40 @@ def _head(event: h11.Request) -> Head:
 
 
 class Exchange:
-    """One request sent to a server and its answer, piece by piece."""
+    """One request to a server and its answer, piece by piece. `spend` is told of every byte that comes."""
 
-    def __init__(self, wire: socket.socket, deadline: Deadline) -> None:
-        self._wire, self._deadline = wire, deadline
+    def __init__(self, deadline: Deadline, spend: Callable[[int], None]) -> None:
+        self._deadline, self._spend = deadline, spend
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_HEAD)
+        self._out = b""
+        self._wire: socket.socket | None = None
+        self.received = 0
         self.status = 0
         self.headers: tuple[tuple[str, str], ...] = ()
 
-    def send(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
-        """Raises Broken where it cannot be sent (without saying what), OSError."""
+    def write(self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> int:
+        """Make the request ready; how many bytes it has. Raises Broken where it cannot be sent, without
+        saying what.
+        """
         try:
             request = h11.Request(method=method, target=target, headers=list(headers))
             data = self._http.send(request) or b""
         except (h11.LocalProtocolError, UnicodeEncodeError):
             raise Broken("a header or the address cannot be sent") from None
         data += (self._http.send(h11.Data(data=body)) or b"") if body else b""
-        self._push(data + (self._http.send(h11.EndOfMessage()) or b""))
+        self._out = data + (self._http.send(h11.EndOfMessage()) or b"")
+        return len(self._out)
+
+    def send(self, wire: socket.socket) -> None:
+        """Send what was made ready. Raises OSError."""
+        self._wire, left = wire, memoryview(self._out)
+        while left:
+            wire.settimeout(self._deadline.left())
+            left = left[wire.send(left) :]
+        self._out = b""
 
     def begin(self) -> None:
-        """Read status and headers. Raises Broken for what is not HTTP, OSError."""
+        """Read status and headers. Raises Broken for what is not HTTP, OSError, what `spend` raises."""
         for _ in range(10):
             event = self._event()
             if isinstance(event, h11.Response):
@@ -249,7 +263,7 @@ class Exchange:
         raise Broken("its answer is not HTTP")
 
     def part(self) -> bytes:
-        """The next piece of the body, empty at its end. Raises Broken where it is cut off, OSError."""
+        """The next piece of the body, empty at its end. Raises Broken where it is cut off, and as `begin`."""
         while True:
             event = self._event()
             if isinstance(event, h11.Data) and event.data:
@@ -262,14 +276,15 @@ class Exchange:
     def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._wire.settimeout(self._deadline.left())
-                self._http.receive_data(self._wire.recv(CHUNK))
+                self._http.receive_data(self._receive())
         except h11.RemoteProtocolError:
             raise Broken("its answer is not HTTP, or was cut off") from None
         return event
 
-    def _push(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            self._wire.settimeout(self._deadline.left())
-            left = left[self._wire.send(left) :]
+    def _receive(self) -> bytes:
+        assert self._wire is not None, "an answer follows a request"
+        self._wire.settimeout(self._deadline.left())
+        data = self._wire.recv(CHUNK)
+        self.received += len(data)
+        self._spend(len(data))
+        return data

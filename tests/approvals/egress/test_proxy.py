@@ -282,9 +282,27 @@ def test_the_runs_bytes_are_counted_over_all_its_connections(server: Receiver) -
         assert not out.get(f"http://api.example:{server.port}/").endswith(b"x" * 600)
 
 
+def test_headers_are_counted_both_ways(server: Receiver) -> None:
+    """What leaves in addresses and headers, and comes back in headers, 1xx answers and chunks, leaves too."""
+    url = f"http://api.example:{server.port}/"
+    with door(f"{url}*", network_bytes=10_000) as out:
+        got = [out.get(url + "A" * 1000, "X-Data: " + "B" * 3000) for _ in range(5)]
+    assert [each[9:12] for each in got] == [b"204", b"204", b"403", b"403", b"403"] and len(server.got) == 2
+    for waste in (
+        answer(b"", b"X-D: " + b"C" * 3000 + b"\r\n"),
+        b"HTTP/1.1 103 Early Hints\r\nX: %b\r\n\r\n" % (b"C" * 3000) + answer(b""),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;%b\r\na\r\n0\r\n\r\n" % (b"C" * 3000),
+    ):
+        server.answers[:] = [waste] * 5
+        with door(f"{url}*", network_bytes=10_000) as out:
+            got = [out.get(url) for _ in range(5)]
+            assert sum(each.startswith(b"HTTP/1.1 200") and b"ended" not in each for each in got) <= 3
+            assert "limit network_bytes" in "".join(told.why for told in out.gate.told)
+
+
 def test_what_a_job_sends_is_counted_before_it_is_kept(server: Receiver) -> None:
     """Bodies are held in the worker's memory: all of them together have the run's limit."""
-    with door(f"http://api.example:{server.port}/*", network_bytes=1000) as out:
+    with door(f"http://api.example:{server.port}/*", network_bytes=1500) as out:
         url = f"http://api.example:{server.port}/"
         assert out.get(url, method="POST", body=b"x" * 900).startswith(b"HTTP/1.1 204")
         assert out.get(url, method="POST", body=b"x" * 900).startswith(b"HTTP/1.1 403")
