@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import fcntl
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -197,11 +199,10 @@ def of_machine(
     before: Surroundings,
     folder: Path,
     jobs: Iterable[psutil.Process],
-    workers: Set[int],
     shared: Set[str],
 ) -> Iterator[Check]:
-    """The promises about this machine, once the instance was stopped; `workers` are the ids of all it had,
-    `shared` what its PostgreSQL had of /dev/shm: other instances may run on this machine.
+    """The promises about this machine, once the instance was stopped; `shared` is what its PostgreSQL had of
+    /dev/shm: other instances may run on this machine.
     """
     live.gone(10)
     left = [f"{process.pid} {process.name()}" for process in [*live.survivors(), *jobs] if _lives(process)]
@@ -213,7 +214,7 @@ def of_machine(
     remains = [
         *(str(path) for path in folder.rglob("*")),
         *((after.shared - before.shared) & shared),
-        *(name for name in after.cgroups - before.cgroups if _owner(name) in workers),
+        *(name for name in after.cgroups - before.cgroups if _orphaned(name)),
         *mounts,
     ]
     yield Check("no file, mount or cgroup is left", f"{len(remains)} left", tuple(remains))
@@ -240,12 +241,22 @@ def _told(states: Iterable[str]) -> str:
 
 def _cgroups() -> Iterator[Path]:
     root = Path("/sys/fs/cgroup")
-    yield from root.glob("**/agentsec-*") if root.is_dir() else ()
+    yield from root.glob("**/agentsec-job-*") if root.is_dir() else ()
 
 
-def _owner(cgroup: str) -> int:
-    """The process that a cgroup was made by, which its name says."""
-    return int(Path(cgroup).name.split("-")[1])
+def _orphaned(cgroup: str) -> bool:
+    """Whether no process that lives holds it: those of other instances are held by theirs."""
+    try:
+        descriptor = os.open(cgroup, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _lives(process: psutil.Process) -> bool:

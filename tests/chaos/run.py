@@ -68,7 +68,6 @@ class Chaos:
     folder: Path
     ledger: Ledger = field(default_factory=Ledger)
     jobs: set[psutil.Process] = field(default_factory=set)
-    workers: set[int] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -111,9 +110,7 @@ class Chaos:
         """Stop the instance and count what is left of it on this machine."""
         report.complaints.update(counting.complaints(self.live))
         self.live.stop()
-        report.checks += counting.of_machine(
-            self.live, self.before, self.folder, self.jobs, self.workers, self.shared
-        )
+        report.checks += counting.of_machine(self.live, self.before, self.folder, self.jobs, self.shared)
 
     def settle(self) -> None:
         """Wait until nothing is open and every grant has ended, as long as the longest of them lives."""
@@ -167,9 +164,7 @@ class Chaos:
         while not self.done.wait(0.2):
             for name in WORKERS:
                 with contextlib.suppress(AssertionError, psutil.Error):
-                    worker = self.live.child(name)
-                    self.workers.add(worker.pid)
-                    self.jobs.update(worker.children(recursive=True))
+                    self.jobs.update(self.live.child(name).children(recursive=True))
 
     def _settled(self) -> bool:
         query = (
