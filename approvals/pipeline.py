@@ -162,7 +162,7 @@ def checked(tool: ToolDef, args: Mapping[str, Any]) -> dict[str, Any]:
         arguments.files_in(args)
         return arguments.check(args, tool.parameters) if tool.declared else arguments.normalise(dict(args))
     except arguments.ArgumentsRefused as error:
-        raise Refused("invalid", f"{tool.name}: {error}", path=error.path, why=error.why) from None
+        raise Refused("invalid", f"{tool.name}: {error.detail}", path=error.path, why=error.why) from None
 
 
 def _seen_elsewhere(mine: ActionQuerySet, call: Call, digest: str) -> Action | None:

@@ -41,6 +41,19 @@ _DATA = ("enum", "const", "default", "examples")
 _IN_PLACE_ONE = ("if", "then", "else", "not")
 _IN_PLACE_LIST = ("allOf", "anyOf", "oneOf")
 _MAX_SCHEMA_DEPTH = 64
+_RULES = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "minLength": "must have at least {} characters",
+    "maxLength": "must have at most {} characters",
+    "minItems": "must have at least {} items",
+    "maxItems": "must have at most {} items",
+    "enum": "must be one of {}",
+    "const": "must be {}",
+}
 
 
 def check(args: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +247,8 @@ def _why(problem: ValidationError) -> str:
     if problem.validator == "required":
         return _clip(problem.message)
     # The library's message repeats the value, which may be a megabyte; the rule it broke says more.
-    return f"breaks {problem.validator}: {_clip(json.dumps(problem.validator_value, ensure_ascii=False))}"
+    rule = _clip(json.dumps(problem.validator_value, ensure_ascii=False))
+    return _RULES.get(str(problem.validator), f"breaks {problem.validator}: {{}}").format(rule)
 
 
 def _clip(text: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from approvals import decisions, editing
 from approvals.models import Action
+from policies.arguments import ArgumentsRefused, check
 from policies.models import User
 from tests.approvals.test_views import CARD, HTMX, LEAVES, browser, decide, text
 from tests.cast import Cast, cast
@@ -181,6 +182,21 @@ def test_a_refused_edit_can_be_mended_and_sent(cast: Cast) -> None:
     assert action.args == {"supplier": "Acme", "item": "ink", "amount": 7}
 
 
+@pytest.mark.parametrize(
+    ("rule", "value", "said"),
+    [
+        ({"minimum": 1}, 0, "must be at least 1"), ({"exclusiveMaximum": 5}, 5, "must be less than 5"),
+        ({"maxLength": 2}, "abc", "must have at most 2 characters"),
+        ({"minItems": 1}, [], "must have at least 1 items"),
+        ({"enum": ["a", "b"]}, "c", 'must be one of ["a", "b"]'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_words(rule: dict[str, Any], value: Any, said: str) -> None:
+    with pytest.raises(ArgumentsRefused) as refused:
+        check({"x": value}, {"properties": {"x": rule}})
+    assert (refused.value.path, refused.value.why) == ("/x", said)
+
+
 def test_a_place_inside_of_an_argument_is_told_beside_it(cast: Cast) -> None:
     action = cast.mass_mail()
     page = text(
@@ -266,7 +282,7 @@ def test_the_form_is_not_opened_for_arguments_that_were_not_seen(cast: Cast, how
         page = text(client.get(address, **HTMX, **{CARD: seen}))
     else:
         page = text(client.post(address, {"digest": seen, "arg.item": "ink"}, **HTMX, **{CARD: seen}))
-        assert "ink" in page and "The arguments are others now" in page
+        assert "ink" in page and "It was about other arguments" in page
     assert action.digest not in page and "<form" not in page and "The arguments changed" in page
 
 
