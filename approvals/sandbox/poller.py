@@ -33,6 +33,7 @@ _SHARED = re.compile(rb"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB", re.MULTILI
 _SOCKETS = re.compile(rb"^sockets: used (\d+)", re.MULTILINE)
 _TCP = re.compile(rb"^TCP6?: inuse (\d+)", re.MULTILINE)
 _TABLES = re.compile(rb"^VmPTE:\s+(\d+) kB", re.MULTILINE)
+_SPACE = re.compile(rb"^VmSize:", re.MULTILINE)
 _THREADS = re.compile(rb"^Threads:\s+(\d+)", re.MULTILINE)
 
 
@@ -101,7 +102,7 @@ class Poller:
 
     def _memory(self, proc: int, pids: list[str], *, stored: int) -> tuple[int, int]:
         """Bytes of memory of all processes but the init, with what they hold in the kernel; and threads."""
-        texts = {pid: procfs.text(proc, pid, "status") for pid in pids if pid != "1"}
+        texts = dict(_status(proc, pid) for pid in pids if pid != "1")
         threads = sum(int(n) for text in texts.values() for n in _THREADS.findall(text))
         sizes = {pid: procfs.sum_kib(_MEMORY, text) for pid, text in texts.items()}
         certain = self._certain({pid: procfs.sum_kib(_PRIVATE, text) for pid, text in texts.items()})
@@ -132,6 +133,19 @@ class Poller:
         grown = {pid: max(0, size - self._first[pid]) for pid, size in private.items()}
         largest = max(private, key=lambda pid: private[pid], default="")
         return sum(grown.values()) - grown.get(largest, 0) + private.get(largest, 0)
+
+
+def _status(proc: int, pid: str) -> tuple[str, bytes]:
+    """Where a process shows what it takes, and its status there: a main thread that has ended shows nothing
+    of what the others go on with.
+    """
+    status = procfs.text(proc, pid, "status")
+    if not _SPACE.search(status) and procfs.most(_THREADS, status) > 1:
+        for task in procfs.tasks(proc, pid):
+            other = procfs.text(proc, f"{pid}/task/{task}", "status")
+            if _SPACE.search(other):
+                return f"{pid}/task/{task}", other
+    return pid, status
 
 
 def _shared(proc: int, pid: str) -> int:

@@ -33,20 +33,23 @@ _CLONE_NEW = 0x7E020000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _STREAM, _DGRAM, _RAW, _SEQPACKET = 1, 2, 3, 5
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_PRCTL = (1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47, 0x53564D41)
+_PRCTL = (1, 2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 40, 41, 42, 47)
 _SET_DUMPABLE = 4
-_CLONE_FILES, _CLONE_THREAD = 0x400, 0x10000
+_CLONE_FILES, _CLONE_THREAD, _CLOSE_RANGE_UNSHARE = 0x400, 0x10000, 0x2
 _MAP_SHARED, _MAP_ANONYMOUS, _MAP_HUGETLB, _MFD_HUGETLB = 0x1, 0x20, 0x40000, 0x4
 # <linux/fcntl.h>: locks of an open file, which /proc/locks shows to every sandbox as nobody's; leases, which
 # make the host wait; directory notification, which tells of the host's files.
 _F_OFD_SETLK, _F_OFD_SETLKW, _F_SETLEASE, _F_NOTIFY = 37, 38, 1024, 1026
 _FCNTL = (_F_OFD_SETLK, _F_OFD_SETLKW, _F_SETLEASE, _F_NOTIFY)
 # Options by level: socket filters (SO_ATTACH_FILTER, _BPF, _REUSEPORT_CBPF, _REUSEPORT_EBPF), multicast
-# memberships and source lists, IPv6 anycast and flow labels. Each is kernel memory on nobody's account.
-_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_IPV6 = 1, 0, 41
+# memberships and source lists, IPv6 anycast and flow labels, keys for TCP. Each is kernel memory on nobody's
+# account.
+_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_TCP, _IPPROTO_IPV6 = 1, 0, 6, 41
 _FILTER_OPTIONS = (26, 50, 51, 52)
 _MULTICAST = (42, 46, 48)
 _IP_OPTIONS = (35, 39, 41, *_MULTICAST)
+# TCP_MD5SIG, _ULP, _MD5SIG_EXT, _AO_ADD_KEY.
+_TCP_OPTIONS = (14, 31, 32, 38)
 _IPV6_OPTIONS = (20, 27, 32, *_MULTICAST)
 
 
@@ -65,11 +68,12 @@ class Check:
 _SELF = ((Check(0, (0,)),),)
 Guards = dict[str, tuple[tuple[Check, ...], ...]]
 _GUARDED: Guards = {
-    # Byte-range locks belong to the table of descriptors: one that outlives its process would hide them.
+    # One table of descriptors for each process: a thread's own would not be seen, and one that outlives its
+    # process would hide byte-range locks.
     "clone": (
-        (Check(0, (0,), mask=_CLONE_NEW | _CLONE_FILES),),
-        (Check(0, (_CLONE_THREAD,), mask=_CLONE_NEW | _CLONE_THREAD),),
+        (Check(0, (0, _CLONE_FILES | _CLONE_THREAD), mask=_CLONE_NEW | _CLONE_FILES | _CLONE_THREAD),),
     ),
+    "close_range": ((Check(2, (0,), mask=_CLOSE_RANGE_UNSHARE),),),
     "fcntl": ((Check(1, _FCNTL, absent=True),),),
     "ioctl": ((Check(1, (_TIOCSTI, _TIOCLINUX), absent=True),),),
     # Huge pages come out of a reserve of the host's.
@@ -92,7 +96,12 @@ _GUARDED: Guards = {
 
 def _options(*socket_level: int) -> tuple[tuple[Check, ...], ...]:
     """What setsockopt may set: all but these at the level of sockets, and all but ours at those below."""
-    forbidden = {_SOL_SOCKET: socket_level, _IPPROTO_IP: _IP_OPTIONS, _IPPROTO_IPV6: _IPV6_OPTIONS}
+    forbidden = {
+        _SOL_SOCKET: socket_level,
+        _IPPROTO_IP: _IP_OPTIONS,
+        _IPPROTO_TCP: _TCP_OPTIONS,
+        _IPPROTO_IPV6: _IPV6_OPTIONS,
+    }
     elsewhere = (Check(1, tuple(forbidden), absent=True),)
     return (
         elsewhere,

@@ -96,6 +96,20 @@ time.sleep(1); got('60 MiB')
 if libc.syscall(*((220,) if ARM else (56,)), 0x400 | 17, 0, 0, 0, 0) == 0: os._exit(0)
 if ctypes.get_errno() != errno.EPERM: got('a shared table of descriptors')
 """),
+    "memory of threads whose main thread has ended": Hostile("""
+def rest():
+    time.sleep(.1); held = mmap.mmap(-1, 200 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, 200 << 20, 4096): held[at] = 1
+    time.sleep(.3); got('200 MiB'); os._exit(0)
+if os.fork() == 0:
+    threading.Thread(target=rest).start()
+    libc.syscall(93 if ARM else 60, 0)
+os.wait()
+""", ROOMY, ended("memory")),
+    "descriptors of a thread's own": Hostile("""
+if libc.syscall(436, 600, 700, 2) == 0 or ctypes.get_errno() != errno.EPERM: got('a table of its own')
+if libc.syscall(436, 600, 700, 0) != 0: got('nothing closed')
+"""),
     "time of children that nobody waits for": Hostile("""
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 end = time.monotonic() + 6
