@@ -182,6 +182,8 @@ def _types(tree: exp.Expr) -> Iterator[str]:
     for found in tree.find_all(exp.DataType):
         if found.this == exp.DataType.Type.USERDEFINED:
             names = list(found.find_all(exp.Identifier))
+            if not names:
+                raise NotPlain("one of its types cannot be read")
             yield from (name.this if name.quoted else name.this.lower() for name in names[-1:])
 
 

@@ -47,8 +47,8 @@ _KINDS = bytes(
     for c in range(256)
 )
 _SEPARATED = tuple(map(str.encode, (
-    "hhshhshhshhs", "hhsshhsshhss", "hhhhshhhhshhhhshhhhs", "hhhhhhhhshhhhhhhhshhhhhhhh",
-    "xhhshxhh", "xhhsshxhh", "xhhhxhhhx",
+    "hhs" * 6, "hhss" * 6, "hhhhshhhhshhhhshhhhs", "hhhhhhhhshhhhhhhhshhhhhhhh",
+    "xhhsh" * 4, "xhhssh" * 4, "xhhh" * 4,
 )))  # fmt: skip
 
 
@@ -56,7 +56,7 @@ _SEPARATED = tuple(map(str.encode, (
 class Way:
     """One way of writing: `signs`, one of which a text must hold; `pattern`, what is rewritten, by `undo` (of
     its only group, or all of it) or to nothing; `shown`, whether a text is worth it; `quick`, the same by
-    faster means; `lower` reads the text in lower case.
+    faster means; `lower` reads the text in lower case, `only` leaves out what is not rewritten.
     """
 
     signs: tuple[str, ...]
@@ -65,6 +65,7 @@ class Way:
     shown: Callable[[str], object] | None = None
     quick: Callable[[str], str] | None = None
     lower: bool = False
+    only: bool = False
 
     def on(self, view: View) -> View | None:
         """The view with this undone; None where it shows no sign of it."""
@@ -75,8 +76,16 @@ class Way:
             return None
         if self.lower:
             text = _lower(text)
-        rewritten = self.quick(text) if self.quick else self.pattern.sub(self.rewriting(view.codec), text)
-        return View(rewritten, view.codec, view, self) if rewritten != view.text else None
+        rewritten = self._rewritten(text, view.codec)
+        return View(rewritten, view.codec, view, self) if rewritten not in ("", view.text) else None
+
+    def _rewritten(self, text: str, codec: str) -> str:
+        if self.quick is not None:
+            return self.quick(text)
+        rewrite = self.rewriting(codec)
+        if self.only and not isinstance(rewrite, str):
+            return "".join(map(rewrite, self.pattern.finditer(text)))
+        return self.pattern.sub(rewrite, text)
 
     def grew(self, before: str, after: str) -> bool:
         """Whether undoing another way brought signs of this one."""
@@ -122,7 +131,8 @@ def views(text: str, codec: str = "utf-8") -> Iterator[View]:
     for way in _WAYS:
         if (first := way.on(joined)) is not None:
             yield first
-            yield from _again(first, joined, way)
+            if way.undo is not None:
+                yield from _again(first, View("", codec) if way.only else joined, way)
     yield from _by_lines(whole)
 
 
@@ -167,7 +177,8 @@ def _folded(source: View, way: Way) -> Folded:
         start, stop = found.span() if found else (len(text), len(text))
         undone = rewrite if isinstance(rewrite, str) else rewrite(found) if found else ""
         # What stays is traced back sign by sign (an end of 0), what was undone as a whole.
-        for shown, first, last in ((text[done:start], done, 0), (undone, start, stop)):
+        kept = "" if way.only else text[done:start]
+        for shown, first, last in ((kept, done, 0), (undone, start, stop)):
             if shown:
                 at.append(length)
                 begin.append(first)
@@ -238,7 +249,7 @@ def _words(text: str, codec: str) -> str:
 
 def _of_base64(text: str, codec: str) -> str:
     text = text.rstrip("=").translate(_STANDARD)
-    return base64.b64decode(text + "=" * (-len(text) % 4)).decode(codec, "replace")
+    return base64.b64decode(text + "=" * (-len(text) % 4)).decode(codec, "replace") + "\0"
 
 
 _NOTHING = re.compile(r"(?!)")
@@ -267,5 +278,5 @@ _WAYS = (
     Way(("&",), re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});"), _entity),
     Way((), _NOTHING, quick=str, lower=True),
     _DIGITS,
-    Way((), re.compile(rf"{_QUAD}{{4,}}(?:{_SIGN}{{2,3}}={{0,2}}(?!{_SIGN}))?"), _of_base64),
+    Way((), re.compile(rf"{_QUAD}{{4,}}(?:{_SIGN}{{2,3}}={{0,2}}(?!{_SIGN}))?"), _of_base64, only=True),
 )  # fmt: skip
