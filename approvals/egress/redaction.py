@@ -3,7 +3,9 @@ r"""Taking secret values out of what comes back, whatever it is written in, acro
 Each character of a value is looked for as itself, percent-encoded, JSON-escaped, as an HTML reference,
 behind a backslash, and with the zero bytes of UTF-16 and UTF-32 between, mixed as one likes; the whole value
 also in base64 (both alphabets, at each of the three alignments) and in hexadecimal. The case of ASCII letters
-does not count. What is found becomes as many asterisks, so that lengths that were announced still hold.
+does not count. Beside that all is looked for that masking finds in texts (`policies.firewall.undone`): broken
+lines, escapes of escapes, quoted-printable, separated digits, dumps, base64 of base64. What is found becomes
+as many asterisks, so that lengths that were announced still hold.
 
 What an endpoint computes of a value (a hash, its reverse, one half of it) is not found: a secret goes only to
 hosts that may know it.
@@ -16,13 +18,16 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
+from policies.firewall.known import Known
+
 # A shorter value is found everywhere, or can be tried out: it is never put into a request.
 SHORTEST = 8
 LONGEST = 4096
 _ENTITIES = {'"': b"quot;", "&": b"amp;", "<": b"lt;", ">": b"gt;", "'": b"apos;"}
 _ZEROES = rb"\x00{0,3}"
-# The longest way to write a character is &#x00000010ffff; with zeroes behind it.
-_WIDEST = 20
+# The longest way to write an ASCII character is &#x0000000041; with zeroes behind it; a byte of another may
+# stand as %25%66%66. And a line of a dump has its address and its text beside the bytes.
+_WIDEST, _WIDEST_BYTE, _LINE = 20, 10, 200
 
 
 class Needles:
@@ -31,11 +36,15 @@ class Needles:
     def __init__(self, values: Iterable[str]) -> None:
         kept = sorted({value for value in values if value}, key=len, reverse=True)
         self._values = kept
-        self.span = max((len(value) for value in kept), default=0) * _WIDEST
+        self.span = max(map(_width, kept), default=0) + _LINE
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[bytes], ...]:
         return tuple(re.compile(form) for value in self._values for form in _forms(value))
+
+    @cached_property
+    def _known(self) -> Known:
+        return Known([("", value) for value in self._values], of_bytes=True)
 
     @property
     def none(self) -> bool:
@@ -44,6 +53,12 @@ class Needles:
     def taken_out(self, data: bytes) -> bytes:
         for pattern in self._patterns:
             data = pattern.sub(_stars, data)
+        spans = self._known.spans(data.decode("latin-1"))
+        if spans:
+            written = bytearray(data)
+            for start, end, _ in spans:
+                written[start:end] = b"*" * (end - start)
+            data = bytes(written)
         return data
 
     def of_text(self, text: str) -> str:
@@ -70,6 +85,11 @@ class Redactor:
         """What was still held back."""
         rest, self._held = self._held, b""
         return self._needles.taken_out(rest)
+
+
+def _width(value: str) -> int:
+    """The most bytes that are held back for a value."""
+    return max(len(value) * _WIDEST, len(value.encode()) * _WIDEST_BYTE)
 
 
 def _stars(found: re.Match[bytes]) -> bytes:

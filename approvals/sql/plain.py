@@ -181,8 +181,10 @@ def _types(tree: exp.Expr) -> Iterator[str]:
     """Types that the parser does not know as PostgreSQL's, as the server would look them up."""
     for found in tree.find_all(exp.DataType):
         if found.this == exp.DataType.Type.USERDEFINED:
-            last = (list(found.find_all(exp.Identifier)) or [None])[-1]
-            yield (last.this if last.quoted else last.this.lower()) if last else str(found.args.get("kind"))
+            names = list(found.find_all(exp.Identifier))
+            if not names:
+                raise NotPlain("one of its types cannot be read")
+            yield from (name.this if name.quoted else name.this.lower() for name in names[-1:])
 
 
 def _pieces(text: str) -> Iterator[sqltext.Piece]:

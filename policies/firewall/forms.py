@@ -48,6 +48,14 @@ def forms(value: str) -> set[Form]:
     return {form for part in parts(value) for form in _written(part)}
 
 
+def forms_of_bytes(value: str) -> set[Form]:
+    """Every form of a whole value, fit or not, as its bytes look when they are read as Latin-1."""
+    return {
+        Form(form.text.encode("utf-8", "surrogateescape").decode("latin-1"), form.base64)
+        for form in _written(value)
+    }
+
+
 def parts(value: str) -> Iterator[str]:
     """The value without the blanks around it, its lines, and the password in an address."""
     whole = value.strip() or value

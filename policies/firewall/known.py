@@ -1,27 +1,24 @@
 """Values of stored secrets, found wherever they stand and however they are usually written.
 
 What a value is, is known from the store, so nothing is guessed. A text is read as it is, and as it would be
-with its line breaks, URL escapes, backslashes and HTML entities undone. Only whole values count: an answer to
-half a value would let somebody find the other half sign by sign.
+with usual ways of writing undone (`undone`). Only whole values count: an answer to half a value would let
+somebody find the other half sign by sign.
 """
 
 from __future__ import annotations
 
-import html
 import re
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import ahocorasick_rs
 
+from policies.firewall import undone
 from policies.firewall.findings import Finding, Hit, Text
-from policies.firewall.forms import Form, forms
-from policies.text import Folded
+from policies.firewall.forms import Form, forms, forms_of_bytes
 
 NAME = "stored-secret"
 Span = tuple[int, int, str]
@@ -29,7 +26,6 @@ Span = tuple[int, int, str]
 LONG = 4 * 1024 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +38,18 @@ class _Searched:
 
 
 class Known:
-    """The values to look for, by the names of their secrets. Keeps no value but inside of the automaton."""
+    """The values to look for, by the names of their secrets. Keeps no value but inside of the automaton.
 
-    def __init__(self, values: Iterable[tuple[str, str]]) -> None:
+    `of_bytes` looks for them in bytes that were read as Latin-1, a sign a byte, and takes any
+    value: for what is guarded on its way, not recognised in texts of others.
+    """
+
+    def __init__(self, values: Iterable[tuple[str, str]], *, of_bytes: bool = False) -> None:
         found: dict[Form, str] = {}
         for name, value in values:
-            for form in forms(value):
+            for form in forms_of_bytes(value) if of_bytes else forms(value):
                 found.setdefault(form, name)
+        self._codec = "latin-1" if of_bytes else "utf-8"
         # Two secrets may hold one value, and one text may be a form in two ways: one name stands for it.
         by_text = {form.text: (name, form.base64) for form, name in found.items() if form.text}
         self._searched: _Searched | None = None
@@ -71,7 +72,7 @@ class Known:
         if self._searched is None or not text:
             return []
         found = set(self._plain(text))
-        for view in _views(text) if len(text) <= LONG else ():
+        for view in undone.views(text, self._codec) if len(text) <= LONG else ():
             found |= {(*view.span(start, end), name) for start, end, name in self._plain(view.text)}
         return _joined(sorted(found))
 
@@ -259,50 +260,3 @@ def _replaced(text: str, spans: Iterable[Span]) -> str:
         pieces += [text[at:start], written(name)]
         at = end
     return "".join(pieces) + text[at:] if pieces else text
-
-
-def _views(text: str) -> Iterator[Folded]:
-    """The text as it would be with one way of escaping undone, for each that it shows signs of."""
-    for sign, pattern, undone in _UNDONE:
-        if sign in text and pattern.search(text):
-            yield _rewritten(text, pattern, undone)
-
-
-def _rewritten(text: str, pattern: re.Pattern[str], undone: Callable[[re.Match[str]], str]) -> Folded:
-    parts, length, done = [], 0, 0
-    at, begin, end = array("I"), array("I"), array("I")
-    for found in (*pattern.finditer(text), None):
-        start, stop = found.span() if found else (len(text), len(text))
-        # What stays is traced back sign by sign (an end of 0), what was undone as a whole.
-        for shown, first, last in (
-            (text[done:start], done, 0),
-            (undone(found) if found else "", start, stop),
-        ):
-            if shown:
-                at.append(length)
-                begin.append(first)
-                end.append(last)
-                parts.append(shown)
-                length += len(shown)
-        done = stop
-    return Folded("".join(parts), at, begin, end)
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    sign = found[0][1]
-    if sign == "x":
-        return bytes.fromhex(found[0].replace("\\x", "")).decode("utf-8", "replace")
-    return chr(int(found[0][2:], 16)) if sign == "u" else _ESCAPES.get(sign, sign)
-
-
-_UNDONE: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-    ("\n", re.compile(r"[ \t]*(?:\r?\n|\r)[ \t]*"), lambda found: ""),
-    ("\\n", re.compile(r"(?:\\r)?\\n"), lambda found: ""),
-    ("%", re.compile(r"(?:%[0-9A-Fa-f]{2})+"), lambda found: unquote(found[0])),
-    ("\\", re.compile(r"(?:\\x[0-9a-fA-F]{2})+|\\(?:u[0-9a-fA-F]{4}|[\"'\\/nrtbf])"), _unescaped),
-    (
-        "&",
-        re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});"),
-        lambda found: html.unescape(found[0]),
-    ),
-)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
+import re
 import time
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -42,6 +44,73 @@ WAYS = {
     "broken by a line": VALUE[:6] + "\n    " + VALUE[6:],
     "zero width": VALUE[:4] + "\u200b" + VALUE[4:],
 }
+LONGER = "tq7Zk/Vb+9xR&mP2=wL4sHd8ö"
+
+
+def dumped(raw: bytes, *, group: int = 1, swap: bool = False, form: str = "{:08x}: {}  {}") -> str:
+    lines = []
+    for at in range(0, len(raw), 16):
+        row = raw[at : at + 16]
+        parts = [row[i : i + group] for i in range(0, len(row), group)]
+        digits = " ".join((part[::-1] if swap else part).hex() for part in parts)
+        lines.append(form.format(at, digits, re.sub(rb"[^!-~]", b".", row).decode()))
+    return "\n".join(lines) + "\n"
+
+
+def deeper(value: str) -> dict[str, str]:
+    """Ways of writing a value that have ways of writing in them, or break it."""
+    raw = value.encode()
+    octal = "".join(f"\\{byte:03o}" for byte in raw)
+    padded = b"some words before it " + raw + b" and some behind"
+    return {
+        "mime": base64.encodebytes(b"x" * 45 + raw + b"yy").decode(),
+        "mime, odd": base64.encodebytes(b"x" * 50 + raw + b"yy").decode().replace("\n", "\r\n"),
+        "base64 of base64": base64.b64encode(base64.b64encode(raw)).decode(),
+        "base64 of lines of base64": base64.b64encode(base64.encodebytes(padded * 2)).decode(),
+        "base64 of url": base64.b64encode(quote(value, safe="").encode()).decode(),
+        "base64 of json": base64.b64encode(json.dumps({"a": value}).encode()).decode(),
+        "url of url": quote(quote(value, safe=""), safe=""),
+        "html of url": "".join(f"%{byte:02x}" for byte in raw).replace("%", "&#37;"),
+        "folded": value[:10] + "\r\n " + value[10:],
+        "colour": value[:8] + "\x1b[1;31m" + value[8:16] + "\x1b[0m" + value[16:],
+        "colour as text": value[:8] + "\\u001b[31m" + value[8:],
+        "zero width": value[:8] + "\u200b" + value[8:],
+        "octal": octal, "octal in json": json.dumps(octal),
+        "code points": "".join(f"\\u{{{ord(sign):x}}}" for sign in value),
+        "hex, mixed": raw.hex()[:11].upper() + raw.hex()[11:], "hex, spaced": raw.hex(" "),
+        "hex, colons": raw.hex(":").upper(), "hex, words": raw.hex(" ", 2),
+        "hex, a list": ", ".join(f"0x{byte:02X}" for byte in raw),
+        "hex, lines": "\n".join(raw.hex()[at : at + 16] for at in range(0, 2 * len(raw), 16)),
+        "quoted-printable": quopri.encodestring(raw).decode(),
+        "quoted-printable, long": quopri.encodestring(b"x" * 60 + raw).decode(),
+        "quoted-printable, all": "".join(f"={byte:02X}" for byte in raw),
+        "xxd": dumped(padded, group=2), "hexdump -C": dumped(padded, form="{:08x}  {}  |{}|"),
+        "od -tx1": dumped(padded, form="{:07o} {}"),
+        "hexdump": dumped(raw, group=2, swap=True, form="{:07x} {}"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("way", deeper(LONGER))
+def test_a_value_is_masked_in_ways_of_writing_within_ways(way: str) -> None:
+    written = deeper(LONGER)[way]
+    masked = Known([("db", LONGER)]).masked(f"it says:\n{written}\nthere")
+    assert "[secret db]" in masked and masked.startswith("it says:\n") and masked.endswith("there")
+    of_bytes = Known([("", LONGER)], of_bytes=True).spans(f"it says:\n{written}\n".encode().decode("latin-1"))
+    assert of_bytes or way == "zero width"
+
+
+def test_short_values_and_usual_texts_are_not_taken_for_each_other() -> None:
+    values = Known([("short", "pa55w0rd"), ("hex", "deadbeefcafe")])
+    usual = [
+        "de ad be e",
+        "dead beef",
+        "00000000: 7061 3535\n",
+        "p a 5 5 w 0 r d",
+        "=70=61",
+        "cGE1NXc=",
+        "\\160\\141",
+    ]
+    assert [values.masked(text) for text in usual] == usual
 
 
 @pytest.fixture
@@ -144,3 +213,26 @@ def test_hundreds_of_values_are_searched_at_once_in_linear_time() -> None:
     assert values.masked(text + f"value-{7919:032x}").endswith("[secret n1]")
     assert time.process_time() - began < 2
     assert "value-" not in repr(values)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "%25",
+        "\\\\",
+        "&amp;",
+        "=3D",
+        "0a ",
+        "QUJD",
+        "\x1b[0m",
+        "\n",
+        "00000000: 0a 0b\n",
+        "\\101",
+        "%2541&#37;\\x41=41",
+    ],
+)
+def test_a_text_made_of_signs_alone_is_searched_in_bounded_time(piece: str) -> None:
+    values, text = Known([("db", LONGER)]), piece * (256 * 1024 // len(piece))
+    began = time.process_time()
+    assert values.masked(text) == text
+    assert time.process_time() - began < 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import quopri
 import socket
 import ssl
 import zlib
@@ -124,6 +125,12 @@ ECHOES = {
     "html": KEY.replace("&", "&amp;").replace('"', "&quot;"),
     "references": "".join(f"&#{ord(c)};" for c in KEY),
     "hex references": "".join(f"&#x{ord(c):X};" for c in KEY), "slashes": json.dumps(KEY).replace("/", "\\/"),
+    "mime": base64.encodebytes(b"x" * 45 + KEY.encode() + b"zz").decode(),
+    "base64 twice": base64.b64encode(base64.b64encode(KEY.encode())).decode(),
+    "url twice": quote(quote(KEY, safe=""), safe=""), "folded": KEY[:9] + "\r\n " + KEY[9:],
+    "hex, spaced": KEY.encode().hex(" "), "hex, colons": KEY.encode().hex(":"),
+    "quoted-printable": quopri.encodestring(b"x" * 66 + KEY.encode()).decode(),
+    "dump": f"00000000: {KEY.encode().hex(' ', 2)}  {KEY}\n", "colour": KEY[:9] + "\x1b[0m" + KEY[9:],
     "utf-16": KEY.encode("utf-16-le").decode("latin-1"), "utf-32": KEY.encode("utf-32-be").decode("latin-1"),
 }  # fmt: skip
 
