@@ -254,7 +254,7 @@ def _of_base64(text: str, codec: str) -> str:
 
 _NOTHING = re.compile(r"(?!)")
 _CONTROLS = Way(("\x1b", "\x9b", *_HIDDEN), re.compile(f"{_CONTROL}|[{INVISIBLE_CLASS}]"))
-_BREAKS = Way(("\n", "\r"), re.compile(r"[ \t]*[\r\n][ \t\r\n]*"), quick=_in_one_line)
+_BREAKS = Way(("\n", "\r"), re.compile(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*"), quick=_in_one_line)
 _QUOTED = Way(
     ("=",), re.compile(r"=[ \t]*\r?\n|(?:=[0-9A-F]{2})+"), _printable,
     re.compile(r"=(?:3D|[ \t]*\r?\n|[0-9A-F]{2}=[0-9A-F]{2})").search,

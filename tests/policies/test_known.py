@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import rendition
-from policies.firewall import inspect, known
+from policies.firewall import inspect, known, undone
 from policies.firewall.forms import unfit
 from policies.firewall.known import Known
 
@@ -236,3 +236,23 @@ def test_a_text_made_of_signs_alone_is_searched_in_bounded_time(piece: str) -> N
     began = time.process_time()
     assert values.masked(text) == text
     assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "beside", [" " * 200_000, "\r" * 200_000, "\x1b]" * 50_000, "0a " * 50_000 + "\n", "=" * 100_000]
+)
+def test_what_stands_beside_a_value_does_not_make_finding_it_slow(beside: str) -> None:
+    values, began = Known([("db", LONGER)]), time.process_time()
+    text = beside + LONGER[:9] + "\n" + LONGER[9:] + beside
+    assert "[secret db]" in values.masked(text)
+    assert time.process_time() - began < 1.5
+
+
+@given(st.text(alphabet="ab41 \t\r\n\\x%=&;0#\x1b[mQUJD:ö\u200b", max_size=80))
+def test_what_a_view_shows_is_what_it_traces_back(text: str) -> None:
+    for codec in ("utf-8", "latin-1"):
+        for view in undone.views(text if codec == "utf-8" else text.encode().decode("latin-1"), codec):
+            assert view.source is not None and view.way is not None and view.text
+            assert undone._folded(view.source, view.way).text == view.text
+            start, end = view.span(0, len(view.text))
+            assert 0 <= start < end
