@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -213,9 +214,17 @@ def _decided(request: HttpRequest, action: Action, attention: Attention) -> Deci
             return decisions.reject(**said, advice=rejecting.advice(post.get("advice", "")))
         case "edit":
             args = drafts.read(action, post.dict())
-            return decisions.edit(**said, confirm=confirm, args=args, answer=answer)
+            return _edited(**said, confirm=confirm, args=args, answer=answer)
         case _:
             raise Refused("invalid", "approve, reject or edit?")
+
+
+def _edited(**said: Any) -> Decision:
+    try:
+        return decisions.edit(**said)
+    except DataError:
+        # A NUL, say, in an argument that the summary names.
+        raise Refused("invalid", "an argument holds a character that cannot be kept") from None
 
 
 def _comment(post: QueryDict) -> str:

@@ -226,6 +226,14 @@ def test_a_wrong_confirmation_loses_no_edit(cast: Cast) -> None:
     assert 'id="edit-confirm-wrong"' in page
 
 
+def test_a_character_that_cannot_be_kept_is_refused_and_nothing_else_is_lost(cast: Cast) -> None:
+    action = cast.order()
+    whole = '{"item": "a\\u0000b", "supplier": "A", "amount": 1}'
+    response = decide(cast.approver, action, "edit", args_json=whole, comment="mine")
+    assert response.status_code == 422 and "cannot be kept" in text(response)
+    assert value_of(text(response), "comment") == "mine"
+
+
 def test_a_refused_rejection_keeps_reason_and_advice(cast: Cast) -> None:
     action = cast.mass_mail()
     page = text(decide(cast.approver, action, "reject", comment="too many", advice="x" * 2_001))
