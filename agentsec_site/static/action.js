@@ -42,7 +42,11 @@
   document.addEventListener("click", (event) => {
     const form = document.getElementById("reject-form");
     if (event.target.closest('[data-shows="reject"]')) { form.hidden = false; form.querySelector("textarea").focus(); }
-    if (event.target.closest("[data-hides]")) { form.hidden = true; document.getElementById("edit-slot").replaceChildren(); }
+    if (event.target.closest("[data-hides]")) {
+      if (form) form.hidden = true;
+      document.getElementById("kept")?.remove();
+      document.getElementById("edit-slot")?.replaceChildren();
+    }
     if (event.target.closest("[data-reload]")) { event.preventDefault(); location.reload(); }
   });
 })();
