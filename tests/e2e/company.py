@@ -60,3 +60,9 @@ def open_company(live: Live, smtp: tuple[str, int], mail: Path) -> Company:
     stage = Stage(base=live.url, keys=keys, smtp=smtp, patience=PATIENCE, stop=threading.Event())
     people = {"demo": Client(live.url, token), "priya": Client(live.url, keys["priya"])}
     return Company(live, stage, people, mail, ThreadPoolExecutor(8))
+
+
+def order(buyer: Client, session: str, item: str) -> dict[str, Any]:
+    """An order that two people of finance decide."""
+    args = {"supplier": "Nordwind", "item": item, "quantity": 4, "amount": 40, "currency": "EUR"}
+    return dict(buyer.propose(session, "order.place", args))

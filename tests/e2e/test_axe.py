@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.company import Company
+from tests.e2e.company import Company, order
 from tests.e2e.crawl import pages
 from tests.e2e.doors import ask_of_two, doors
 from tests.e2e.screenshots import DAILY, PHONE, WIDE, cards, fill
@@ -163,7 +163,8 @@ def test_axe_finds_nothing_in_what_a_key_opens(busy: Company, watched: Page) -> 
 def test_axe_finds_nothing_in_what_others_bring_about(busy: Company, watched: Page) -> None:
     """Somebody else's claim, and a choice of which one was decided meanwhile."""
     seen: set[str] = set()
-    item, question = busy.waiting("order.place"), watched.get_by_role("dialog")
+    buyer, question = busy.stage.host("buyer-bot"), watched.get_by_role("dialog")
+    item = order(buyer, buyer.open_session(purpose="Supplies"), "staples")
     busy.people["priya"].call("POST", f"/actions/{item['id']}/claim", {})
     watched.goto(f"{busy.live.url}/?open={item['id']}")
     for key, answer in (("a", "Decide anyway"), ("c", "Take it over")):

@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from agentsec_site import packages
-from agentsec_site.demo.client import Client
-from tests.e2e.company import Company
+from tests.e2e.company import Company, order
 
 pytestmark = [
     pytest.mark.e2e,
@@ -33,11 +32,6 @@ def lea(browser: Browser, company: Company) -> Iterator[Page]:
     page.wait_for_url(re.compile(f"^{re.escape(company.live.url)}/$"))
     yield page
     context.close()
-
-
-def order(buyer: Client, session: str, item: str) -> dict[str, Any]:
-    args = {"supplier": "Nordwind", "item": item, "quantity": 4, "amount": 40, "currency": "EUR"}
-    return dict(buyer.propose(session, "order.place", args))
 
 
 def open_(page: Page, company: Company, action: dict[str, Any]) -> None:

@@ -242,8 +242,10 @@ def test_a_duplicate_key_among_a_hundred_thousand_is_found_at_once(places: Place
 def test_another_method_is_405_and_names_the_right_one(places: Places) -> None:
     for who, path in WRITES:
         for method in METHODS:
+            if (method, path) == ("DELETE", "/actions/{action}/decision"):
+                continue  # one's own vote is taken back
             response = places.call(who, path, b"", method=method)
-            assert (response.status_code, response["Allow"]) == (405, "POST"), (method, path)
+            assert response.status_code == 405 and response["Allow"].startswith("POST"), (method, path)
             assert response["Content-Type"] == "application/problem+json"
 
 
