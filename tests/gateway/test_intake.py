@@ -245,7 +245,7 @@ def test_another_method_is_405_and_names_the_right_one(places: Places) -> None:
             if (method, path) == ("DELETE", "/actions/{action}/decision"):
                 continue  # one's own vote is taken back
             response = places.call(who, path, b"", method=method)
-            assert response.status_code == 405 and response["Allow"].startswith("POST"), (method, path)
+            assert response.status_code == 405 and "POST" in response["Allow"].split(", "), (method, path)
             assert response["Content-Type"] == "application/problem+json"
 
 
