@@ -8,6 +8,7 @@ proc_pid_maps(5), proc_pid_status(5).
 from __future__ import annotations
 
 import functools
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _FILE_BYTES, _WATCH_BYTES, _MAPPING_BYTES = 512, 256, 320
 _MANY_MAPPINGS = 4096
 # To look takes a share of the time, at most, and still is done so often.
 _SHARE, _SOONEST, _LATEST = 0.1, 0.05, 0.5
+# Seconds within which the job's first process shows itself, unless it is one that hides.
+_START = 5.0
 _DESCRIPTORS = re.compile(rb"^FDSize:\s+(\d+)", re.MULTILINE)
 _SPACE = re.compile(rb"^VmSize:\s+(\d+) kB", re.MULTILINE)
 
@@ -39,6 +42,8 @@ class Holdings:
     def __init__(self) -> None:
         self._known: dict[str, _Held] = {}
         self._next = self._soonest = 0.0
+        # The job's first process is hidden while it is ours, until it becomes the job.
+        self._ours_until = math.nan
 
     def count(self, proc: int, statuses: dict[str, bytes], *, room: int) -> int:
         """Bytes that the processes with these /proc/PID/status hold. ``room``: more than this is too much,
@@ -49,6 +54,8 @@ class Holdings:
         largest = max((held.charge for held in self._known.values()), default=0)
         guess = self._sum() + largest * (len(statuses) - len(self._known))
         now = time.monotonic()
+        if math.isnan(self._ours_until):
+            self._ours_until = now + _START
         if now >= self._next:
             self._known = {}
             self._look(proc, statuses, room=room)
@@ -70,7 +77,7 @@ class Holdings:
         for pid in statuses.keys() - self._known.keys():
             if left < 0:
                 break
-            held = _descriptors(proc, pid, statuses[pid], room=left)
+            held = self._held(proc, pid, statuses[pid], room=left)
             if suspicious:
                 lines = _mappings(proc, pid, statuses[pid], copied, most=left // _MAPPING_BYTES)
                 held = _Held(held.charge + _MAPPING_BYTES * lines, held.pipes)
@@ -83,12 +90,17 @@ class Holdings:
         self._soonest = ended + (ended - begun)
         self._next = ended + min(_LATEST, max(_SOONEST, (ended - begun) / _SHARE))
 
+    def _held(self, proc: int, pid: str, status: bytes, *, room: int) -> _Held:
+        names = procfs.names(proc, f"{pid}/fd")
+        if names is not None:
+            self._ours_until = 0.0
+            return _descriptors(proc, pid, names, room=room)
+        ours = time.monotonic() < self._ours_until
+        return _Held(0 if ours else _hidden(status), frozenset())
 
-def _descriptors(proc: int, pid: str, status: bytes, *, room: int) -> _Held:
+
+def _descriptors(proc: int, pid: str, names: list[str], *, room: int) -> _Held:
     """What is behind the descriptors of one process."""
-    names = procfs.names(proc, f"{pid}/fd")
-    if names is None:
-        return _Held(_hidden(status), frozenset())
     charge = _FILE_BYTES * len(names)
     pipes = set()
     for name in names:

@@ -54,7 +54,11 @@ def end(child: int) -> None:
 
 def held(proc: int, child: int) -> int:
     status = Path(f"/proc/{child}/status").read_bytes()
-    return Holdings().count(proc, {str(child): status}, room=1024 * MiB)
+    count = Holdings()
+    # The job has begun: one of its processes was seen.
+    count.count(proc, {str(os.getpid()): Path("/proc/self/status").read_bytes()}, room=1024 * MiB)
+    time.sleep(0.5)
+    return count.count(proc, {str(child): status}, room=1024 * MiB)
 
 
 def hide() -> None:
@@ -91,6 +95,22 @@ def test_what_is_hidden_counts_as_the_most_there_can_be(proc: int) -> None:
     looker = in_a_child(lambda: os.write(tell, str(held(proc, hidden)).encode()) and None)
     try:
         assert int(os.read(told, 20)) >= 64 * 65536
+    finally:
+        for child in (hidden, looker):
+            end(child)
+        for number in (told, tell):
+            os.close(number)
+
+
+def test_before_the_job_begins_what_is_hidden_is_ours(proc: int) -> None:
+    hidden = in_a_child(hide)
+    status = {str(hidden): Path(f"/proc/{hidden}/status").read_bytes()}
+    told, tell = os.pipe()
+    looker = in_a_child(
+        lambda: os.write(tell, str(Holdings().count(proc, status, room=1024 * MiB)).encode()) and None
+    )
+    try:
+        assert int(os.read(told, 20)) == 0
     finally:
         for child in (hidden, looker):
             end(child)

@@ -41,7 +41,17 @@ def folder() -> Iterator[Path]:
         }.items():
             (top / name).parent.mkdir(exist_ok=True)
             (top / name).write_text(text)
+        # Where no root is, whoever made it also runs the jobs.
+        for path in (top / "greeting", top):
+            writable(path, yes=False)
         yield top
+        for path in (top, *(each for each in top.rglob("*") if each.is_dir())):
+            writable(path, yes=True)
+
+
+def writable(folder: Path, *, yes: bool) -> None:
+    for path in (folder, *(each for each in folder.iterdir() if each.is_file())):
+        path.chmod(path.stat().st_mode | 0o200 if yes else path.stat().st_mode & ~0o222)
 
 
 @pytest.fixture
@@ -107,10 +117,12 @@ def find(path: object, *apart_from: Path) -> str:
 
 
 def test_a_virtual_environment_stands_for_its_packages(folder: Path) -> None:
+    writable(folder, yes=True)
     (folder / "pyvenv.cfg").touch()
     inside = folder / "lib/python3.11/site-packages"
     inside.mkdir(parents=True)
     (folder / "link").symlink_to(folder)
+    writable(inside, yes=False)
     assert find(folder / "link") == str(inside)
     packages.fit(str(inside), version="3.11.2")
     with pytest.raises(
