@@ -21,7 +21,7 @@ TIER = "bwrap+cgroup"
 _INTERVAL = 0.05
 _PREFIX = "agentsec-job-"
 _V1_CONTROLLERS = ("memory", "pids", "cpuacct")
-_TRIES = 3
+_TRIES, _PAUSE = 30, 0.001
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Cgroup:
                 self.close()
                 if not left:
                     raise
+                time.sleep(_PAUSE)
 
     def approach(self) -> None:
         """Have the kernel ready for ``admit``: its lock for moving processes takes a grace period, some
