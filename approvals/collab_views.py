@@ -108,7 +108,7 @@ def done(request: HttpRequest, action_id: UUID, work: Callable[[], str], *, form
         return redirect(f"/?open={action.pk}")
     fresh = queries.get_visible(person(request), action.pk)
     if error:
-        return panels.refusal(request, fresh, error, form=form, status=status)
+        return panels.answer(request, fresh, refused=error, form=form, status=status)
     response = panels.answer(request, fresh)
     response.headers["HX-Trigger-After-Settle"] = json.dumps({"agentsec:said": {"message": said}})
     return response

@@ -23,7 +23,7 @@ def edit(request: HttpRequest, action_id: UUID) -> HttpResponse:
     action = queries.get_visible(person(request), action_id)
     post = request.POST.dict()
     if panels.unseen(request, action):
-        answer = panels.refusal(request, action, None, form="edit", status=409)
+        answer = panels.answer(request, action, form="edit", status=409)
         answer.headers["HX-Retarget"], answer.headers["HX-Reswap"] = "#panel", "outerHTML"
         return answer
     if request.method == "POST":

@@ -28,29 +28,19 @@ def unseen(request: HttpRequest, action: Action) -> bool:
     return {shown, sent} != {action.digest}
 
 
-def answer(request: HttpRequest, action: Action) -> HttpResponse:
-    """The panel of this action."""
-    return _panel(request, action, {}, 200)
-
-
-def refusal(
-    request: HttpRequest, action: Action, refused: Refused | None, *, form: str, status: int
+def answer(
+    request: HttpRequest, action: Action, *, refused: Refused | None = None, form: str = "", status: int = 200
 ) -> HttpResponse:
-    """The panel, with why nothing was done, and with what was typed into the form that was sent: in that form
-    again, or to be copied where there is none or the card shows other arguments.
+    """The panel of this action; where something was `refused`, with why nothing was done. What was typed into
+    `form` comes back: in that form again, or to be copied where there is none or the card shows others.
     """
+    seen, stale = presenters.panel(action, user=_user(request)), unseen(request, action)
     post = request.POST.dict()
-    shown: dict[str, Any] = {"error": refused.detail if refused else ""}
-    if refused is None or unseen(request, action) or not presenters.panel(action, user=_user(request)).open:
+    shown: dict[str, Any] = {"panel": seen, "unseen": stale, "error": refused.detail if refused else ""}
+    if stale or not seen.open:
         shown["kept"] = drafts.kept(action, form, post)
-    else:
+    elif refused:
         shown["draft"] = drafts.of(action, form, post, refused)
-    return _panel(request, action, shown, status)
-
-
-def _panel(request: HttpRequest, action: Action, shown: dict[str, Any], status: int) -> HttpResponse:
-    seen = presenters.panel(action, user=_user(request))
-    shown = {"panel": seen, "unseen": unseen(request, action), **shown}
     return render(request, "approvals/_panel.html", shown, status=status)
 
 

@@ -270,7 +270,8 @@ def _not_decided(request: HttpRequest, action: Action, refused: Refused) -> Http
         messages.error(request, refused.detail)
         return redirect(f"/?open={action.pk}")
     status = 409 if refused.code == "conflict" else 422
-    return panels.refusal(request, fresh, refused, form=request.POST.get("verdict", ""), status=status)
+    form = request.POST.get("verdict", "")
+    return panels.answer(request, fresh, refused=refused, form=form, status=status)
 
 
 def _card(user: User, action: Action) -> presenters.Card:

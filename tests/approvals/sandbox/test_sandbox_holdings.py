@@ -88,34 +88,28 @@ def test_what_is_shown_is_counted(proc: int, act: Callable[[], None], least: int
         end(child)
 
 
-def test_what_is_hidden_counts_as_the_most_there_can_be(proc: int) -> None:
-    """As seen by a worker that is not root."""
-    hidden = in_a_child(hide)
+def as_a_stranger(child: int, look: Callable[[], int]) -> int:
+    """What a worker that is not root finds of a process, which ends then."""
     told, tell = os.pipe()
-    looker = in_a_child(lambda: os.write(tell, str(held(proc, hidden)).encode()) and None)
+    looker = in_a_child(lambda: os.write(tell, str(look()).encode()) and None)
     try:
-        assert int(os.read(told, 20)) >= 64 * 65536
+        return int(os.read(told, 20))
     finally:
-        for child in (hidden, looker):
-            end(child)
+        for each in (child, looker):
+            end(each)
         for number in (told, tell):
             os.close(number)
+
+
+def test_what_is_hidden_counts_as_the_most_there_can_be(proc: int) -> None:
+    hidden = in_a_child(hide)
+    assert as_a_stranger(hidden, lambda: held(proc, hidden)) >= 64 * 65536
 
 
 def test_before_the_job_begins_what_is_hidden_is_ours(proc: int) -> None:
     hidden = in_a_child(hide)
     status = {str(hidden): Path(f"/proc/{hidden}/status").read_bytes()}
-    told, tell = os.pipe()
-    looker = in_a_child(
-        lambda: os.write(tell, str(Holdings().count(proc, status, room=1024 * MiB)).encode()) and None
-    )
-    try:
-        assert int(os.read(told, 20)) == 0
-    finally:
-        for child in (hidden, looker):
-            end(child)
-        for number in (told, tell):
-            os.close(number)
+    assert as_a_stranger(hidden, lambda: Holdings().count(proc, status, room=1024 * MiB)) == 0
 
 
 def test_one_that_has_ended_holds_nothing(proc: int) -> None:
